@@ -1,0 +1,1 @@
+//! Varints, compact strings and tagged fields.

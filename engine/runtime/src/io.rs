@@ -1,0 +1,90 @@
+//! `Io`: what a shard may ask of the machine.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use model::{MonotonicTime, Timestamp};
+
+use crate::buffer::Buffer;
+use crate::file::{File, OpenMode};
+use crate::socket::{Listener, Stream};
+
+/// Which queue of the executor a task runs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskClass {
+    /// The request path and the journal: runs first.
+    Foreground,
+    /// Segment writing, retention, recovery: gets a small share while foreground work waits.
+    Background,
+}
+
+/// One shard's view of the machine: time, chance, tasks, files and sockets.
+///
+/// Futures of this trait belong to the task that first polls them; see [`File`] for the rule.
+#[allow(async_fn_in_trait)]
+pub trait Io: Clone + 'static {
+    /// Aligned memory.
+    type Buffer: Buffer;
+    /// Open files.
+    type File: File<Buffer = Self::Buffer>;
+    /// Connections.
+    type Stream: Stream;
+    /// Listening sockets.
+    type Listener: Listener<Stream = Self::Stream>;
+
+    /// Monotonic time. Cheap: may be called for every request.
+    fn now(&self) -> MonotonicTime;
+
+    /// Wall-clock time. Labels records and ages them; never decides safety.
+    fn wall_clock(&self) -> Timestamp;
+
+    /// 64 random bits (seeded under simulation). Not for secrets.
+    fn random(&self) -> u64;
+
+    /// Starts a task on this shard. It is detached: its result is lost and it ends with the process.
+    /// For long-lived tasks; a request does not spawn one.
+    fn spawn(&self, class: TaskClass, task: impl Future<Output = ()> + 'static);
+
+    /// Completes `duration` from now, or a little later.
+    async fn sleep(&self, duration: Duration);
+
+    /// Lets other tasks run if this one has had its turn. Long CPU loops call it every 100 us.
+    async fn yield_if_needed(&self);
+
+    /// Aligned memory of at least `len` bytes, rounded up to [`crate::ALIGNMENT`].
+    fn buffer(&self, len: usize) -> Self::Buffer;
+
+    /// Opens a file. Its directory must exist.
+    async fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Self::File>;
+
+    /// Creates a directory and those above it, and makes their entries durable.
+    async fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+
+    /// Names of the entries of a directory, sorted.
+    async fn read_dir(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
+
+    /// Renames. Durable after [`Io::sync_dir`] of the directories concerned.
+    async fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file. No error if it is not there.
+    async fn remove_file(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes a directory with all it holds. No error if it is not there.
+    async fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes creations, renames and removals in a directory durable.
+    async fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes everything written to the file system that holds `path` durable (syncfs). One call instead of thousands
+    /// of [`File::sync_data`]; it also flushes what other programs wrote there.
+    async fn sync_file_system(&self, path: &Path) -> io::Result<()>;
+
+    /// Listens on an address. `shared` lets other cores listen on it too.
+    async fn listen(&self, address: SocketAddr, shared: bool) -> io::Result<Self::Listener>;
+
+    /// Connects to an address.
+    async fn connect(&self, address: SocketAddr) -> io::Result<Self::Stream>;
+}
