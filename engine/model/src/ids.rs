@@ -36,6 +36,14 @@ number_newtype!(
     LeaderEpoch(i32)
 );
 number_newtype!(
+    /// Version of a partition's metadata: one more at every change of its record.
+    PartitionEpoch(i32)
+);
+number_newtype!(
+    /// Identity of one registration of a broker: the metadata offset of its record. -1 is "unknown".
+    BrokerEpoch(i64)
+);
+number_newtype!(
     /// Identity of an idempotent producer. -1 is "none".
     ProducerId(i64)
 );

@@ -12,8 +12,8 @@ pub mod time;
 
 pub use error_code::ErrorCode;
 pub use ids::{
-    BrokerId, LeaderEpoch, PartitionIndex, ProducerEpoch, ProducerId, ShardId, TopicId,
-    TopicPartition,
+    BrokerEpoch, BrokerId, LeaderEpoch, PartitionEpoch, PartitionIndex, ProducerEpoch, ProducerId,
+    ShardId, TopicId, TopicPartition,
 };
 pub use offset::Offset;
 pub use time::{MonotonicTime, Timestamp};
