@@ -1,1 +1,23 @@
-//! (see README)
+//! A client of Kafka-compatible brokers: one connection, one cluster. For peers, the command line, the load generator
+//! and tests.
+//!
+//! Generic over `I: Io`. Nothing a server sends panics: it ends as a [`ClientError`]. Everything is bounded: requests
+//! in flight, bytes of a response, time of an operation.
+
+pub mod admin;
+pub mod cluster;
+pub mod connection;
+pub mod error;
+pub mod frame;
+pub mod records;
+pub mod rpc;
+pub mod versions;
+
+pub use admin::{NewTopic, TopicConfig};
+pub use cluster::{Broker, Cluster, ClusterOptions, Partition, Resolve, Topic, resolve_literal};
+pub use connection::{Connection, ConnectionOptions, Pending, RawConnection};
+pub use error::{ClientError, code_name};
+pub use frame::FrameReader;
+pub use records::{Acks, FetchLimits, Fetched, OffsetSpec, init_producer_id_request};
+pub use rpc::Rpc;
+pub use versions::Versions;
