@@ -1,1 +1,18 @@
-//! (see README)
+//! What the cluster is: records of the metadata log, the image they add up to, and the controller's decisions.
+//!
+//! Pure. A decision reads a [`MetadataImage`] and yields records; the records become true when the metadata log has
+//! committed them and every holder of an image has applied them. Nothing here assumes that there is only one broker.
+
+pub mod controller;
+pub mod delta;
+pub mod image;
+pub mod placement;
+pub mod record;
+pub mod topic_name;
+
+pub use delta::{MetadataDelta, PartitionDelta};
+pub use image::{
+    ApplyError, BrokerRegistration, ConfigMap, MetadataImage, PartitionState, Reassignment, Topic,
+};
+pub use placement::shard_of;
+pub use record::{ConfigResourceType, MetadataRecord, RecordError, Uuid};

@@ -1,0 +1,248 @@
+//! IncrementalAlterConfigs (KIP-339): set, delete, append and subtract on what was set before.
+//!
+//! Codes are those of Kafka 4.3.1 (kafka-answers.txt). Which keys exist, what their values may be and which are lists
+//! is the caller's registry, given as [`ConfigRules`].
+
+use std::collections::BTreeSet;
+
+use model::{BrokerId, ErrorCode};
+
+use super::{ControllerError, Decision, duplicates};
+use crate::image::{ConfigMap, MetadataImage};
+use crate::record::{ConfigRecord, ConfigResourceType, MetadataRecord};
+use crate::topic_name;
+
+/// Most values set on one resource: more than there are keys.
+pub const CONFIGS_PER_RESOURCE_MAX: usize = 1000;
+
+/// A thing that carries configuration.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConfigResource {
+    /// What kind of thing.
+    pub kind: ConfigResourceType,
+    /// Which one. Of brokers: a number, or empty for the default of all.
+    pub name: String,
+}
+
+/// What to do with one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigOperation {
+    /// 0: replace the value.
+    Set,
+    /// 1: forget the value, so that the default counts.
+    Delete,
+    /// 2: add elements to a list.
+    Append,
+    /// 3: take elements out of a list.
+    Subtract,
+}
+
+impl ConfigOperation {
+    /// The operation of Kafka's number.
+    pub fn from_code(code: i8) -> Option<ConfigOperation> {
+        match code {
+            0 => Some(ConfigOperation::Set),
+            1 => Some(ConfigOperation::Delete),
+            2 => Some(ConfigOperation::Append),
+            3 => Some(ConfigOperation::Subtract),
+            _ => None,
+        }
+    }
+}
+
+/// One change of one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigChange {
+    /// The key.
+    pub name: String,
+    /// What to do; `None` for a number that stands for nothing.
+    pub operation: Option<ConfigOperation>,
+    /// The operand; ignored by `Delete`.
+    pub value: Option<String>,
+}
+
+/// IncrementalAlterConfigs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlterConfigsRequest {
+    /// Resources with their changes.
+    pub resources: Vec<(ConfigResource, Vec<ConfigChange>)>,
+    /// Answer, but change nothing.
+    pub validate_only: bool,
+}
+
+/// What the registry of configs says.
+#[derive(Clone, Copy)]
+pub struct ConfigRules<'a> {
+    /// Judges all values that would be set on a resource after the change; the error is for people.
+    pub validate: &'a dyn Fn(&ConfigResource, &ConfigMap) -> Result<(), String>,
+    /// The default of a key whose values are lists; `None` for all other keys.
+    pub list_default: &'a dyn Fn(ConfigResourceType, &str) -> Option<String>,
+}
+
+/// One answer per distinct resource: duplicates first, then the others in the order of the request.
+pub type AlterConfigsResults = Vec<(ConfigResource, Result<(), ControllerError>)>;
+
+/// Decides which values change. Values that stay equal yield no record.
+pub fn alter_configs(
+    image: &MetadataImage,
+    request: &AlterConfigsRequest,
+    rules: ConfigRules<'_>,
+) -> Decision<AlterConfigsResults> {
+    let repeated = duplicates(request.resources.iter().map(|(resource, _)| resource));
+    let mut results: AlterConfigsResults = Vec::new();
+    for resource in &repeated {
+        let message = "the request has this resource more than once";
+        let error = ControllerError::new(ErrorCode::InvalidRequest, message);
+        results.push(((*resource).clone(), Err(error)));
+    }
+    let mut records = Vec::new();
+    for (resource, changes) in &request.resources {
+        if repeated.contains(&resource) {
+            continue;
+        }
+        let result = alter_one(image, resource, changes, rules).map(|new| records.extend(new));
+        results.push((resource.clone(), result));
+    }
+    if request.validate_only {
+        records.clear();
+    }
+    Decision { records, results }
+}
+
+fn alter_one(
+    image: &MetadataImage,
+    resource: &ConfigResource,
+    changes: &[ConfigChange],
+    rules: ConfigRules<'_>,
+) -> Result<Vec<MetadataRecord>, ControllerError> {
+    let invalid_request =
+        |message: String| ControllerError::new(ErrorCode::InvalidRequest, message);
+    let mut keys = BTreeSet::new();
+    for change in changes {
+        if !keys.insert(change.name.as_str()) {
+            return Err(invalid_request(format!(
+                "{:?} is changed twice",
+                change.name
+            )));
+        }
+        if change.value.is_none() && change.operation != Some(ConfigOperation::Delete) {
+            return Err(invalid_request(format!(
+                "the value of {:?} is null",
+                change.name
+            )));
+        }
+    }
+    check_resource(image, resource)?;
+    let before = image.configs(resource.kind, &resource.name);
+    let before = before.map_or_else(ConfigMap::new, |map| ConfigMap::clone(map));
+    let mut after = before.clone();
+    for change in changes {
+        apply_change(resource.kind, change, &mut after, rules)?;
+    }
+    if after.len() > CONFIGS_PER_RESOURCE_MAX {
+        return Err(invalid_request(format!(
+            "a resource has at most {CONFIGS_PER_RESOURCE_MAX} values"
+        )));
+    }
+    (rules.validate)(resource, &after).map_err(|message| {
+        let code = match resource.kind {
+            ConfigResourceType::Broker | ConfigResourceType::BrokerLogger => {
+                ErrorCode::InvalidRequest
+            }
+            _ => ErrorCode::InvalidConfig,
+        };
+        ControllerError::new(code, message)
+    })?;
+    let changed = keys
+        .iter()
+        .filter(|key| before.get(**key) != after.get(**key));
+    let record = |key: &&str| {
+        MetadataRecord::Config(ConfigRecord {
+            resource_type: resource.kind,
+            resource_name: resource.name.clone(),
+            name: (*key).to_owned(),
+            value: after.get(*key).cloned(),
+        })
+    };
+    Ok(changed.map(record).collect())
+}
+
+fn check_resource(image: &MetadataImage, resource: &ConfigResource) -> Result<(), ControllerError> {
+    let refusal = match resource.kind {
+        ConfigResourceType::Topic => {
+            if let Err(message) = topic_name::validate(&resource.name) {
+                Some((ErrorCode::InvalidTopicException, message))
+            } else if image.topic_id(&resource.name).is_none() {
+                let message = "there is no topic of this name".to_owned();
+                Some((ErrorCode::UnknownTopicOrPartition, message))
+            } else {
+                None
+            }
+        }
+        ConfigResourceType::Broker | ConfigResourceType::BrokerLogger => {
+            let everyone = resource.name.is_empty() && resource.kind == ConfigResourceType::Broker;
+            let id = resource.name.parse().map(BrokerId).ok();
+            let known = id.is_some_and(|id| image.broker(id).is_some());
+            let message = format!("there is no broker {:?}", resource.name);
+            (!everyone && !known).then_some((ErrorCode::InvalidRequest, message))
+        }
+        ConfigResourceType::ClientMetrics | ConfigResourceType::Group => {
+            let message = "the name of the resource is empty".to_owned();
+            let empty = resource.name.is_empty();
+            empty.then_some((ErrorCode::InvalidRequest, message))
+        }
+    };
+    match refusal {
+        Some((code, message)) => Err(ControllerError::new(code, message)),
+        None => Ok(()),
+    }
+}
+
+fn apply_change(
+    kind: ConfigResourceType,
+    change: &ConfigChange,
+    configs: &mut ConfigMap,
+    rules: ConfigRules<'_>,
+) -> Result<(), ControllerError> {
+    let name = &change.name;
+    let value = change.value.as_deref().unwrap_or_default();
+    let operation = change.operation.ok_or_else(|| {
+        let message = format!("the operation on {name:?} is not known");
+        ControllerError::new(ErrorCode::UnknownServerError, message)
+    })?;
+    match operation {
+        ConfigOperation::Set => {
+            configs.insert(name.clone(), value.to_owned());
+        }
+        ConfigOperation::Delete => {
+            configs.remove(name);
+        }
+        ConfigOperation::Append | ConfigOperation::Subtract => {
+            let default = (rules.list_default)(kind, name).ok_or_else(|| {
+                let message = format!("the values of {name:?} are not lists");
+                ControllerError::new(ErrorCode::InvalidConfig, message)
+            })?;
+            let old = configs.get(name).cloned().unwrap_or(default);
+            let mut list = elements(&old);
+            for element in elements(value) {
+                match operation {
+                    ConfigOperation::Subtract => list.retain(|old| *old != element),
+                    _ if !list.contains(&element) => list.push(element),
+                    _ => {}
+                }
+            }
+            let new = list.join(",");
+            if new != old || configs.contains_key(name) {
+                configs.insert(name.clone(), new);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn elements(list: &str) -> Vec<&str> {
+    list.split(',')
+        .map(str::trim)
+        .filter(|element| !element.is_empty())
+        .collect()
+}

@@ -1,0 +1,161 @@
+//! AlterPartition: a leader proposes a new ISR (kafka.md 3.8, KIP-497, KIP-903).
+
+use model::{BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, PartitionEpoch, TopicPartition};
+
+use super::{ControllerError, Decision};
+use crate::image::{MetadataImage, PartitionState};
+use crate::record::{LeaderRecoveryState, MetadataRecord, PartitionChangeRecord};
+
+/// A leader's proposal for one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IsrChange {
+    /// Who proposes.
+    pub broker_id: BrokerId,
+    /// Its registration.
+    pub broker_epoch: BrokerEpoch,
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The epoch in which it leads.
+    pub leader_epoch: LeaderEpoch,
+    /// The version of the partition's state that it knows.
+    pub partition_epoch: PartitionEpoch,
+    /// The proposed members; -1 as an epoch means that the leader does not know it.
+    pub isr: Vec<(BrokerId, BrokerEpoch)>,
+    /// The proposed recovery state.
+    pub leader_recovery_state: LeaderRecoveryState,
+}
+
+/// Decides on a proposal. The answer, when accepted, is the state after the change that the leader must install.
+pub fn alter_partition(
+    image: &MetadataImage,
+    change: &IsrChange,
+) -> Decision<Result<PartitionEpoch, ControllerError>> {
+    let mut records = Vec::new();
+    let results = judge(image, change).map(|(epoch, record)| {
+        records.extend(record.map(MetadataRecord::PartitionChange));
+        epoch
+    });
+    Decision { records, results }
+}
+
+fn refuse<T>(code: ErrorCode, message: &str) -> Result<T, ControllerError> {
+    Err(ControllerError::new(code, message))
+}
+
+fn judge(
+    image: &MetadataImage,
+    change: &IsrChange,
+) -> Result<(PartitionEpoch, Option<PartitionChangeRecord>), ControllerError> {
+    match image.broker(change.broker_id) {
+        Some(broker) if broker.epoch == change.broker_epoch => {}
+        _ => {
+            return refuse(
+                ErrorCode::StaleBrokerEpoch,
+                "the broker has another registration",
+            );
+        }
+    }
+    let Some(topic) = image.topic_by_id(change.partition.topic) else {
+        return refuse(ErrorCode::UnknownTopicId, "there is no topic of this id");
+    };
+    let Some(state) = topic.partition(change.partition.partition) else {
+        return refuse(
+            ErrorCode::UnknownTopicOrPartition,
+            "there is no such partition",
+        );
+    };
+    check_epochs(change, state)?;
+    check_members(image, change, state)?;
+    let isr: Vec<BrokerId> = change.isr.iter().map(|(broker, _)| *broker).collect();
+    let isr_changed = isr.as_slice() != state.isr.as_slice();
+    let recovery_changed = change.leader_recovery_state != state.leader_recovery_state;
+    if !isr_changed && !recovery_changed {
+        return Ok((state.partition_epoch, None));
+    }
+    let Some(next_epoch) = state.partition_epoch.0.checked_add(1) else {
+        return refuse(
+            ErrorCode::UnknownServerError,
+            "the partition epoch overflows",
+        );
+    };
+    let record = PartitionChangeRecord {
+        partition_id: change.partition.partition,
+        topic_id: change.partition.topic,
+        isr: isr_changed.then_some(isr),
+        leader_recovery_state: recovery_changed.then_some(change.leader_recovery_state),
+        ..PartitionChangeRecord::default()
+    };
+    Ok((PartitionEpoch(next_epoch), Some(record)))
+}
+
+fn check_epochs(change: &IsrChange, state: &PartitionState) -> Result<(), ControllerError> {
+    if change.leader_epoch > state.leader_epoch || change.partition_epoch > state.partition_epoch {
+        return refuse(
+            ErrorCode::NotController,
+            "this controller is behind the leader",
+        );
+    }
+    if change.leader_epoch < state.leader_epoch {
+        return refuse(ErrorCode::FencedLeaderEpoch, "the leader epoch is over");
+    }
+    if state.leader != Some(change.broker_id) {
+        return refuse(
+            ErrorCode::InvalidRequest,
+            "the broker does not lead the partition",
+        );
+    }
+    if change.partition_epoch < state.partition_epoch {
+        return refuse(
+            ErrorCode::InvalidUpdateVersion,
+            "the partition epoch is over",
+        );
+    }
+    Ok(())
+}
+
+fn check_members(
+    image: &MetadataImage,
+    change: &IsrChange,
+    state: &PartitionState,
+) -> Result<(), ControllerError> {
+    let mut members: Vec<BrokerId> = change.isr.iter().map(|(broker, _)| *broker).collect();
+    members.sort_unstable();
+    if members.windows(2).any(|pair| pair[0] == pair[1]) {
+        return refuse(ErrorCode::InvalidRequest, "the ISR has a broker twice");
+    }
+    if !members.iter().all(|broker| state.has_replica(*broker)) {
+        return refuse(
+            ErrorCode::InvalidRequest,
+            "the ISR has a broker without a replica",
+        );
+    }
+    if !members.contains(&change.broker_id) {
+        return refuse(ErrorCode::InvalidRequest, "the ISR lacks the leader");
+    }
+    if change.leader_recovery_state == LeaderRecoveryState::Recovering {
+        if members.len() > 1 {
+            return refuse(
+                ErrorCode::InvalidRequest,
+                "a recovering ISR is the leader alone",
+            );
+        }
+        if state.leader_recovery_state == LeaderRecoveryState::Recovered {
+            return refuse(
+                ErrorCode::InvalidRequest,
+                "a recovered leader stays recovered",
+            );
+        }
+    }
+    let eligible = |(id, epoch): &(BrokerId, BrokerEpoch)| {
+        image
+            .broker(*id)
+            .is_some_and(|broker| broker.is_active() && (epoch.0 == -1 || broker.epoch == *epoch))
+    };
+    if !change.isr.iter().all(eligible) {
+        return refuse(
+            ErrorCode::IneligibleReplica,
+            "a proposed member may not be in an ISR",
+        );
+    }
+    Ok(())
+}
