@@ -28,6 +28,8 @@ const XERIAL_HEADER_LEN: usize = 16;
 const XERIAL_CHUNK_BYTES: usize = 32 << 10;
 const GZIP_MAGIC: [u8; 3] = [0x1f, 0x8b, 0x08];
 const LZ4_MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
+/// Bit of the LZ4 frame flags: a checksum of the content follows the end mark.
+const LZ4_CONTENT_CHECKSUM: u8 = 0x04;
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// First guess at how far zstd shrank a batch whose frame does not say.
 const ZSTD_RATIO_GUESS: usize = 8;
@@ -215,9 +217,7 @@ pub fn decompress<'a>(
         }
         Compression::Snappy => snappy_decompress(payload, scratch, limit)?,
         Compression::Lz4 => {
-            if payload.first_chunk() != Some(&LZ4_MAGIC) {
-                return Err(corrupt(codec, "no frame magic"));
-            }
+            check_lz4_ends(payload)?;
             read_bounded(
                 codec,
                 FrameDecoder::new(payload),
@@ -247,6 +247,28 @@ pub fn check_frame(codec: Compression, payload: &[u8]) -> Result<(), Compression
         Ok(())
     } else {
         Err(corrupt(codec, "no frame header"))
+    }
+}
+
+/// An LZ4 frame ends with a mark of four zero bytes, and a checksum of the content if its flags say so. The decoder takes
+/// the end of its input for the mark, but Java's does not.
+fn check_lz4_ends(payload: &[u8]) -> Result<(), CompressionError> {
+    let fail = |reason| Err(corrupt(Compression::Lz4, reason));
+    let (Some(&LZ4_MAGIC), Some(flags)) = (payload.first_chunk::<4>(), payload.get(4)) else {
+        return fail("no frame header");
+    };
+    let checksum_bytes = if flags & LZ4_CONTENT_CHECKSUM == 0 {
+        0
+    } else {
+        4
+    };
+    let end = payload
+        .len()
+        .checked_sub(checksum_bytes)
+        .and_then(|end| payload.get(..end));
+    match end.and_then(|end| end.last_chunk::<4>()) {
+        Some([0, 0, 0, 0]) => Ok(()),
+        _ => fail("no end mark"),
     }
 }
 

@@ -1,3 +1,4 @@
 //! Tests of the vocabulary.
 
+mod primitives;
 mod record;
