@@ -15,4 +15,8 @@ pub use image::{
     ApplyError, BrokerRegistration, ConfigMap, MetadataImage, PartitionState, Reassignment, Topic,
 };
 pub use placement::shard_of;
-pub use record::{ConfigResourceType, MetadataRecord, RecordError, Uuid};
+pub use record::{
+    BrokerEndpoint, BrokerFeature, ConfigRecord, ConfigResourceType, LeaderRecoveryState,
+    MetadataRecord, PartitionRecord, ProducerIdsRecord, RecordError, RegisterBrokerRecord,
+    TopicRecord, Uuid,
+};

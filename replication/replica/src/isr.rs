@@ -28,8 +28,6 @@ pub(crate) enum IsrState {
     Pending {
         committed: Members,
         proposed: Members,
-        /// The controller's answer was one after which only new metadata can tell: nothing more is proposed.
-        awaits_metadata: bool,
     },
 }
 
@@ -52,7 +50,6 @@ impl IsrState {
             IsrState::Pending {
                 committed,
                 proposed,
-                ..
             } => committed.contains(&broker) || proposed.contains(&broker),
         }
     }

@@ -215,10 +215,11 @@ impl LeaderReplica {
         Ok(())
     }
 
-    /// The metadata of the partition changed while this broker leads it. Older versions are ignored. A new leader
-    /// epoch forgets what followers told; the log may have grown since, so the epoch begins at the present end.
+    /// The metadata of the partition changed while this broker leads it. Older versions are ignored, and so is the one
+    /// in force: dropping a pending expansion for it would let the high watermark pass a member. A new leader epoch
+    /// forgets what followers told; the log may have grown since, so the epoch begins at the present end.
     pub fn handle_metadata(&mut self, now: MonotonicTime, assignment: Assignment<'_>) {
-        if assignment.partition_epoch < self.partition_epoch
+        if assignment.partition_epoch <= self.partition_epoch
             || assignment.leader_epoch < self.leader_epoch
         {
             return;
@@ -237,19 +238,23 @@ impl LeaderReplica {
         self.advance_high_watermark(now);
     }
 
-    /// The controller's answer to a proposal: the partition epoch after it, or its error.
+    /// The controller's answer to the proposal that was based on the partition epoch `based_on`: the epoch after it,
+    /// or its error. Ignored when newer metadata came first.
     pub fn handle_isr_result(
         &mut self,
         now: MonotonicTime,
+        based_on: PartitionEpoch,
         result: Result<PartitionEpoch, ErrorCode>,
     ) {
+        if based_on != self.partition_epoch {
+            return;
+        }
         let IsrState::Pending {
             committed,
             proposed,
-            awaits_metadata,
         } = &mut self.isr
         else {
-            return; // Newer metadata came first.
+            return;
         };
         match result {
             Ok(partition_epoch) => {
@@ -266,7 +271,7 @@ impl LeaderReplica {
                 | ErrorCode::InvalidUpdateVersion
                 | ErrorCode::InvalidRequest
                 | ErrorCode::NewLeaderElected,
-            ) => *awaits_metadata = true,
+            ) => {} // Stays pending until new metadata tells what is true.
             Err(_) => self.retry_at = Some(now.plus(PROPOSAL_RETRY)),
         }
         self.advance_high_watermark(now);
@@ -340,7 +345,6 @@ impl LeaderReplica {
         self.isr = IsrState::Pending {
             committed: Members::from_slice(self.isr.committed()),
             proposed,
-            awaits_metadata: false,
         };
     }
 
