@@ -17,6 +17,7 @@
 pub mod api;
 pub mod error;
 pub mod frame;
+pub mod fuzz;
 pub mod header;
 pub mod messages;
 pub mod reader;

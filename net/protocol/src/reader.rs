@@ -17,6 +17,8 @@ pub const TAGGED_FIELDS_MAX: usize = 10_000;
 pub const MEMORY_PER_FRAME_BYTE: usize = 8;
 /// Decoded bytes allowed for any frame, however small.
 pub const MEMORY_FLOOR_BYTES: usize = 64 * 1024;
+/// What the reference count of the frame itself may take, once.
+const SHARE_BYTES: usize = 64;
 /// Longest unsigned varint of 32 bits.
 const VARINT_BYTES_MAX: usize = 5;
 
@@ -44,7 +46,7 @@ impl<'a> Reader<'a> {
         Reader {
             frame,
             rest: frame,
-            memory_left: memory_max(frame.len()),
+            memory_left: memory_max(frame.len()) - SHARE_BYTES,
             version: 0,
             flexible: false,
         }
