@@ -8,6 +8,7 @@ pub mod buffer;
 pub mod file;
 pub mod io;
 pub mod signal;
+pub mod sim;
 pub mod socket;
 
 pub use buffer::{ALIGNMENT, Buffer, Frozen, align_up};

@@ -29,6 +29,11 @@ impl Signal {
         }
     }
 
+    /// Whether it is raised and nobody has waited yet.
+    pub fn is_raised(&self) -> bool {
+        self.raised.get()
+    }
+
     /// Waits until the signal is raised, and lowers it.
     pub fn wait(&self) -> impl Future<Output = ()> + '_ {
         poll_fn(|context| {

@@ -1,0 +1,504 @@
+//! The deterministic machine: several nodes of several shards, their disks, their network and one clock, all in one
+//! thread and decided by one seed.
+//!
+//! ```
+//! use runtime::sim::Simulation;
+//! use runtime::{File, Io, OpenMode};
+//! use std::path::Path;
+//!
+//! let simulation = Simulation::new(7, 1, 1);
+//! let io = simulation.io(0, 0);
+//! let length = simulation.block_on(0, async {
+//!     let file = io.open(Path::new("/a"), OpenMode::Write).await?;
+//!     file.allocate(8192).await?;
+//!     file.len().await
+//! });
+//! assert_eq!(length.unwrap(), 8192);
+//! ```
+//!
+//! Beside the broker nodes there is always one more, [`Simulation::client`], for the harness and its workload: it is
+//! not meant to be killed, and a scenario written as one future runs there (`simulation.block_on(client, ...)`), with
+//! calls of `kill`, `power_cut`, `restart`, `cut` inside it.
+//!
+//! Same seed, same calls: same [`Simulation::trace_hash`]. When a test panics, the seed and the last steps are
+//! printed.
+
+mod clock;
+mod completion;
+mod content;
+mod disk;
+mod faults;
+mod file;
+mod io;
+mod network;
+mod random;
+mod scheduler;
+mod stream;
+mod trace;
+mod tree;
+mod world;
+
+use std::cell::Cell;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::Location;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::MonotonicTime;
+
+pub use self::content::SECTOR;
+pub use self::disk::DiskCounters;
+pub use self::faults::{Fault, FaultId, FaultRule, Faults};
+pub use self::file::{SimBuffer, SimFile, SimFrozen};
+pub use self::io::SimIo;
+pub use self::random::Generator;
+pub use self::stream::{SimListener, SimStream};
+
+use self::scheduler::Picked;
+use self::trace::Step;
+use self::world::{Power, World};
+use crate::io::{Io, TaskClass};
+
+/// Virtual time that [`Simulation::block_on`] waits for its future, unless told otherwise.
+const BLOCK_ON_MAX: Duration = Duration::from_secs(3600);
+
+/// Polls and events in one call of a run function: more is a loop that does not end.
+const STEPS_MAX: u64 = 200_000_000;
+
+/// Bounds of the virtual time that one poll of a task takes, in nanoseconds.
+const POLL_NANOS: (u64, u64) = (200, 2_000);
+
+/// What one step of the loop did.
+enum Progress {
+    Ran,
+    /// Nothing can run before the time limit.
+    Waits,
+    /// Nothing can run, ever.
+    Stuck,
+}
+
+/// A simulated world. See the module's text.
+pub struct Simulation {
+    world: Rc<World>,
+    nodes: usize,
+    shards: usize,
+    block_on_max: Cell<Duration>,
+    is_running: Cell<bool>,
+}
+
+impl Simulation {
+    /// `nodes` nodes of `shards` shards each, and the client node. All are up, with empty disks.
+    pub fn new(seed: u64, nodes: usize, shards: usize) -> Simulation {
+        assert!(shards > 0, "a node has at least one shard");
+        Simulation {
+            world: Rc::new(World::new(seed, nodes + 1)),
+            nodes,
+            shards,
+            block_on_max: Cell::new(BLOCK_ON_MAX),
+            is_running: Cell::new(false),
+        }
+    }
+
+    /// The seed.
+    pub fn seed(&self) -> u64 {
+        self.world.seed
+    }
+
+    /// The number of the node for the harness and clients.
+    pub fn client(&self) -> usize {
+        self.nodes
+    }
+
+    /// Nodes without the client.
+    pub fn nodes(&self) -> usize {
+        self.nodes
+    }
+
+    /// Shards of each node.
+    pub fn shards(&self) -> usize {
+        self.shards
+    }
+
+    /// One shard of a node that is up.
+    pub fn io(&self, node: usize, shard: usize) -> SimIo {
+        let power = self.world.node(node).power.get();
+        assert!(
+            power == Power::Up,
+            "node {node} is down ({power:?}): restart it first (seed {})",
+            self.seed()
+        );
+        assert!(shard < self.shards, "there is no shard {shard}");
+        SimIo::new(&self.world, node, shard)
+    }
+
+    /// All shards of a node that is up.
+    pub fn ios(&self, node: usize) -> Vec<SimIo> {
+        (0..self.shards).map(|shard| self.io(node, shard)).collect()
+    }
+
+    /// The IP address of a node. On itself a node may also use loopback and unspecified addresses.
+    pub fn ip(&self, node: usize) -> IpAddr {
+        network::ip(node)
+    }
+
+    /// A socket address of a node.
+    pub fn address(&self, node: usize, port: u16) -> SocketAddr {
+        SocketAddr::new(self.ip(node), port)
+    }
+
+    /// Starts a foreground task.
+    #[track_caller]
+    pub fn spawn(&self, node: usize, shard: usize, task: impl Future<Output = ()> + 'static) {
+        self.io(node, shard).spawn(TaskClass::Foreground, task);
+    }
+
+    /// Runs everything until `future`, a task of shard 0 of `node`, is done.
+    ///
+    /// Panics with a list of the tasks if that cannot happen any more, or takes over an hour of virtual time (see
+    /// [`Simulation::set_block_on_max`]), or if the node is killed.
+    #[track_caller]
+    pub fn block_on<T>(&self, node: usize, future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        let owner = self
+            .io(node, 0)
+            .owner(TaskClass::Foreground, Location::caller());
+        let root = self.world.scheduler.add(owner, None);
+        let limit = self.now().plus(self.block_on_max.get());
+        let mut result = None;
+        self.run(limit, |picked| {
+            if picked.is_some()
+                && let Poll::Ready(value) = self.world.scheduler.poll_root(root, future.as_mut())
+            {
+                result = Some(value);
+            }
+            if result.is_none() && !self.world.scheduler.contains(root) {
+                panic!(
+                    "node {node} was stopped while block_on waited for it (seed {})",
+                    self.seed()
+                );
+            }
+            result.is_some()
+        });
+        self.world.scheduler.remove(root);
+        match result {
+            Some(value) => value,
+            None => self.fail("block_on waits for something that does not happen"),
+        }
+    }
+
+    /// Lets `duration` of virtual time pass.
+    pub fn run_for(&self, duration: Duration) {
+        let limit = self.now().plus(duration);
+        self.run(limit, |_| false);
+        self.world.clock.advance_to(limit.0);
+    }
+
+    /// Runs until the virtual time is `deadline`.
+    pub fn run_to(&self, deadline: MonotonicTime) {
+        self.run_for(deadline.since(self.now()));
+    }
+
+    /// Runs until `predicate` holds, looking after every step. Panics as [`Simulation::block_on`] does.
+    #[track_caller]
+    pub fn run_until(&self, mut predicate: impl FnMut() -> bool) {
+        if predicate() {
+            return;
+        }
+        let limit = self.now().plus(self.block_on_max.get());
+        let mut holds = false;
+        self.run(limit, |_| {
+            holds = predicate();
+            holds
+        });
+        if !holds {
+            self.fail("run_until waits for something that does not happen");
+        }
+    }
+
+    /// Runs until nothing can happen any more (`true`) or `limit` has passed.
+    pub fn run_until_idle(&self, limit: Duration) -> bool {
+        let limit = self.now().plus(limit);
+        self.run(limit, |_| false)
+    }
+
+    /// Changes how long `block_on` and `run_until` wait, in virtual time.
+    pub fn set_block_on_max(&self, duration: Duration) {
+        self.block_on_max.set(duration);
+    }
+
+    /// Virtual monotonic time.
+    pub fn now(&self) -> MonotonicTime {
+        self.world.clock.now()
+    }
+
+    /// Sets a node's wall clock off by so many milliseconds from now on.
+    pub fn set_wall_offset_ms(&self, node: usize, offset_ms: i64) {
+        self.world.node(node).wall_offset_ms.set(offset_ms);
+    }
+
+    /// The seeded generator of the workload stream, for harnesses.
+    pub fn random(&self) -> &Generator {
+        &self.world.random.workload
+    }
+
+    /// The faults in force.
+    pub fn faults(&self) -> &Faults {
+        &self.world.faults
+    }
+
+    /// A hash over every scheduling decision, operation, completion and fault so far.
+    pub fn trace_hash(&self) -> u64 {
+        self.world.trace_log().hash()
+    }
+
+    /// How many such events there were.
+    pub fn trace_count(&self) -> u64 {
+        self.world.trace_log().count()
+    }
+
+    /// The unfinished tasks and the last steps, for people.
+    pub fn report(&self) -> String {
+        format!(
+            "simulation of seed {} at {} ns, trace {:016x}\nunfinished tasks:\n{}last steps:\n{}",
+            self.seed(),
+            self.now().0,
+            self.trace_hash(),
+            self.world.scheduler.report(),
+            self.world.trace_log().recent()
+        )
+    }
+
+    /// Tasks of a node that have not ended.
+    pub fn task_count(&self, node: usize) -> usize {
+        self.world.scheduler.count(node)
+    }
+
+    /// Runs until `observe` says stop, `limit` has passed, or nothing can happen any more (then true). `observe` is
+    /// called after each step, with the number of the root task if it is that one's turn.
+    fn run(&self, limit: MonotonicTime, mut observe: impl FnMut(Option<u64>) -> bool) -> bool {
+        assert!(
+            !self.is_running.replace(true),
+            "the simulation runs already: a task must not run it"
+        );
+        let _running = Running(&self.is_running);
+        for _ in 0..STEPS_MAX {
+            let mut root = None;
+            match self.step(limit, &mut root) {
+                Progress::Ran => {}
+                Progress::Waits => return false,
+                Progress::Stuck => return true,
+            }
+            if observe(root) {
+                return false;
+            }
+        }
+        self.fail("a run of too many steps: some loop does not end")
+    }
+
+    fn step(&self, limit: MonotonicTime, root: &mut Option<u64>) -> Progress {
+        let world = &self.world;
+        while let Some(event) = world.clock.pop_due() {
+            world.handle(event);
+        }
+        match world.scheduler.pick(&world.random.schedule) {
+            Some(picked) => {
+                if world.clock.now() > limit {
+                    // Put off, not lost.
+                    world.scheduler.put_back(&picked);
+                    return Progress::Waits;
+                }
+                let nanos = world.random.schedule.between(POLL_NANOS.0, POLL_NANOS.1);
+                let (Picked::Task(id) | Picked::Root(id)) = picked;
+                world.trace(Step::Poll, "poll", [id, 0, 0]);
+                match picked {
+                    Picked::Task(id) => world.scheduler.poll(id),
+                    Picked::Root(id) => *root = Some(id),
+                }
+                world.clock.advance_to(world.clock.nanos() + nanos);
+                Progress::Ran
+            }
+            None => match world.clock.next_due() {
+                Some(time) if time > limit.0 => Progress::Waits,
+                Some(time) => {
+                    world.clock.advance_to(time);
+                    Progress::Ran
+                }
+                None => Progress::Stuck,
+            },
+        }
+    }
+
+    #[track_caller]
+    fn fail(&self, reason: &str) -> ! {
+        panic!("{reason}\n{}", self.report())
+    }
+}
+
+/// Machines: crashes, disks, links.
+impl Simulation {
+    /// Ends the process of a node as `kill -9` does: its tasks and timers are gone, its connections are reset,
+    /// completed writes stay, writes in flight happen or not.
+    pub fn kill(&self, node: usize) {
+        self.stop(node, Power::Killed);
+    }
+
+    /// Cuts the power of a node: as [`Simulation::kill`], and its disk keeps only what was flushed and a random part
+    /// of the rest, torn at sectors. Peers hear nothing.
+    pub fn power_cut(&self, node: usize) {
+        self.stop(node, Power::Off);
+    }
+
+    /// Starts a stopped node over the disk it has, and gives its shards.
+    pub fn restart(&self, node: usize) -> Vec<SimIo> {
+        let state = self.world.node(node);
+        assert!(
+            state.power.get() != Power::Up,
+            "node {node} runs already (seed {})",
+            self.seed()
+        );
+        state.power.set(Power::Up);
+        self.world
+            .trace(Step::Restart, "restart", [node as u64, 0, 0]);
+        network::resume(&self.world);
+        self.ios(node)
+    }
+
+    /// Whether a node runs.
+    pub fn is_up(&self, node: usize) -> bool {
+        self.world.node(node).power.get() == Power::Up
+    }
+
+    fn stop(&self, node: usize, power: Power) {
+        let world = &self.world;
+        let state = world.node(node);
+        let is_cut = power == Power::Off;
+        let step = if is_cut { Step::PowerCut } else { Step::Stop };
+        world.trace(step, "stop", [node as u64, 0, 0]);
+        if state.power.get() == Power::Up {
+            state.incarnation.set(state.incarnation.get() + 1);
+        }
+        state.power.set(power);
+        state.open_files.take();
+        let in_flight = world.clock.extract_node(node);
+        let tasks = world.scheduler.extract_node(node);
+        network::node_stopped(world, node, power);
+        drop(tasks);
+        if is_cut {
+            disk::power_cut(world, node, in_flight);
+        } else {
+            disk::kill(world, node, in_flight);
+        }
+    }
+
+    /// Gives a stopped node an empty disk.
+    pub fn wipe(&self, node: usize) {
+        assert!(!self.is_up(node), "node {node} runs: stop it first");
+        let disk = &self.world.node(node).disk;
+        *disk.tree.borrow_mut() = Rc::default();
+    }
+
+    /// Bounds the bytes of a node's files; more is ENOSPC.
+    pub fn set_disk_capacity(&self, node: usize, bytes: u64) {
+        self.world.node(node).disk.capacity_bytes.set(bytes);
+    }
+
+    /// What was asked of a node's disk so far.
+    pub fn disk_counters(&self, node: usize) -> DiskCounters {
+        self.world.node(node).disk.counters.get()
+    }
+
+    /// Files that the node's present life holds open.
+    pub fn open_files(&self, node: usize) -> usize {
+        self.world.open_files(node).get()
+    }
+
+    /// Lets operations that a [`Fault::Hang`] holds go on.
+    pub fn release_hung(&self, node: usize) {
+        disk::release_hung(&self.world, node);
+    }
+
+    /// The paths of a node's files, sorted.
+    pub fn files(&self, node: usize) -> Vec<PathBuf> {
+        let files = self.world.node(node).disk.tree().files();
+        files.into_iter().map(|(path, _)| path).collect()
+    }
+
+    /// What a reader of a node's file would see; `None` if there is no such file.
+    pub fn file_bytes(&self, node: usize, path: &Path) -> Option<Bytes> {
+        let inode = self.world.node(node).disk.tree().file(path).ok()?;
+        let content = inode.content.borrow();
+        let len = usize::try_from(content.length()).unwrap_or(usize::MAX);
+        Some(content.read(0, len))
+    }
+
+    /// The bytes of a node's file that a power cut keeps for sure.
+    pub fn durable_bytes(&self, node: usize, path: &Path) -> Option<Bytes> {
+        let inode = self.world.node(node).disk.tree().file(path).ok()?;
+        let content = inode.content.borrow();
+        Some(content.durable())
+    }
+
+    /// Turns over bit `bit` (0 to 7) of the byte at `position` of a node's file.
+    pub fn flip_bit(&self, node: usize, path: &Path, position: u64, bit: u8) {
+        match self.world.node(node).disk.tree().file(path) {
+            Ok(inode) => inode.content.borrow_mut().flip_bit(position, bit),
+            Err(error) => panic!("flip_bit in {}: {error}", path.display()),
+        }
+    }
+
+    /// Stops what `from` sends to `to`. What is sent meanwhile arrives after the heal, as TCP retransmits it.
+    pub fn cut_one_way(&self, from: usize, to: usize) {
+        network::cut(&self.world, from, to);
+    }
+
+    /// Cuts both directions between two nodes.
+    pub fn cut(&self, a: usize, b: usize) {
+        self.cut_one_way(a, b);
+        self.cut_one_way(b, a);
+    }
+
+    /// Undoes every cut between two nodes.
+    pub fn heal(&self, a: usize, b: usize) {
+        network::heal(&self.world, a, b);
+        network::heal(&self.world, b, a);
+    }
+
+    /// Resets every connection between two nodes.
+    pub fn reset_connections(&self, a: usize, b: usize) {
+        network::reset_between(&self.world, a, b);
+    }
+
+    /// Sets the bounds of the one-way delay between nodes.
+    pub fn set_network_delay(&self, least: Duration, greatest: Duration) {
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let delay = (nanos(least), nanos(greatest));
+        self.world.network.delay.set(delay);
+    }
+}
+
+impl Drop for Simulation {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.report());
+        }
+        self.world.ended.set(true);
+        let tasks = self.world.scheduler.extract_all();
+        let events = self.world.clock.take_all();
+        drop(tasks);
+        drop(events);
+    }
+}
+
+/// Ends the run also when a task panics.
+struct Running<'a>(&'a Cell<bool>);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
