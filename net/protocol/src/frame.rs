@@ -143,10 +143,23 @@ pub fn encode_response(
     version: i16,
     response: &Response,
 ) -> Result<Vec<Bytes>, EncodeError> {
+    let mut slices = Vec::new();
+    encode_response_into(&mut slices, correlation_id, version, response)?;
+    Ok(slices)
+}
+
+/// `encode_response` behind what `slices` holds already, so that several answers leave in one vectored send.
+/// Adds nothing if it fails.
+pub fn encode_response_into(
+    slices: &mut Vec<Bytes>,
+    correlation_id: i32,
+    version: i16,
+    response: &Response,
+) -> Result<(), EncodeError> {
     let mut writer = Writer::new();
     encode_response_header(&mut writer, response.key().api(), version, correlation_id);
     response.encode(&mut writer, version);
-    writer.finish()
+    writer.finish_into(slices)
 }
 
 /// `encode_response` for a message whose type is known.

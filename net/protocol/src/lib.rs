@@ -32,8 +32,8 @@ pub use api::{APIS, Api, ApiKey, Message, Request, Response, VersionRange};
 pub use error::{DecodeError, EncodeError};
 pub use frame::{
     FRAME_BYTES_MAX, FRAME_LENGTH_BYTES, FrameError, RequestError, decode_response,
-    decode_response_message, encode_request, encode_response, encode_response_message,
-    frame_length, parse_request, unsupported_api_versions,
+    decode_response_message, encode_request, encode_response, encode_response_into,
+    encode_response_message, frame_length, parse_request, unsupported_api_versions,
 };
 pub use header::RequestHeader;
 pub use messages::*;

@@ -139,7 +139,8 @@ impl Writer {
         position
     }
 
-    /// Writes one tagged field and counts it at `fields`. Tags must come in ascending order.
+    /// Writes one tagged field and counts it at `fields`. Tags must come in ascending order. No schema has records in
+    /// a tagged field, so what moves here moves no splice.
     pub(crate) fn tagged_field(
         &mut self,
         fields: usize,
@@ -169,7 +170,14 @@ impl Writer {
     }
 
     /// The frame with its length in front, as slices to be sent in order.
-    pub fn finish(mut self) -> Result<Vec<Bytes>, EncodeError> {
+    pub fn finish(self) -> Result<Vec<Bytes>, EncodeError> {
+        let mut slices = Vec::with_capacity(self.splices.len() * 2 + 1);
+        self.finish_into(&mut slices)?;
+        Ok(slices)
+    }
+
+    /// Appends the frame to `slices`, which may hold others already; adds nothing if it fails.
+    pub fn finish_into(mut self, slices: &mut Vec<Bytes>) -> Result<(), EncodeError> {
         if let Some(error) = self.error {
             return Err(error);
         }
@@ -177,21 +185,19 @@ impl Writer {
         let prefix = i32::try_from(length).map_err(|_| EncodeError::TooLong(length))?;
         self.head[..FRAME_LENGTH_BYTES].copy_from_slice(&prefix.to_be_bytes());
         let head = Bytes::from(self.head);
-        if self.splices.is_empty() {
-            return Ok(vec![head]);
-        }
-        let mut slices = Vec::with_capacity(self.splices.len() * 2 + 1);
-        let mut sent = 0;
+        let mut taken = 0;
         for (position, piece) in self.splices {
-            if position > sent {
-                slices.push(head.slice(sent..position));
+            if position > taken {
+                slices.push(head.slice(taken..position));
             }
             slices.push(piece);
-            sent = position;
+            taken = position;
         }
-        if sent < head.len() {
-            slices.push(head.slice(sent..));
+        if taken == 0 {
+            slices.push(head);
+        } else if taken < head.len() {
+            slices.push(head.slice(taken..));
         }
-        Ok(slices)
+        Ok(())
     }
 }

@@ -16,6 +16,7 @@ schema! {
     /// `topics` of [`CreatePartitionsRequest`].
     pub struct CreatePartitionsTopic {
         name: Text, 0+;
+        /// How many there shall be, not how many to add.
         count: i32, 0+;
         assignments: Option<Vec<CreatePartitionsAssignment>>, 0+, null 0+;
     }

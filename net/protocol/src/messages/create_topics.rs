@@ -18,7 +18,9 @@ schema! {
     /// `topics` of [`CreateTopicsRequest`].
     pub struct CreatableTopic {
         name: Text, 0+;
+        /// -1: the broker's default; must be -1 with `assignments`.
         num_partitions: i32, 0+;
+        /// -1: the broker's default; must be -1 with `assignments`.
         replication_factor: i16, 0+;
         assignments: Vec<CreatableReplicaAssignment>, 0+;
         configs: Vec<CreatableTopicConfig>, 0+;

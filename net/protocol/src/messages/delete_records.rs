@@ -21,6 +21,7 @@ schema! {
     /// `partitions` of [`DeleteRecordsTopic`].
     pub struct DeleteRecordsPartition {
         partition_index: i32, 0+;
+        /// -1: the high watermark.
         offset: i64, 0+;
     }
 

@@ -17,6 +17,7 @@ schema! {
     pub struct DescribeConfigsResource {
         resource_type: i8, 0+;
         resource_name: Text, 0+;
+        /// Null: all of them.
         configuration_keys: Option<Vec<Text>>, 0+, null 0+;
     }
 

@@ -13,6 +13,7 @@ schema! {
     /// Request of Fetch.
     pub struct FetchRequest {
         cluster_id: Option<Text>, 12+, null 12+, tag 0, ignorable, = None;
+        /// -1: a consumer; otherwise the broker that follows. From version 15 on in `replica_state`.
         replica_id: i32, 0-14, = -1;
         replica_state: ReplicaState, 15+, tag 1;
         max_wait_ms: i32, 0+;
@@ -20,6 +21,7 @@ schema! {
         max_bytes: i32, 3+, ignorable, = i32::MAX;
         isolation_level: i8, 4+, ignorable;
         session_id: i32, 7+, ignorable;
+        /// -1: no session; 0: open one; above: the next fetch of a session (KIP-227).
         session_epoch: i32, 7+, ignorable, = -1;
         topics: Vec<FetchTopic>, 0+;
         forgotten_topics_data: Vec<ForgottenTopic>, 7+;
@@ -48,6 +50,7 @@ schema! {
         log_start_offset: i64, 5+, ignorable, = -1;
         partition_max_bytes: i32, 0+;
         replica_directory_id: Uuid, 17+, tag 0, ignorable;
+        /// What the follower knows.
         high_watermark: i64, 18+, tag 1, ignorable, = i64::MAX;
     }
 
@@ -84,8 +87,11 @@ schema! {
         diverging_epoch: EpochEndOffset, 12+, tag 0;
         current_leader: LeaderIdAndEpoch, 12+, tag 1;
         snapshot_id: SnapshotId, 12+, tag 2;
+        /// Null unless the reader asked for committed records only.
         aborted_transactions: Option<Vec<AbortedTransaction>>, 4+, null 4+, ignorable;
+        /// -1: this broker.
         preferred_read_replica: i32, 11+, = -1;
+        /// Whole batches; the first may begin below the offset asked for.
         records: Option<Records>, 0+, null 0+;
     }
 

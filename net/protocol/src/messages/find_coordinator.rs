@@ -9,6 +9,7 @@ schema! {
     /// Request of FindCoordinator.
     pub struct FindCoordinatorRequest {
         key: Text, 0-3;
+        /// 0: group, 1: transaction, 2: share group.
         key_type: i8, 1+;
         coordinator_keys: Vec<Text>, 4+;
     }

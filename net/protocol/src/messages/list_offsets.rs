@@ -24,6 +24,8 @@ schema! {
     pub struct ListOffsetsPartition {
         partition_index: i32, 0+;
         current_leader_epoch: i32, 4+, ignorable, = -1;
+        /// From 0: the first record as late as this. -1 latest, -2 earliest, -3 largest timestamp (7+), -4 earliest
+        /// local (8+), -5 latest tiered (9+), -6 earliest pending upload (11+).
         timestamp: i64, 0+;
     }
 

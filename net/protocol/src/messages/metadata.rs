@@ -10,6 +10,7 @@ use crate::text::Text;
 schema! {
     /// Request of Metadata.
     pub struct MetadataRequest {
+        /// Null: all topics. Empty: none, but all in version 0.
         topics: Option<Vec<MetadataRequestTopic>>, 0+, null 1+;
         allow_auto_topic_creation: bool, 4+, = true;
         include_cluster_authorized_operations: bool, 8-10;
@@ -27,6 +28,7 @@ schema! {
         throttle_time_ms: i32, 3+, ignorable;
         brokers: Vec<MetadataResponseBroker>, 0+;
         cluster_id: Option<Text>, 2+, null 2+, ignorable, = None;
+        /// Any live broker: it takes requests for the controller (KRaft).
         controller_id: i32, 1+, ignorable, = -1;
         topics: Vec<MetadataResponseTopic>, 0+;
         cluster_authorized_operations: i32, 8-10, = i32::MIN;
@@ -48,6 +50,7 @@ schema! {
         topic_id: TopicId, 10+, ignorable;
         is_internal: bool, 1+, ignorable;
         partitions: Vec<MetadataResponsePartition>, 0+;
+        /// Bit field; `i32::MIN` if not asked for.
         topic_authorized_operations: i32, 8+, = i32::MIN;
     }
 

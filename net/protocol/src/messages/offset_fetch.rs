@@ -11,6 +11,7 @@ schema! {
     /// Request of OffsetFetch.
     pub struct OffsetFetchRequest {
         group_id: Text, 0-7;
+        /// Null: all topics of the group.
         topics: Option<Vec<OffsetFetchRequestTopic>>, 0-7, null 2-7;
         groups: Vec<OffsetFetchRequestGroup>, 8+;
         require_stable: bool, 7+;
@@ -27,6 +28,7 @@ schema! {
         group_id: Text, 8+;
         member_id: Option<Text>, 9+, null 9+, ignorable, = None;
         member_epoch: i32, 9+, ignorable, = -1;
+        /// Null: all topics of the group.
         topics: Option<Vec<OffsetFetchRequestTopics>>, 8+, null 8+;
     }
 
@@ -54,6 +56,7 @@ schema! {
     /// `partitions` of [`OffsetFetchResponseTopic`].
     pub struct OffsetFetchResponsePartition {
         partition_index: i32, 0-7;
+        /// -1: nothing committed.
         committed_offset: i64, 0-7;
         committed_leader_epoch: i32, 5-7, ignorable, = -1;
         metadata: Option<Text>, 0-7, null 0-7;
@@ -77,6 +80,7 @@ schema! {
     /// `partitions` of [`OffsetFetchResponseTopics`].
     pub struct OffsetFetchResponsePartitions {
         partition_index: i32, 8+;
+        /// -1: nothing committed.
         committed_offset: i64, 8+;
         committed_leader_epoch: i32, 8+, ignorable, = -1;
         metadata: Option<Text>, 8+, null 8+;

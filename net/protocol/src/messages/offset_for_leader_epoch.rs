@@ -8,6 +8,7 @@ use crate::text::Text;
 schema! {
     /// Request of OffsetForLeaderEpoch.
     pub struct OffsetForLeaderEpochRequest {
+        /// -2: a debugging consumer; -1: a consumer; otherwise the broker that follows.
         replica_id: i32, 3+, ignorable, = -2;
         topics: Vec<OffsetForLeaderTopic>, 0+;
     }

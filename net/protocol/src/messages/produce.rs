@@ -12,6 +12,7 @@ schema! {
     /// Request of Produce.
     pub struct ProduceRequest {
         transactional_id: Option<Text>, 3+, null 3+, = None;
+        /// -1: all in-sync replicas; 1: the leader; 0: nobody, and there is no response.
         acks: i16, 0+;
         timeout_ms: i32, 0+;
         topic_data: Vec<TopicProduceData>, 0+;
@@ -27,6 +28,7 @@ schema! {
     /// `partition_data` of [`TopicProduceData`].
     pub struct PartitionProduceData {
         index: i32, 0+;
+        /// Exactly one batch of magic 2.
         records: Option<Records>, 0+, null 0+;
     }
 
@@ -48,11 +50,14 @@ schema! {
     pub struct PartitionProduceResponse {
         index: i32, 0+;
         error_code: i16, 0+;
+        /// Offset of the first record of the batch; -1 on error.
         base_offset: i64, 0+;
+        /// -1 unless the topic stamps records with the time of append.
         log_append_time_ms: i64, 2+, ignorable, = -1;
         log_start_offset: i64, 5+, ignorable, = -1;
         record_errors: Vec<BatchIndexAndErrorMessage>, 8+, ignorable;
         error_message: Option<Text>, 8+, null 8+, ignorable, = None;
+        /// With error 6 (KIP-951). Useless without `node_endpoints`.
         current_leader: LeaderIdAndEpoch, 10+, tag 0;
     }
 

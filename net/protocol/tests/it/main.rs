@@ -8,6 +8,7 @@ mod hostile;
 mod registry;
 mod round_trip;
 mod second_opinion;
+mod values;
 
 use bytes::Bytes;
 use protocol::writer::Writer;

@@ -216,3 +216,16 @@ fn a_fetch_response_does_not_copy_large_batches() {
     let (_, back) = decode_response(ApiKey::Fetch, 12, body_of(&slices)).unwrap();
     assert_eq!(back, response);
 }
+
+#[test]
+fn answers_are_gathered_for_one_send() {
+    let mut slices = Vec::new();
+    let response = Response::from(HeartbeatResponse::default());
+    encode_response_into(&mut slices, 1, 0, &response).unwrap();
+    encode_response_into(&mut slices, 2, 0, &response).unwrap();
+    assert!(encode_response_into(&mut slices, 3, 99, &response).is_err());
+    assert_eq!(
+        slices.concat(),
+        [0, 0, 0, 6, 0, 0, 0, 1, 0, 0, 0, 0, 0, 6, 0, 0, 0, 2, 0, 0]
+    );
+}
