@@ -1,7 +1,7 @@
 //! `Text`: a string as it lies in a frame, checked to be UTF-8 and shared instead of copied.
 //!
-//! Invariant: the bytes are UTF-8. It is checked once on construction; `as_str` checks again instead of using
-//! `unsafe`, which costs a few nanoseconds for names of ordinary length.
+//! Invariant: the bytes are UTF-8. It is checked once on construction; `as_str` checks again, since only unchecked
+//! code could leave it out, which costs a few nanoseconds for names of ordinary length.
 
 use std::borrow::Borrow;
 use std::fmt;
