@@ -4,15 +4,25 @@
 //! `uring` (glommio, the product) and [`sim::SimIo`] (deterministic and seeded, the main test of the project).
 //! One `Io` value belongs to one shard: it is cheap to clone, not `Send`, and never leaves its core.
 
+pub mod budget;
 pub mod buffer;
 pub mod file;
+pub mod gate;
+pub mod histogram;
 pub mod io;
+pub mod mailbox;
+pub mod metrics;
 pub mod signal;
 pub mod sim;
 pub mod socket;
 
+pub use budget::{Budget, Reservation};
 pub use buffer::{ALIGNMENT, Buffer, Frozen, align_up};
 pub use file::{File, OpenMode};
+pub use gate::{Gate, Pass};
+pub use histogram::Histogram;
 pub use io::{Io, TaskClass};
+pub use mailbox::{Inbox, Sender, mailbox};
+pub use metrics::{Counter, Gauge, Snapshot};
 pub use signal::{Oneshot, Signal};
 pub use socket::{Listener, Stream};

@@ -2,6 +2,7 @@
 //! thread and decided by one seed.
 //!
 //! ```
+//! # extern crate ringlog_runtime as runtime;
 //! use runtime::sim::Simulation;
 //! use runtime::{File, Io, OpenMode};
 //! use std::path::Path;
