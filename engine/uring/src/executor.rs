@@ -21,6 +21,7 @@ use crate::options::{BLOCKING_THREADS, UringOptions};
 use crate::prime;
 use crate::process::available;
 use crate::uring_io::UringIo;
+use crate::watchdog::Watch;
 
 /// How long the end of an executor waits for operations under way. If some have not ended by then, the executor's memory
 /// is left alone for the rest of the process, because the kernel may still write to it.
@@ -204,9 +205,10 @@ pub fn block_on<T: 'static, Main: Future<Output = T> + 'static>(
 
 /// An executor on its thread, primed, with its heartbeat.
 struct Executor {
-    /// None once it is taken down.
     executor: LocalExecutor,
     io: UringIo,
+    /// None if it has no heartbeat.
+    watch: Option<Watch>,
 }
 
 impl Executor {
@@ -226,19 +228,36 @@ impl Executor {
                 cpu,
                 reason: error.to_string(),
             })?;
+        let watch = options
+            .heartbeat
+            .map(|_| Watch::new(Arc::clone(&beats)))
+            .transpose()
+            .map_err(|source| StartError::System {
+                what: "starting the watchdog",
+                source,
+            })?;
         let io = executor.run(prepare(options, beats))?;
-        Ok(Executor { executor, io })
+        Ok(Executor {
+            executor,
+            io,
+            watch,
+        })
     }
 
     fn run<T: 'static, Main: Future<Output = T> + 'static>(
         self,
         make: impl FnOnce(UringIo) -> Main,
     ) -> T {
-        let Executor { executor, io } = self;
+        let Executor {
+            executor,
+            io,
+            watch,
+        } = self;
         let (output, quiet) = executor.run(async {
             let output = in_foreground(&io, make(io.clone())).await;
             (output, wait_for_operations(&io).await)
         });
+        drop(watch);
         Pool::uninstall();
         if !quiet {
             tracing::warn!(
@@ -283,7 +302,8 @@ async fn prepare(options: &UringOptions, beats: Arc<AtomicU64>) -> Result<UringI
 /// Bounds every sleep of the executor, counts, and takes over the buffers that came back from other cores.
 ///
 /// glommio's loop takes "the preempt timer fired before anything ran" for "nothing to do" and parks, although tasks are
-/// runnable; only an event wakes it then. With this timer armed such a lost turn lasts one period at most.
+/// runnable; only an event wakes it then. With this timer armed such a lost turn lasts one period at most, unless it is
+/// the heartbeat's own turn that is lost, which the watchdog repairs.
 async fn heartbeat(io: UringIo, period: Duration, beats: Arc<AtomicU64>) {
     loop {
         glommio::timer::sleep(period).await;

@@ -3,7 +3,8 @@
 //! glommio 0.9.0 is used as published, and several of its parts are unsafe to use or wrong. What this crate lets
 //! through is chosen so that none of that is reachable from above:
 //!
-//! * every executor runs a heartbeat, because glommio can park with runnable tasks ([`executor`]);
+//! * every executor runs a heartbeat and is watched, because glommio can park with runnable tasks ([`executor`],
+//!   [`watchdog`]);
 //! * every device is primed on every core before the first real open, because glommio may choose a polling ring that
 //!   the device does not have ([`prime`]);
 //! * a pending glommio future is polled only when it was woken, because each poll keeps one more waker
@@ -32,6 +33,7 @@ mod prime;
 mod process;
 pub mod socket;
 mod uring_io;
+mod watchdog;
 
 pub use buffer::{UringBuffer, UringFrozen};
 pub use cpus::{allowed_cpus, parse_cpus};

@@ -11,6 +11,7 @@ extern crate ringlog_uring as uring;
 mod exchange;
 mod files;
 mod leaks;
+mod lost_turn;
 mod sockets;
 
 use std::fs;
