@@ -1,0 +1,522 @@
+//! Proof that what was acknowledged is there: once, in order, unchanged.
+//!
+//! Pure. Every record value carries a [`Stamp`]; the producer keeps a [`Ledger`] of what it knows; a [`Verifier`] is
+//! fed each record that a reader sees and says at the end what is wrong.
+//! Invariant: the producer never sends a stamp twice, so a stamp seen twice is the broker's duplicate.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use model::{Offset, PartitionIndex};
+
+/// Bytes of a stamp at the front of a value: magic u32, checksum u32 over all that follows in the value, run u64,
+/// producer u32, partition i32, sequence u64; big-endian. The rest of the value is filler, covered by the checksum.
+pub const STAMP_BYTES: usize = 32;
+const MAGIC: u32 = 0x524C_7631; // "RLv1"
+const CHECKSUM_FROM: usize = 8;
+/// Unknown outcomes a ledger remembers, as separate ranges.
+pub const UNKNOWN_RANGES_MAX: usize = 1 << 20;
+/// Sequences of producers that a verifier follows at once.
+pub const STREAMS_MAX: usize = 1 << 20;
+/// Violations told one by one; the rest are only counted.
+const EXAMPLES_MAX: usize = 10;
+
+/// What a record says about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp {
+    /// Random number of the run that produced it.
+    pub run: u64,
+    /// The producer within the run.
+    pub producer: u32,
+    /// The partition it was sent to.
+    pub partition: PartitionIndex,
+    /// Position in the sequence of this producer and partition, from 0.
+    pub sequence: u64,
+}
+
+/// Why a value has no good stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StampError {
+    /// The value was not produced by a verifying load.
+    #[error("no stamp")]
+    Missing,
+    /// The value was changed.
+    #[error("checksum mismatch")]
+    Checksum,
+}
+
+impl Stamp {
+    /// Writes the stamp over the front of `value`, whose filler is already in place.
+    ///
+    /// Values shorter than [`STAMP_BYTES`] are left alone: the workload refuses them before.
+    pub fn write(&self, value: &mut [u8]) {
+        if value.len() < STAMP_BYTES {
+            return;
+        }
+        value[0..4].copy_from_slice(&MAGIC.to_be_bytes());
+        value[8..16].copy_from_slice(&self.run.to_be_bytes());
+        value[16..20].copy_from_slice(&self.producer.to_be_bytes());
+        value[20..24].copy_from_slice(&self.partition.0.to_be_bytes());
+        value[24..32].copy_from_slice(&self.sequence.to_be_bytes());
+        let checksum = crc32c::crc32c(&value[CHECKSUM_FROM..]);
+        value[4..8].copy_from_slice(&checksum.to_be_bytes());
+    }
+
+    /// Reads and checks the stamp of a value.
+    pub fn read(value: &[u8]) -> Result<Stamp, StampError> {
+        let Some(head) = value.first_chunk::<STAMP_BYTES>() else {
+            return Err(StampError::Missing);
+        };
+        if part::<4>(head, 0) != MAGIC.to_be_bytes() {
+            return Err(StampError::Missing);
+        }
+        if part::<4>(head, 4) != crc32c::crc32c(&value[CHECKSUM_FROM..]).to_be_bytes() {
+            return Err(StampError::Checksum);
+        }
+        Ok(Stamp {
+            run: u64::from_be_bytes(part(head, 8)),
+            producer: u32::from_be_bytes(part(head, 16)),
+            partition: PartitionIndex(i32::from_be_bytes(part(head, 20))),
+            sequence: u64::from_be_bytes(part(head, 24)),
+        })
+    }
+}
+
+fn part<const N: usize>(head: &[u8; STAMP_BYTES], from: usize) -> [u8; N] {
+    std::array::from_fn(|i| head[from + i])
+}
+
+/// The sequence of one producer into one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StreamKey {
+    /// See [`Stamp::run`].
+    pub run: u64,
+    /// See [`Stamp::producer`].
+    pub producer: u32,
+    /// See [`Stamp::partition`].
+    pub partition: PartitionIndex,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Sent {
+    next: u64,
+    /// Start to end of sequences whose outcome is unknown.
+    unknown: BTreeMap<u64, u64>,
+}
+
+/// What the producers know about what they sent.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    streams: BTreeMap<StreamKey, Sent>,
+    overflowed: bool,
+}
+
+impl Ledger {
+    /// Notes that sequences `first .. first + count` were sent.
+    pub fn sent(&mut self, key: StreamKey, first: u64, count: u64) {
+        let stream = self.streams.entry(key).or_default();
+        stream.next = stream.next.max(first.saturating_add(count));
+    }
+
+    /// Notes that the broker did not acknowledge sequences `first .. first + count`: they may be there or not.
+    pub fn unknown(&mut self, key: StreamKey, first: u64, count: u64) {
+        let stream = self.streams.entry(key).or_default();
+        let mut end = first.saturating_add(count);
+        let mut start = first;
+        if let Some((&before, &before_end)) = stream.unknown.range(..=first).next_back()
+            && before_end >= first
+        {
+            start = before;
+            end = end.max(before_end);
+        }
+        if !stream.unknown.contains_key(&start) && stream.unknown.len() >= UNKNOWN_RANGES_MAX {
+            self.overflowed = true;
+            return;
+        }
+        stream.unknown.insert(start, end);
+    }
+
+    /// Adds another ledger; they share no stream.
+    pub fn merge(&mut self, other: Ledger) {
+        self.streams.extend(other.streams);
+        self.overflowed |= other.overflowed;
+    }
+
+    /// Records sent in all.
+    pub fn records(&self) -> u64 {
+        self.streams.values().map(|s| s.next).sum()
+    }
+
+    /// Sequences of `start..end` that were acknowledged.
+    fn acknowledged(&self, key: &StreamKey, start: u64, end: u64) -> u64 {
+        let Some(stream) = self.streams.get(key) else {
+            return end - start;
+        };
+        let unknown: u64 = stream
+            .unknown
+            .iter()
+            .map(|(&from, &to)| to.min(end).saturating_sub(from.max(start)))
+            .sum();
+        (end - start).saturating_sub(unknown)
+    }
+}
+
+/// What a reader found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Findings {
+    /// Records looked at.
+    pub records: u64,
+    /// Records with a good stamp.
+    pub verified: u64,
+    /// Records of other runs or without a stamp; no violation.
+    pub foreign: u64,
+    /// Acknowledged records that are not there.
+    pub lost: u64,
+    /// Records seen a second time.
+    pub duplicated: u64,
+    /// Records seen after a later one.
+    pub reordered: u64,
+    /// Records whose checksum does not match.
+    pub corrupt: u64,
+    /// Records in another partition than they were sent to.
+    pub misplaced: u64,
+    /// Places where the offset did not rise by one.
+    pub offset_breaks: u64,
+    /// Unacknowledged records that are there or not; no violation.
+    pub unknown: u64,
+    /// The first violations in words.
+    pub examples: Vec<String>,
+}
+
+impl Findings {
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.violations() == 0
+    }
+
+    /// Count of what is wrong.
+    pub fn violations(&self) -> u64 {
+        self.lost
+            + self.duplicated
+            + self.reordered
+            + self.corrupt
+            + self.misplaced
+            + self.offset_breaks
+    }
+
+    fn example(&mut self, text: fmt::Arguments<'_>) {
+        if self.examples.len() < EXAMPLES_MAX {
+            self.examples.push(text.to_string());
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    next: u64,
+    /// Start to end of sequences jumped over so far.
+    missing: BTreeMap<u64, u64>,
+}
+
+/// Checks records as a reader sees them, partition by partition in offset order.
+#[derive(Debug, Default)]
+pub struct Verifier {
+    /// The only run that counts; any if `None`.
+    run: Option<u64>,
+    next_offset: BTreeMap<PartitionIndex, Offset>,
+    streams: BTreeMap<StreamKey, Seen>,
+    findings: Findings,
+    /// Partitions read from their very first record, where every sequence must begin at 0.
+    whole: BTreeMap<PartitionIndex, bool>,
+}
+
+impl Verifier {
+    /// A verifier of one run, or of every run that left stamps.
+    pub fn new(run: Option<u64>) -> Verifier {
+        Verifier {
+            run,
+            ..Verifier::default()
+        }
+    }
+
+    /// Says where reading of a partition begins. Only from offset 0 can a missing beginning be seen.
+    pub fn begin(&mut self, partition: PartitionIndex, offset: Offset) {
+        self.next_offset.insert(partition, offset);
+        self.whole.insert(partition, offset == Offset::ZERO);
+    }
+
+    /// Records seen so far.
+    pub fn records(&self) -> u64 {
+        self.findings.records
+    }
+
+    /// Looks at one record.
+    pub fn observe(&mut self, partition: PartitionIndex, offset: Offset, value: Option<&[u8]>) {
+        self.findings.records += 1;
+        let expected = self.next_offset.entry(partition).or_insert(offset);
+        if *expected != offset {
+            self.findings.offset_breaks += 1;
+            let was = *expected;
+            self.findings.example(format_args!(
+                "partition {partition}: offset {offset} where {was} was due"
+            ));
+        }
+        self.next_offset
+            .insert(partition, Offset(offset.0.saturating_add(1)));
+        match Stamp::read(value.unwrap_or_default()) {
+            Err(StampError::Missing) => self.findings.foreign += 1,
+            Err(StampError::Checksum) => {
+                self.findings.corrupt += 1;
+                self.findings.example(format_args!(
+                    "partition {partition} offset {offset}: checksum mismatch"
+                ));
+            }
+            Ok(stamp) if self.run.is_some_and(|run| run != stamp.run) => self.findings.foreign += 1,
+            Ok(stamp) => self.place(partition, offset, stamp),
+        }
+    }
+
+    fn place(&mut self, partition: PartitionIndex, offset: Offset, stamp: Stamp) {
+        self.findings.verified += 1;
+        if stamp.partition != partition {
+            self.findings.misplaced += 1;
+            self.findings.example(format_args!(
+                "partition {partition} offset {offset}: record of partition {}",
+                stamp.partition
+            ));
+            return;
+        }
+        let key = StreamKey {
+            run: stamp.run,
+            producer: stamp.producer,
+            partition,
+        };
+        if !self.streams.contains_key(&key) {
+            if self.streams.len() >= STREAMS_MAX {
+                self.findings.foreign += 1;
+                return;
+            }
+            let whole = self.whole.get(&partition).copied().unwrap_or(false);
+            let next = if whole { 0 } else { stamp.sequence };
+            self.streams.insert(
+                key,
+                Seen {
+                    next,
+                    ..Seen::default()
+                },
+            );
+        }
+        let Some(seen) = self.streams.get_mut(&key) else {
+            return;
+        };
+        if stamp.sequence >= seen.next {
+            if stamp.sequence > seen.next {
+                seen.missing.insert(seen.next, stamp.sequence);
+            }
+            seen.next = stamp.sequence.saturating_add(1);
+        } else if take(&mut seen.missing, stamp.sequence) {
+            self.findings.reordered += 1;
+            self.findings.example(format_args!(
+                "partition {partition} offset {offset}: producer {} sequence {} came after later ones",
+                stamp.producer, stamp.sequence
+            ));
+        } else {
+            self.findings.duplicated += 1;
+            self.findings.example(format_args!(
+                "partition {partition} offset {offset}: producer {} sequence {} seen twice",
+                stamp.producer, stamp.sequence
+            ));
+        }
+    }
+
+    /// Takes over what another verifier of the same run saw in other partitions.
+    pub fn merge(&mut self, other: Verifier) {
+        self.streams.extend(other.streams);
+        self.next_offset.extend(other.next_offset);
+        self.whole.extend(other.whole);
+        let (a, b) = (&mut self.findings, other.findings);
+        a.records += b.records;
+        a.verified += b.verified;
+        a.foreign += b.foreign;
+        a.lost += b.lost;
+        a.duplicated += b.duplicated;
+        a.reordered += b.reordered;
+        a.corrupt += b.corrupt;
+        a.misplaced += b.misplaced;
+        a.offset_breaks += b.offset_breaks;
+        a.examples.extend(b.examples);
+        a.examples.truncate(EXAMPLES_MAX);
+    }
+
+    /// The verdict. With a ledger, everything acknowledged must have been seen, to the last record, and what was not
+    /// acknowledged may be absent; without one, every gap inside what was seen is a loss.
+    pub fn finish(mut self, ledger: Option<&Ledger>) -> Findings {
+        if let Some(ledger) = ledger {
+            for (key, sent) in &ledger.streams {
+                let seen = self.streams.entry(*key).or_default();
+                if sent.next > seen.next {
+                    seen.missing.insert(seen.next, sent.next);
+                    seen.next = sent.next;
+                }
+                self.findings.unknown += sent.unknown.iter().map(|(a, b)| b - a).sum::<u64>();
+            }
+            if ledger.overflowed {
+                self.findings.example(format_args!(
+                    "too many failed requests to remember: losses may be overcounted"
+                ));
+            }
+        }
+        for (key, seen) in &self.streams {
+            for (&start, &end) in &seen.missing {
+                let lost = match ledger {
+                    Some(ledger) => ledger.acknowledged(key, start, end),
+                    None => end - start,
+                };
+                if lost > 0 {
+                    self.findings.lost += lost;
+                    self.findings.example(format_args!(
+                        "partition {}: producer {} lost {lost} records in sequences {start} to {end}",
+                        key.partition, key.producer
+                    ));
+                }
+            }
+        }
+        self.findings
+    }
+}
+
+/// Removes `sequence` from the ranges; whether it was in one.
+fn take(ranges: &mut BTreeMap<u64, u64>, sequence: u64) -> bool {
+    let Some((&start, &end)) = ranges.range(..=sequence).next_back() else {
+        return false;
+    };
+    if sequence >= end {
+        return false;
+    }
+    ranges.remove(&start);
+    if start < sequence {
+        ranges.insert(start, sequence);
+    }
+    if sequence + 1 < end {
+        ranges.insert(sequence + 1, end);
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUN: u64 = 99;
+    const P: PartitionIndex = PartitionIndex(3);
+
+    fn key() -> StreamKey {
+        StreamKey {
+            run: RUN,
+            producer: 1,
+            partition: P,
+        }
+    }
+
+    fn value(sequence: u64) -> Vec<u8> {
+        let mut value = vec![0x5a; 50];
+        let stamp = Stamp {
+            run: RUN,
+            producer: 1,
+            partition: P,
+            sequence,
+        };
+        stamp.write(&mut value);
+        assert_eq!(Stamp::read(&value), Ok(stamp));
+        value
+    }
+
+    fn ledger(count: u64) -> Ledger {
+        let mut ledger = Ledger::default();
+        ledger.sent(key(), 0, count);
+        ledger
+    }
+
+    /// Feeds sequences at dense offsets and compares (lost, duplicated, reordered).
+    fn check(sequences: &[u64], ledger: Option<&Ledger>, expected: (u64, u64, u64)) {
+        let mut verifier = Verifier::new(Some(RUN));
+        verifier.begin(P, Offset::ZERO);
+        for (offset, sequence) in sequences.iter().enumerate() {
+            verifier.observe(P, Offset(offset as i64), Some(&value(*sequence)));
+        }
+        let f = verifier.finish(ledger);
+        assert_eq!(
+            (f.lost, f.duplicated, f.reordered),
+            expected,
+            "{sequences:?} {f:?}"
+        );
+        assert_eq!(f.is_clean(), expected == (0, 0, 0));
+        assert_eq!(f.examples.is_empty(), f.is_clean());
+    }
+
+    #[test]
+    fn planted_faults_are_found() {
+        let five = ledger(5);
+        check(&[0, 1, 2, 3, 4], Some(&five), (0, 0, 0));
+        check(&[0, 1, 3, 4], Some(&five), (1, 0, 0)); // loss inside
+        check(&[1, 2, 3, 4], Some(&five), (1, 0, 0)); // loss at the front
+        check(&[0, 1, 2], Some(&five), (2, 0, 0)); // loss at the end
+        check(&[], Some(&five), (5, 0, 0)); // all lost
+        check(&[0, 1, 1, 2, 3, 4], Some(&five), (0, 1, 0)); // duplicate
+        check(&[0, 1, 2, 3, 4, 0, 1], Some(&five), (0, 2, 0)); // replayed batch
+        check(&[0, 2, 1, 3, 4], Some(&five), (0, 0, 1)); // swapped
+        check(&[0, 3, 4, 1, 2, 2], Some(&five), (0, 1, 2));
+        check(&[0, 1, 2], None, (0, 0, 0)); // without a ledger the end cannot be known
+        check(&[0, 2], None, (1, 0, 0));
+    }
+
+    #[test]
+    fn what_was_not_acknowledged_may_be_there_or_not() {
+        let mut ledger = ledger(10);
+        ledger.unknown(key(), 2, 2);
+        ledger.unknown(key(), 4, 1);
+        ledger.unknown(key(), 8, 2);
+        check(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9], Some(&ledger), (0, 0, 0));
+        check(&[0, 1, 5, 6, 7], Some(&ledger), (0, 0, 0));
+        check(&[0, 1, 3, 5, 6, 7, 9], Some(&ledger), (0, 0, 0));
+        check(&[0, 1, 6, 7], Some(&ledger), (1, 0, 0)); // 5 was acknowledged
+        check(&[0, 1, 2, 2, 5, 6, 7], Some(&ledger), (0, 1, 0)); // never twice
+    }
+
+    #[test]
+    fn content_place_and_offsets_are_checked() {
+        let mut verifier = Verifier::new(None);
+        verifier.begin(P, Offset::ZERO);
+        verifier.begin(PartitionIndex(0), Offset::ZERO);
+        verifier.observe(P, Offset(0), Some(&value(0)));
+        let mut broken = value(1);
+        broken[45] ^= 1;
+        verifier.observe(P, Offset(1), Some(&broken));
+        verifier.observe(P, Offset(5), Some(&value(1)));
+        verifier.observe(PartitionIndex(0), Offset(0), Some(&value(2)));
+        verifier.observe(P, Offset(6), Some(b"not ours"));
+        verifier.observe(P, Offset(7), None);
+        let f = verifier.finish(None);
+        assert_eq!(
+            (
+                f.corrupt,
+                f.misplaced,
+                f.offset_breaks,
+                f.foreign,
+                f.verified
+            ),
+            (1, 1, 1, 2, 3)
+        );
+        assert!(!f.is_clean());
+    }
+
+    #[test]
+    fn reading_from_the_middle_starts_where_it_starts() {
+        let mut verifier = Verifier::new(Some(RUN));
+        verifier.begin(P, Offset(100));
+        for (offset, sequence) in [(100, 40), (101, 41), (102, 43)] {
+            verifier.observe(P, Offset(offset), Some(&value(sequence)));
+        }
+        assert_eq!(verifier.finish(None).lost, 1);
+    }
+}
