@@ -1,4 +1,5 @@
 //! Tests of the vocabulary.
 
+mod config;
 mod primitives;
 mod record;

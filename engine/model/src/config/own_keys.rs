@@ -1,0 +1,87 @@
+//! Ringlog's own keys.
+
+use super::key::{Key, int, list, long, string};
+
+/// Own keys of the broker.
+pub(super) const OWN_KEYS: &[Key] = &[
+    string(
+        "ringlog.durability",
+        Some("flushed"),
+        "When a produce is acknowledged: `flushed` on the device, or `written` to the kernel; default of topics.",
+    )
+    .one_of(&["flushed", "written"])
+    .cluster(),
+    string(
+        "ringlog.compressed.validation",
+        Some("full"),
+        "How compressed batches are checked: `full` decompresses them, `frame` trusts the checksum; default of topics.",
+    )
+    .one_of(&["full", "frame"])
+    .cluster(),
+    string(
+        "ringlog.data.dir",
+        None,
+        "Data directory; when not set, that of `log.dirs` or `log.dir`.",
+    ),
+    list(
+        "ringlog.cores",
+        Some(""),
+        "CPUs to run on, one shard each, as numbers and ranges: `0,2-3`; empty is all.",
+    ),
+    long(
+        "ringlog.memory.bytes",
+        None,
+        "Memory for everything the broker keeps; when not set, a share of what the machine has.",
+    )
+    .at_least(64 << 20),
+    long(
+        "ringlog.journal.bytes.max",
+        Some("1073741824"),
+        "Space of one shard's commit journal; bounds both its disk use and what a start must replay.",
+    )
+    .at_least(16 << 20),
+    long(
+        "ringlog.connection.bytes.max",
+        Some("134217728"),
+        "Bytes of requests and answers that one connection may hold in the broker.",
+    )
+    .at_least(1 << 20),
+    int(
+        "ringlog.connection.requests.max",
+        Some("64"),
+        "Requests of one connection that the broker works on at a time; further ones wait in the socket.",
+    )
+    .range(1, 4096),
+    int(
+        "ringlog.request.read.timeout.ms",
+        Some("30000"),
+        "Time allowed between the first and the last byte of a request.",
+    )
+    .at_least(100),
+    int(
+        "ringlog.drain.timeout.ms",
+        Some("10000"),
+        "Time that a stopping broker gives to requests already accepted.",
+    )
+    .at_least(0),
+];
+
+/// Own keys of a topic.
+pub(super) const OWN_TOPIC_KEYS: &[Key] = &[
+    string(
+        "ringlog.durability",
+        Some("flushed"),
+        "When a produce is acknowledged: `flushed` on the device, or `written` to the kernel.",
+    )
+    .one_of(&["flushed", "written"])
+    .cluster()
+    .synonyms(&["ringlog.durability"]),
+    string(
+        "ringlog.compressed.validation",
+        Some("full"),
+        "How compressed batches are checked: `full` decompresses them, `frame` trusts the checksum.",
+    )
+    .one_of(&["full", "frame"])
+    .cluster()
+    .synonyms(&["ringlog.compressed.validation"]),
+];

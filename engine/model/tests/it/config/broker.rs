@@ -1,0 +1,234 @@
+//! Broker values: layers, the properties format, addresses, cores, and what an operator reads when something is wrong.
+
+use model::BrokerId;
+use model::config::broker::check_dynamic;
+use model::config::{BrokerConfig, ConfigError, Listener, parse_environment, parse_properties};
+use proptest::prelude::*;
+
+use super::{broker, settings};
+
+#[test]
+fn a_broker_that_was_told_nothing() {
+    let config = broker(&[]);
+    assert_eq!(config.node_id, BrokerId(1));
+    assert_eq!(config.data_dir, "./ringlog-data");
+    let listeners: Vec<String> = config.listeners.iter().map(ToString::to_string).collect();
+    assert_eq!(listeners, ["PLAINTEXT://127.0.0.1:9092"]);
+    assert!(config.cores.is_empty() && config.memory_bytes.is_none());
+    assert_eq!(
+        (config.num_partitions, config.fetch_max_bytes),
+        (1, 57_671_680)
+    );
+}
+
+#[test]
+fn later_layers_win() {
+    let file = settings(&[
+        ("num.partitions", "2"),
+        ("ringlog.cores", "0"),
+        ("broker.id", "7"),
+    ]);
+    let variables = [
+        ("RINGLOG_NUM_PARTITIONS", "3"),
+        ("RINGLOG_CORES", "3,0-1"),
+        ("RINGLOG_LOG_RETENTION_MS", "60000"),
+        ("HOME", "/root"),
+    ];
+    let environment = parse_environment(variables).unwrap();
+    let overrides = settings(&[("num.partitions", "4")]);
+    let config = BrokerConfig::from_layers(&file, &environment, &overrides).unwrap();
+    assert_eq!(config.num_partitions, 4);
+    assert_eq!(config.cores, [0, 1, 3]);
+    assert_eq!(config.node_id, BrokerId(7));
+    assert_eq!(
+        config.value("log.retention.ms").unwrap().to_string(),
+        "60000"
+    );
+    let config = BrokerConfig::from_layers(&file, &environment, &settings(&[])).unwrap();
+    assert_eq!(config.num_partitions, 3);
+}
+
+#[test]
+fn mistakes_say_what_to_do() {
+    let rows: &[(&str, &str, &str)] = &[
+        (
+            "num.partition",
+            "1",
+            "there is no configuration named num.partition; did you mean num.partitions?",
+        ),
+        (
+            "log.retention.hour",
+            "1",
+            "there is no configuration named log.retention.hour; did you mean log.retention.hours?",
+        ),
+        (
+            "zzzzzzzzzz",
+            "1",
+            "there is no configuration named zzzzzzzzzz",
+        ),
+        (
+            "num.partitions",
+            "0",
+            "num.partitions cannot be '0': it must be 1 or more",
+        ),
+        (
+            "num.partitions",
+            "many",
+            "num.partitions cannot be 'many': it must be a whole number of type int",
+        ),
+        (
+            "ringlog.durability",
+            "ram",
+            "ringlog.durability cannot be 'ram': it must be one of flushed, written",
+        ),
+        (
+            "listeners",
+            "9092",
+            "listeners cannot be '9092': write it as NAME://host:port",
+        ),
+        (
+            "log.dirs",
+            "a,b",
+            "log.dirs cannot be 'a,b': a broker has one data directory",
+        ),
+        (
+            "ringlog.cores",
+            "2-1",
+            "ringlog.cores cannot be '2-1': write numbers and ranges: 0,2-3",
+        ),
+        (
+            "ringlog.cores",
+            "0-99999999999",
+            "ringlog.cores cannot be '0-99999999999': write numbers and ranges: 0,2-3",
+        ),
+        (
+            "group.min.session.timeout.ms",
+            "1800001",
+            "group.min.session.timeout.ms must not be above group.max.session.timeout.ms",
+        ),
+    ];
+    let none = settings(&[]);
+    for (name, value, text) in rows {
+        let error = BrokerConfig::from_layers(&settings(&[(name, value)]), &none, &none);
+        assert_eq!(error.unwrap_err().to_string(), *text);
+    }
+    assert!(parse_environment([("RINGLOG_NUM_PARTITION", "1")]).is_err());
+}
+
+#[test]
+fn run_time_changes_are_checked() {
+    assert!(check_dynamic("log.cleaner.backoff.ms", "7", true).is_ok());
+    assert!(check_dynamic("ringlog.durability", "written", false).is_ok());
+    let read_only = ConfigError::ReadOnly("node.id".to_owned());
+    assert_eq!(check_dynamic("node.id", "7", true), Err(read_only));
+    assert!(check_dynamic("listeners", "A://:1", true).is_ok());
+    assert!(matches!(
+        check_dynamic("listeners", "A://:1", false),
+        Err(ConfigError::PerBrokerOnly(_))
+    ));
+    assert!(matches!(
+        check_dynamic("message.max.bytes", "x", false),
+        Err(ConfigError::Invalid { .. })
+    ));
+    assert!(check_dynamic("no.such", "x", false).is_ok());
+}
+
+#[test]
+fn addresses() {
+    let listener = |name: &str, host: &str, port| Listener {
+        name: name.to_owned(),
+        host: host.to_owned(),
+        port,
+    };
+    let rows = [
+        ("PLAINTEXT://:9092", Some(listener("PLAINTEXT", "", 9092))),
+        ("internal://a.b:1", Some(listener("INTERNAL", "a.b", 1))),
+        ("127.0.0.1:0", Some(listener("PLAINTEXT", "127.0.0.1", 0))),
+        ("SSL://[::1]:9093", Some(listener("SSL", "::1", 9093))),
+        ("SSL://::1:9093", None),
+        ("://a:1", None),
+        ("A://a", None),
+        ("A://a:65536", None),
+        ("", None),
+    ];
+    for (text, expected) in rows {
+        let parsed = Listener::parse(text);
+        assert_eq!(parsed, expected, "{text}");
+        if let Some(listener) = parsed {
+            assert_eq!(Listener::parse(&listener.to_string()), Some(listener));
+        }
+    }
+}
+
+#[test]
+fn an_existing_server_properties_works() {
+    let text = "# Licensed to nobody in particular\n\
+        process.roles=broker,controller\nnode.id=1\n\
+        controller.quorum.bootstrap.servers=localhost:9093\n\
+        listeners=PLAINTEXT://:9092,CONTROLLER://:9093\n\
+        inter.broker.listener.name=PLAINTEXT\nadvertised.listeners=PLAINTEXT://localhost:9092\n\
+        controller.listener.names=CONTROLLER\n\
+        listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
+        num.network.threads=3\nsocket.send.buffer.bytes=102400\n\
+        log.dirs=data\\\n   /logs\nnum.partitions : 3\n\
+        listener.name.plaintext.sasl.enabled.mechanisms=PLAIN\n\
+        transaction.state.log.min.isr 1\nlog.retention.hours=168\n";
+    let file = parse_properties(text).unwrap();
+    let config = BrokerConfig::from_layers(&file, &settings(&[]), &settings(&[])).unwrap();
+    assert_eq!(config.num_partitions, 3);
+    assert_eq!(config.data_dir, "data/logs");
+    assert_eq!(config.listeners.len(), 2);
+    assert_eq!(config.advertised_listeners[0].host, "localhost");
+}
+
+#[test]
+fn properties_text() {
+    let rows: &[(&str, &[(&str, &str)])] = &[
+        ("", &[]),
+        ("a=b", &[("a", "b")]),
+        ("  a = b c ", &[("a", "b c ")]),
+        ("a:b", &[("a", "b")]),
+        ("a b", &[("a", "b")]),
+        ("a", &[("a", "")]),
+        ("a=", &[("a", "")]),
+        ("a==b", &[("a", "=b")]),
+        ("a=1\r\na=2\n", &[("a", "2")]),
+        ("# c\n  ! d\n\na=1", &[("a", "1")]),
+        ("a=1\\\n   2\\\r3", &[("a", "123")]),
+        ("a=1\\\r\n  2", &[("a", "12")]),
+        ("a=1\\\\\nb=2", &[("a", "1\\"), ("b", "2")]),
+        ("a=1\\\n# not a comment", &[("a", "1# not a comment")]),
+        ("a\\ b\\=c=d\\te", &[("a b=c", "d\te")]),
+        ("a=\\u0041\\ud83d\\ude00", &[("a", "A\u{1f600}")]),
+        ("a=b\\", &[("a", "b")]),
+        ("p=c:\\\\dir", &[("p", "c:\\dir")]),
+    ];
+    for (text, expected) in rows {
+        assert_eq!(
+            parse_properties(text).unwrap(),
+            settings(expected),
+            "{text:?}"
+        );
+    }
+    for (text, line) in [("a=1\nb=\\u00", 2), ("a=\\ud83d", 1), ("\n=5", 2)] {
+        let error = parse_properties(text).unwrap_err();
+        assert!(
+            matches!(error, ConfigError::Syntax { line: at, .. } if at == line),
+            "{text:?}"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+    #[test]
+    fn no_text_panics(text in "[a-c\\\\u=: \t\r\n#!0-9é]{0,60}") {
+        let _any_result = parse_properties(&text);
+        let _any_result = Listener::parse(&text);
+        for name in ["ringlog.cores", "listeners", "log.cleaner.io.max.bytes.per.second", &text] {
+            let file = settings(&[(name, &text)]);
+            let _any_result = BrokerConfig::from_layers(&file, &settings(&[]), &settings(&[]));
+        }
+    }
+}
