@@ -172,10 +172,12 @@ impl UringStream {
 impl Stream for UringStream {
     async fn read(&self, buffer: &mut BytesMut) -> io::Result<usize> {
         let connection = &*self.connection;
-        assert!(
-            buffer.capacity() > buffer.len(),
-            "a read needs spare capacity"
-        );
+        if buffer.capacity() == buffer.len() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a read without spare capacity",
+            ));
+        }
         if !connection.read_armed.get()
             && let Some(read) = receive(connection.descriptor, buffer)?
         {

@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// How often the counters are looked at: a few heartbeats, so that it finds nothing to do.
-const PERIOD: Duration = Duration::from_millis(20);
+/// How often the counters are looked at: more than two heartbeats of an idle core, so that it finds nothing to do.
+const PERIOD: Duration = Duration::from_millis(100);
 
 /// Ignored by default and free of other uses here. With a handler it interrupts system calls.
 const SIGNAL: libc::c_int = libc::SIGURG;

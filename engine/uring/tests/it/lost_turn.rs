@@ -32,9 +32,9 @@ const WORK: Duration = Duration::from_micros(50);
 /// Turns of a child that is to hang: one second of computing.
 const TURN_COUNT_UNTIL_HANG: u32 = 20_000;
 
-/// Turns of a child that is to finish. If every one is lost, and the heartbeat's own too, so that the watchdog comes 20 to
-/// 40 ms later, they take 8 s.
-const TURN_COUNT: u32 = 200;
+/// Turns of a child that is to finish. If every one is lost, and the heartbeat's own too, so that the watchdog comes up to
+/// 200 ms later, they take 10 s.
+const TURN_COUNT: u32 = 50;
 
 /// A child that uses no processor time for so long hangs.
 const STILL_MAX: Duration = Duration::from_secs(2);
