@@ -10,7 +10,7 @@ const NOW: Timestamp = Timestamp(1_700_000_000_000);
 const HOUR_MS: i64 = 3_600_000;
 
 /// What the broker answered.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct Answer {
     code: ErrorCode,
     log_start: bool,
@@ -88,11 +88,49 @@ fn counts(delta: i32, count: i32) -> Vec<u8> {
     })
 }
 
-#[test]
-fn framing_and_header() {
+type Row = (&'static str, Vec<u8>, Answer);
+
+/// Defects that Kafka finds when it appends: the answer names the log start offset.
+fn append_rows() -> Vec<Row> {
+    let mut base_99 = good();
+    header::set_base_offset(&mut base_99, Offset(99)).unwrap();
+    let no_records = changed(|batch| {
+        batch.truncate(61);
+        batch[23..27].fill(0xff);
+        batch[57..61].fill(0);
+    });
+    let invalid = || refused(ErrorCode::InvalidRecord, true);
+    vec![
+        (
+            "record count larger than the records",
+            counts(2, 3),
+            invalid(),
+        ),
+        (
+            "record count smaller than the records",
+            counts(0, 1),
+            invalid(),
+        ),
+        (
+            "last offset delta does not match count",
+            with_i32(23, 5),
+            invalid(),
+        ),
+        (
+            "last offset delta at its limit",
+            with_i32(23, i32::MAX),
+            invalid(),
+        ),
+        ("negative record count", with_i32(57, -1), invalid()),
+        ("no records", no_records, invalid()),
+        ("control batch", with_byte(22, 0x20), invalid()),
+        ("base offset 99", base_99, invalid()),
+    ]
+}
+
+/// Defects that Kafka finds before.
+fn request_rows() -> Vec<Row> {
     use ErrorCode::{CorruptMessage, InvalidRecord, MessageTooLarge};
-    let rules = ValidationRules::default();
-    let append = |code| refused(code, true);
     let request = |code| refused(code, false);
     let spoken = |code| Answer {
         text: true,
@@ -100,74 +138,24 @@ fn framing_and_header() {
     };
     let mut wrong_crc = good();
     wrong_crc[17] ^= 1;
-    let mut base_99 = good();
-    header::set_base_offset(&mut base_99, Offset(99)).unwrap();
-    let large = {
-        let mut builder = BatchBuilder::new();
-        builder.push(NOW, Some(b"k"), Some(&vec![0; 1_048_588]));
-        builder.build().unwrap().to_vec()
-    };
-    let rows: Vec<(&str, Vec<u8>, Answer)> = vec![
-        ("good, two records", good(), accepted()),
-        (
-            "record count larger than the records",
-            counts(2, 3),
-            append(InvalidRecord),
-        ),
-        (
-            "record count smaller than the records",
-            counts(0, 1),
-            append(InvalidRecord),
-        ),
-        (
-            "last offset delta does not match count",
-            with_i32(23, 5),
-            append(InvalidRecord),
-        ),
-        (
-            "negative record count",
-            with_i32(57, -1),
-            append(InvalidRecord),
-        ),
-        (
-            "no records",
-            changed(|b| {
-                b.truncate(61);
-                b[23..27].fill(0xff);
-                b[57..61].fill(0)
-            }),
-            append(InvalidRecord),
-        ),
+    let mut large = BatchBuilder::new();
+    large.push(NOW, Some(b"k"), Some(&vec![0; 1_048_588]));
+    let large = large.build().unwrap().to_vec();
+    let zeros_behind = [&good()[..], &[0; 20]].concat();
+    vec![
         ("magic 5", with_byte(16, 5), spoken(CorruptMessage)),
         ("magic -1", with_byte(16, 0xff), spoken(CorruptMessage)),
         ("magic 1", with_byte(16, 1), request(InvalidRecord)),
         ("magic 0", with_byte(16, 0), request(InvalidRecord)),
-        ("control batch", with_byte(22, 0x20), append(InvalidRecord)),
         ("wrong CRC", wrong_crc, request(CorruptMessage)),
-        ("base offset 99", base_99, append(InvalidRecord)),
-        (
-            "LogAppendTime flag set by the client",
-            with_byte(22, 8),
-            accepted(),
-        ),
         (
             "two batches",
             [good(), good()].concat(),
             request(InvalidRecord),
         ),
         (
-            "3 bytes behind the batch",
-            [&good()[..], &[1, 2, 3]].concat(),
-            accepted(),
-        ),
-        (
-            "a cut-off batch behind the batch",
-            [&good()[..], &good()[..40]].concat(),
-            accepted(),
-        ),
-        (
             "20 zero bytes behind the batch",
-            [&good()[..], &[0; 20]].concat(),
+            zeros_behind,
             spoken(CorruptMessage),
         ),
         ("empty records", vec![], request(InvalidRecord)),
@@ -183,13 +171,31 @@ fn framing_and_header() {
             large,
             request(MessageTooLarge),
         ),
+    ]
+}
+
+#[test]
+fn framing_and_header() {
+    let rules = ValidationRules::default();
+    let good_rows = vec![
+        ("good, two records", good(), accepted()),
         (
-            "delta of the last offset at its limit",
-            with_i32(23, i32::MAX),
-            append(InvalidRecord),
+            "LogAppendTime flag set by the client",
+            with_byte(22, 8),
+            accepted(),
+        ),
+        (
+            "3 bytes behind the batch",
+            [&good()[..], &[1, 2, 3]].concat(),
+            accepted(),
+        ),
+        (
+            "a cut-off batch behind the batch",
+            [&good()[..], &good()[..40]].concat(),
+            accepted(),
         ),
     ];
-    for (row, bytes, expected) in rows {
+    for (row, bytes, expected) in [good_rows, append_rows(), request_rows()].concat() {
         assert_eq!(answer(&bytes, &rules), expected, "{row}");
     }
 }
