@@ -1,1 +1,32 @@
-//! (see README)
+//! Consumer groups (classic protocol) and their committed offsets.
+//!
+//! Pure. One [`GroupCoordinator`] per partition of `__consumer_offsets` that this broker leads, on that partition's
+//! shard. Decide, then replay: a request yields records and a reply; the reply is released when the records are durable,
+//! and durable state changes only by replaying records, so that loading from the log runs the same code.
+
+mod coordinator;
+mod effects;
+mod group;
+mod offsets;
+mod partitioner;
+pub mod records;
+mod reply;
+mod request;
+mod settings;
+
+pub use coordinator::GroupCoordinator;
+pub use effects::{AppendId, KeyValue, Output, RequestToken};
+pub use group::DurableGroup;
+pub use offsets::CommittedOffset;
+pub use partitioner::group_partition;
+pub use reply::{
+    DescribedGroup, DescribedMember, FetchedOffset, GroupReply, JoinGroupReply, JoinedMember,
+    LeaveGroupReply, LeftMember, ListedGroup, OffsetCommitReply, OffsetDeleteReply,
+    OffsetFetchReply, SyncGroupReply,
+};
+pub use request::{
+    CommitPartition, DescribeGroupsRequest, GroupRequest, HeartbeatRequest, JoinGroupRequest,
+    JoinProtocol, LeaveGroupRequest, LeavingMember, ListGroupsRequest, OffsetCommitRequest,
+    OffsetDeleteRequest, OffsetFetchRequest, SyncGroupRequest,
+};
+pub use settings::{GroupSettings, Now};

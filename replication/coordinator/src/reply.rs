@@ -1,0 +1,264 @@
+//! What a coordinator answers: plain structs with the fields of all versions.
+
+use bytes::Bytes;
+use model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
+
+use crate::request::{LeavingMember, OffsetCommitRequest};
+
+/// The answer to a [`crate::GroupRequest`], of the same kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupReply {
+    /// JoinGroup.
+    Join(JoinGroupReply),
+    /// SyncGroup.
+    Sync(SyncGroupReply),
+    /// Heartbeat.
+    Heartbeat(ErrorCode),
+    /// LeaveGroup.
+    Leave(LeaveGroupReply),
+    /// OffsetCommit.
+    OffsetCommit(OffsetCommitReply),
+    /// OffsetFetch.
+    OffsetFetch(OffsetFetchReply),
+    /// DescribeGroups.
+    Describe(Vec<DescribedGroup>),
+    /// ListGroups.
+    List {
+        /// Of the whole request.
+        error: ErrorCode,
+        /// This coordinator's groups that pass the filters.
+        groups: Vec<ListedGroup>,
+    },
+    /// DeleteGroups: (group, error).
+    Delete(Vec<(String, ErrorCode)>),
+    /// OffsetDelete.
+    OffsetDelete(OffsetDeleteReply),
+}
+
+/// A member as the leader sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinedMember {
+    /// The member.
+    pub member_id: String,
+    /// Of a static member.
+    pub group_instance_id: Option<String>,
+    /// Its metadata for the chosen protocol.
+    pub metadata: Bytes,
+}
+
+/// JoinGroup's answer. `None` is an empty string in versions that have no null.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinGroupReply {
+    /// MEMBER_ID_REQUIRED comes with a member id.
+    pub error: ErrorCode,
+    /// -1 with an error.
+    pub generation_id: i32,
+    /// The group's.
+    pub protocol_type: Option<String>,
+    /// The chosen one.
+    pub protocol_name: Option<String>,
+    /// Member id of the leader; empty with an error.
+    pub leader: String,
+    /// Whether a leader keeps the assignment that exists.
+    pub skip_assignment: bool,
+    /// The member's own id.
+    pub member_id: String,
+    /// All members, for the leader; else empty.
+    pub members: Vec<JoinedMember>,
+}
+
+impl JoinGroupReply {
+    pub(crate) fn error(error: ErrorCode, member_id: &str) -> JoinGroupReply {
+        JoinGroupReply {
+            error,
+            generation_id: -1,
+            protocol_type: None,
+            protocol_name: None,
+            leader: String::new(),
+            skip_assignment: false,
+            member_id: member_id.to_owned(),
+            members: Vec::new(),
+        }
+    }
+}
+
+/// SyncGroup's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncGroupReply {
+    /// Its error.
+    pub error: ErrorCode,
+    /// The group's.
+    pub protocol_type: Option<String>,
+    /// The chosen one.
+    pub protocol_name: Option<String>,
+    /// What the leader assigned to the member.
+    pub assignment: Bytes,
+}
+
+impl SyncGroupReply {
+    pub(crate) fn error(error: ErrorCode) -> SyncGroupReply {
+        SyncGroupReply {
+            error,
+            protocol_type: None,
+            protocol_name: None,
+            assignment: Bytes::new(),
+        }
+    }
+}
+
+/// How leaving went for one member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftMember {
+    /// As in the request.
+    pub member_id: String,
+    /// As in the request.
+    pub group_instance_id: Option<String>,
+    /// Its error.
+    pub error: ErrorCode,
+}
+
+impl LeftMember {
+    pub(crate) fn new(member: &LeavingMember, error: ErrorCode) -> LeftMember {
+        LeftMember {
+            member_id: member.member_id.clone(),
+            group_instance_id: member.group_instance_id.clone(),
+            error,
+        }
+    }
+}
+
+/// LeaveGroup's answer. Versions 0 to 2 show [`LeaveGroupReply::single_error`] only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaveGroupReply {
+    /// Of the whole request.
+    pub error: ErrorCode,
+    /// In the order of the request.
+    pub members: Vec<LeftMember>,
+}
+
+impl LeaveGroupReply {
+    /// The error as versions without a list of members show it.
+    pub fn single_error(&self) -> ErrorCode {
+        match self.members.first() {
+            Some(member) if self.error.is_none() => member.error,
+            _ => self.error,
+        }
+    }
+}
+
+/// OffsetCommit's answer, in the order of the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetCommitReply {
+    /// Errors of partitions by topic.
+    pub topics: Vec<(String, Vec<(PartitionIndex, ErrorCode)>)>,
+}
+
+impl OffsetCommitReply {
+    pub(crate) fn error(request: &OffsetCommitRequest, code: ErrorCode) -> OffsetCommitReply {
+        let topic = |(topic, partitions): &(String, Vec<crate::CommitPartition>)| {
+            let failed = partitions.iter().map(|commit| (commit.partition, code));
+            (topic.clone(), failed.collect())
+        };
+        OffsetCommitReply {
+            topics: request.topics.iter().map(topic).collect(),
+        }
+    }
+}
+
+/// A committed offset, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchedOffset {
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// -1 when nothing was committed.
+    pub offset: Offset,
+    /// -1 when it is not known.
+    pub leader_epoch: LeaderEpoch,
+    /// The client's note.
+    pub metadata: String,
+    /// Its error.
+    pub error: ErrorCode,
+}
+
+/// OffsetFetch's answer for one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetFetchReply {
+    /// The group.
+    pub group_id: String,
+    /// Of the whole group.
+    pub error: ErrorCode,
+    /// Offsets by topic.
+    pub topics: Vec<(String, Vec<FetchedOffset>)>,
+}
+
+/// A member as DescribeGroups shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedMember {
+    /// The member.
+    pub member_id: String,
+    /// Of a static member.
+    pub group_instance_id: Option<String>,
+    /// As it joined.
+    pub client_id: String,
+    /// As it joined.
+    pub client_host: String,
+    /// Its metadata for the chosen protocol; empty unless the group is stable.
+    pub metadata: Bytes,
+    /// Its assignment; empty unless the group is stable.
+    pub assignment: Bytes,
+}
+
+/// A group as DescribeGroups shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedGroup {
+    /// Its error.
+    pub error: ErrorCode,
+    /// For people, version 6 and up.
+    pub error_message: Option<String>,
+    /// The group.
+    pub group_id: String,
+    /// `Empty`, `PreparingRebalance`, `CompletingRebalance`, `Stable` or `Dead`.
+    pub state: &'static str,
+    /// Such as `consumer`; empty when nobody joined.
+    pub protocol_type: String,
+    /// The chosen protocol of a stable group; else empty.
+    pub protocol_data: String,
+    /// Its members.
+    pub members: Vec<DescribedMember>,
+}
+
+impl DescribedGroup {
+    pub(crate) fn error(group_id: &str, error: ErrorCode, message: Option<&str>) -> DescribedGroup {
+        DescribedGroup {
+            error,
+            error_message: message.map(str::to_owned),
+            group_id: group_id.to_owned(),
+            state: "Dead",
+            protocol_type: String::new(),
+            protocol_data: String::new(),
+            members: Vec::new(),
+        }
+    }
+}
+
+/// A group as ListGroups shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedGroup {
+    /// The group.
+    pub group_id: String,
+    /// Such as `consumer`; empty when nobody joined.
+    pub protocol_type: String,
+    /// Its state, as in [`DescribedGroup`].
+    pub state: &'static str,
+    /// `classic`.
+    pub group_type: &'static str,
+}
+
+/// OffsetDelete's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetDeleteReply {
+    /// Of the whole request.
+    pub error: ErrorCode,
+    /// Errors of partitions by topic; empty with an error.
+    pub topics: Vec<(String, Vec<(PartitionIndex, ErrorCode)>)>,
+}
