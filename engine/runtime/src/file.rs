@@ -23,6 +23,10 @@ pub enum OpenMode {
 /// that was polled once must be driven to its end by the task that polled it: never drop one, never put one in a
 /// `select` or `join`.
 #[allow(async_fn_in_trait)]
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "a length asked of the kernel, not a collection"
+)]
 pub trait File: 'static {
     /// The memory this file writes from.
     type Buffer: Buffer;

@@ -6,6 +6,7 @@
 
 pub mod budget;
 pub mod buffer;
+pub mod contract;
 pub mod file;
 pub mod gate;
 pub mod histogram;

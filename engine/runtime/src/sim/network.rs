@@ -201,8 +201,8 @@ impl Network {
             }
         }
         let group = listeners.entry((node, address.port())).or_default();
-        let others_share = group.iter().all(|other| other.borrow().shared);
-        if !group.is_empty() && !(shared && others_share) {
+        let is_taken = |other: &ListeningRef| !(shared && other.borrow().shared);
+        if group.iter().any(is_taken) {
             return Err(io::ErrorKind::AddrInUse.into());
         }
         let listening = Rc::new(RefCell::new(Listening {
