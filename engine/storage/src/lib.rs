@@ -1,1 +1,39 @@
-//! (see README)
+//! The partition logs of one shard: commit journal, segments, indexes, recovery.
+//!
+//! Everything that touches the machine is generic over [`runtime::Io`]; files without that parameter are pure.
+//! Knows partitions by [`model::TopicPartition`] only: topics, leaders and clients are other layers' business.
+//! Every byte on disk is defined in `FORMAT.md`.
+
+mod cache;
+mod checkpoint;
+mod encoding;
+mod error;
+mod file_cache;
+mod index;
+mod journal;
+mod keeper;
+mod layout;
+mod leader_epoch_cache;
+mod log;
+mod options;
+mod producer_state;
+mod read;
+mod recovery;
+mod retention;
+mod segment;
+mod segment_writer;
+mod statistics;
+mod storage;
+mod time_lookup;
+mod waiters;
+
+pub use error::{AppendError, OpenError, ReadError, StorageError};
+pub use layout::Layout;
+pub use leader_epoch_cache::LeaderEpochCache;
+pub use log::{Log, ReadBatches, ReadRequest, TimestampOffset};
+pub use options::{AppendContext, Durability, FlushMethod, LogConfig, StorageOptions};
+pub use producer_state::{ProducerStates, RememberedBatch, SequenceCheck};
+pub use recovery::{RecoveryReport, recover_data_dir};
+pub use retention::{SegmentSummary, removable_segments};
+pub use statistics::StorageStatistics;
+pub use storage::{Appended, CommitListener, Storage};

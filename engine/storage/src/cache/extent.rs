@@ -1,0 +1,141 @@
+//! Extents of segment files for cold reads, and loaded indexes: one cache per shard with a byte budget.
+//!
+//! Eviction is scan-resistant (a variant of S3-FIFO), so a reader that passes once over a backlog does not displace
+//! what several readers share. Only verified bytes get in. The hasher is fixed: the same run evicts the same entries.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::rc::Rc;
+
+use bytes::Bytes;
+use quick_cache::Weighter;
+use quick_cache::unsync::{Cache, DefaultLifecycle};
+
+use crate::index::{ChunkEntry, SegmentId};
+use crate::waiters::Waiters;
+
+/// What is cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum ExtentKey {
+    /// The chunks of a segment that begin in the n-th run of `extent_bytes`.
+    Extent(SegmentId, u32),
+    /// The entries in the pages of a segment's index file.
+    Index(SegmentId),
+}
+
+#[derive(Clone)]
+enum Cached {
+    Extent(Bytes),
+    Index(u32, Rc<Vec<ChunkEntry>>),
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl Weighter<ExtentKey, Cached> for ByBytes {
+    fn weight(&self, _: &ExtentKey, value: &Cached) -> u64 {
+        let bytes = match value {
+            Cached::Extent(bytes) => bytes.len(),
+            Cached::Index(_, entries) => entries.len() * size_of::<ChunkEntry>(),
+        };
+        bytes.max(64) as u64
+    }
+}
+
+type Store = Cache<
+    ExtentKey,
+    Cached,
+    ByBytes,
+    BuildHasherDefault<DefaultHasher>,
+    DefaultLifecycle<ExtentKey, Cached>,
+>;
+
+/// The cache.
+pub(crate) struct ExtentCache {
+    store: RefCell<Store>,
+    in_flight: RefCell<BTreeSet<ExtentKey>>,
+    hits: Cell<u64>,
+    misses: Cell<u64>,
+    /// A read from the device has ended.
+    pub(crate) landed: Waiters,
+}
+
+impl ExtentCache {
+    pub(crate) fn new(bytes_max: u64, extent_bytes: u32) -> ExtentCache {
+        let items = usize::try_from(bytes_max / u64::from(extent_bytes.max(1)))
+            .unwrap_or(usize::MAX)
+            .max(16);
+        let store = Cache::with(
+            items,
+            bytes_max,
+            ByBytes,
+            BuildHasherDefault::default(),
+            DefaultLifecycle::default(),
+        );
+        ExtentCache {
+            store: RefCell::new(store),
+            in_flight: RefCell::default(),
+            hits: Cell::new(0),
+            misses: Cell::new(0),
+            landed: Waiters::default(),
+        }
+    }
+
+    /// The extent, if at least `len` bytes of it are here.
+    pub(crate) fn extent(&self, key: ExtentKey, len: usize) -> Option<Bytes> {
+        match self.store.borrow().get(&key)? {
+            Cached::Extent(bytes) if bytes.len() >= len => {
+                self.hits.set(self.hits.get() + 1);
+                Some(bytes.clone())
+            }
+            _ => None,
+        }
+    }
+
+    /// The entries of the first `pages` pages of a segment's index.
+    pub(crate) fn index(&self, id: SegmentId, pages: u32) -> Option<Rc<Vec<ChunkEntry>>> {
+        match self.store.borrow().get(&ExtentKey::Index(id))? {
+            Cached::Index(known, entries) if *known == pages => Some(entries.clone()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn insert_extent(&self, key: ExtentKey, bytes: Bytes) {
+        self.store.borrow_mut().insert(key, Cached::Extent(bytes));
+    }
+
+    pub(crate) fn insert_index(&self, id: SegmentId, pages: u32, entries: Rc<Vec<ChunkEntry>>) {
+        self.store
+            .borrow_mut()
+            .insert(ExtentKey::Index(id), Cached::Index(pages, entries));
+    }
+
+    /// Claims the reading of an extent; false if another task is at it.
+    pub(crate) fn claim(&self, key: ExtentKey) -> bool {
+        let claimed = self.in_flight.borrow_mut().insert(key);
+        self.misses.set(self.misses.get() + u64::from(claimed));
+        claimed
+    }
+
+    /// Ends the claim and wakes who waited for it.
+    pub(crate) fn release(&self, key: ExtentKey) {
+        self.in_flight.borrow_mut().remove(&key);
+        self.landed.notify();
+    }
+
+    /// Memory in use.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.store.borrow().weight()
+    }
+
+    /// Lookups that found something.
+    pub(crate) fn hits(&self) -> u64 {
+        self.hits.get()
+    }
+
+    /// Lookups that did not.
+    pub(crate) fn misses(&self) -> u64 {
+        self.misses.get()
+    }
+}

@@ -1,0 +1,176 @@
+//! What can go wrong, one enum per operation. Kafka's error codes are chosen at the edge, not here.
+
+use std::io;
+use std::path::PathBuf;
+
+use model::{LeaderEpoch, Offset, ProducerEpoch};
+
+/// Why a data directory cannot be opened. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The machine refused.
+    #[error("{action} {path}: {source}", path = path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The machine's answer.
+        source: io::Error,
+    },
+    /// Bytes that were known to be durable are damaged or gone.
+    #[error(
+        "{file} is damaged at byte {position}: {reason}. Acknowledged records may be affected, so nothing was \
+         changed. Restore the file, or move the data directory away and let the broker copy its partitions from other \
+         replicas",
+        file = path.display()
+    )]
+    Corrupt {
+        /// The damaged file.
+        path: PathBuf,
+        /// Where, in bytes.
+        position: u64,
+        /// What was expected and found.
+        reason: String,
+    },
+    /// A format of another version.
+    #[error("{file} has format {found}, this build reads {supported}: use the release that wrote it", file = path.display())]
+    FormatUnsupported {
+        /// The file.
+        path: PathBuf,
+        /// The version found.
+        found: u16,
+        /// The version that can be read.
+        supported: u16,
+    },
+    /// Options that cannot work together.
+    #[error("storage options: {0}")]
+    Options(String),
+    /// Writing what recovery found failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// Why the storage of a shard could not do background or final work.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StorageError {
+    /// A write or flush failed before: nothing is acknowledged any more until the process restarts.
+    #[error("storage is fenced: {0}")]
+    Fenced(String),
+    /// The device is full. Goes away by itself when space returns.
+    #[error("no space left on the device")]
+    DiskFull,
+    /// Stored bytes do not match their checksum.
+    #[error("{0}")]
+    Corrupt(String),
+}
+
+/// Why an append was refused. Nothing was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The batch does not continue its producer's sequence (KIP-98).
+    #[error("sequence {found} does not follow {last}")]
+    OutOfOrderSequence {
+        /// The first sequence of the batch.
+        found: i32,
+        /// The last sequence known, -1 if none.
+        last: i32,
+    },
+    /// A newer epoch of the producer is known (KIP-98).
+    #[error("producer epoch {found} is older than {current}")]
+    InvalidProducerEpoch {
+        /// The batch's epoch.
+        found: ProducerEpoch,
+        /// The newest epoch known.
+        current: ProducerEpoch,
+    },
+    /// The device is full; retriable.
+    #[error("no space left on the device")]
+    DiskFull,
+    /// The journal has no room until older records have reached their segments; retriable, and does not happen to
+    /// who waits for admission first.
+    #[error("the journal is full for the moment")]
+    JournalFull,
+    /// A write or flush failed: this shard's storage takes no more appends until the process restarts.
+    #[error("storage is fenced: {0}")]
+    Fenced(String),
+    /// The batch does not fit a journal file.
+    #[error("a batch of {bytes} bytes is larger than {bytes_max}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The largest possible.
+        bytes_max: usize,
+    },
+    /// The log was deleted.
+    #[error("the log was deleted")]
+    Deleted,
+    /// The bytes are not exactly one record batch.
+    #[error("not a record batch")]
+    Malformed,
+    /// The leader epoch is older than the log's latest.
+    #[error("leader epoch {found} is older than {latest}")]
+    LeaderEpochStale {
+        /// The append's epoch.
+        found: LeaderEpoch,
+        /// The log's latest.
+        latest: LeaderEpoch,
+    },
+    /// An offset to delete up to that lies beyond the log's end.
+    #[error("offset {offset} is beyond the log end {log_end_offset}")]
+    OffsetOutOfRange {
+        /// The offset asked for.
+        offset: Offset,
+        /// The log's end.
+        log_end_offset: Offset,
+    },
+}
+
+/// Why a read was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The offset is not in the log.
+    #[error("offset {offset} is outside {log_start_offset}..={log_end_offset}")]
+    OffsetOutOfRange {
+        /// The offset asked for.
+        offset: Offset,
+        /// The log's start.
+        log_start_offset: Offset,
+        /// The log's end (exclusive).
+        log_end_offset: Offset,
+    },
+    /// Stored bytes do not match their checksum. They are never served.
+    #[error("{file} is damaged at byte {position}: {reason}", file = path.display())]
+    Corrupt {
+        /// The damaged file.
+        path: PathBuf,
+        /// Where, in bytes.
+        position: u64,
+        /// What did not match.
+        reason: String,
+    },
+    /// The machine refused.
+    #[error("reading {path}: {kind}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The machine's answer.
+        kind: io::ErrorKind,
+    },
+    /// The storage is fenced.
+    #[error("storage is fenced: {0}")]
+    Fenced(String),
+}
+
+/// Wraps an I/O error with what was tried on which file.
+pub(crate) fn open_io(
+    action: &'static str,
+    path: impl Into<PathBuf>,
+) -> impl FnOnce(io::Error) -> OpenError {
+    let path = path.into();
+    move |source| OpenError::Io {
+        action,
+        path,
+        source,
+    }
+}

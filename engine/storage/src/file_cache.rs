@@ -1,0 +1,142 @@
+//! Open segment and index files of a shard: a bounded cache, least recently used out first.
+//!
+//! A descriptor in use is kept alive by its `Rc` even after it left the cache, so the bound may be exceeded by the
+//! number of operations in flight.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+
+use runtime::{Io, OpenMode};
+
+use crate::index::SegmentId;
+
+/// Which file of a segment, opened how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum FileKind {
+    LogRead,
+    LogWrite,
+    Index,
+}
+
+type Key = (SegmentId, FileKind);
+
+struct Entries<F> {
+    files: BTreeMap<Key, (Rc<F>, u64)>,
+    by_age: BTreeMap<u64, Key>,
+}
+
+/// The cache.
+pub(crate) struct FileCache<I: Io> {
+    entries: RefCell<Entries<I::File>>,
+    clock: Cell<u64>,
+    files_max: usize,
+}
+
+impl<I: Io> FileCache<I> {
+    pub(crate) fn new(files_max: usize) -> FileCache<I> {
+        let entries = RefCell::new(Entries {
+            files: BTreeMap::new(),
+            by_age: BTreeMap::new(),
+        });
+        FileCache {
+            entries,
+            clock: Cell::new(0),
+            files_max,
+        }
+    }
+
+    /// Files open.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.borrow().files.len()
+    }
+
+    /// The open file, opening it if need be.
+    pub(crate) async fn open(
+        &self,
+        io: &I,
+        id: SegmentId,
+        kind: FileKind,
+        path: &Path,
+    ) -> io::Result<Rc<I::File>> {
+        if let Some(file) = self.touch((id, kind)) {
+            return Ok(file);
+        }
+        let mode = if kind == FileKind::LogRead {
+            OpenMode::Read
+        } else {
+            OpenMode::Write
+        };
+        let file = Rc::new(io.open(path, mode).await?);
+        // Another task may have opened it meanwhile; the older one stays.
+        if let Some(present) = self.touch((id, kind)) {
+            return Ok(present);
+        }
+        self.insert((id, kind), file.clone());
+        Ok(file)
+    }
+
+    fn tick(&self) -> u64 {
+        self.clock.set(self.clock.get() + 1);
+        self.clock.get()
+    }
+
+    fn touch(&self, key: Key) -> Option<Rc<I::File>> {
+        let now = self.tick();
+        let mut entries = self.entries.borrow_mut();
+        let entries = &mut *entries;
+        let (file, used) = entries.files.get_mut(&key)?;
+        entries.by_age.remove(used);
+        *used = now;
+        entries.by_age.insert(now, key);
+        Some(file.clone())
+    }
+
+    fn insert(&self, key: Key, file: Rc<I::File>) {
+        let now = self.tick();
+        let mut entries = self.entries.borrow_mut();
+        while entries.files.len() >= self.files_max {
+            let Some((_, oldest)) = entries.by_age.pop_first() else {
+                break;
+            };
+            entries.files.remove(&oldest);
+        }
+        entries.files.insert(key, (file, now));
+        entries.by_age.insert(now, key);
+    }
+
+    /// Lets go of a segment's files.
+    pub(crate) fn forget(&self, id: SegmentId) {
+        let mut entries = self.entries.borrow_mut();
+        for kind in [FileKind::LogRead, FileKind::LogWrite, FileKind::Index] {
+            if let Some((_, used)) = entries.files.remove(&(id, kind)) {
+                entries.by_age.remove(&used);
+            }
+        }
+    }
+
+    /// Lets go of all files of a partition.
+    pub(crate) fn forget_partition(&self, partition: model::TopicPartition) {
+        let from = SegmentId {
+            partition,
+            base_offset: model::Offset(i64::MIN),
+        };
+        let to = SegmentId {
+            partition,
+            base_offset: model::Offset(i64::MAX),
+        };
+        let ids: Vec<SegmentId> = {
+            let entries = self.entries.borrow();
+            entries
+                .files
+                .range((from, FileKind::LogRead)..=(to, FileKind::Index))
+                .map(|((id, _), _)| *id)
+                .collect()
+        };
+        for id in ids {
+            self.forget(id);
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! The open commit group: appends are copied into it, then it is sealed and never changes again.
+//!
+//! Invariant: the first `used` bytes of the buffer are the group so far; nothing beyond them is meaningful.
+
+use std::rc::Rc;
+
+use model::Offset;
+use runtime::{ALIGNMENT, Buffer, align_up};
+
+use super::frame::{ENTRY_HEADER_BYTES, EntryHeader, GROUP_HEADER_BYTES};
+use crate::log::Log;
+use crate::segment::BatchPlace;
+
+/// A batch of the open group.
+pub(crate) struct GroupBatch {
+    /// Which of the group's logs.
+    pub(crate) log: u32,
+    pub(crate) place: BatchPlace,
+    /// Where the batch lies in the group.
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+    /// It was in the tail before; the group only gives it a new home.
+    pub(crate) carried: bool,
+}
+
+/// A log that the group has something of.
+pub(crate) struct GroupLog {
+    pub(crate) log: Rc<Log>,
+    /// What becomes durable with the group.
+    pub(crate) end: Offset,
+}
+
+/// The group that appends go to.
+pub(crate) struct OpenGroup<B> {
+    buffer: Option<B>,
+    used: usize,
+    pub(crate) entry_count: u32,
+    pub(crate) entries_checksum: u32,
+    pub(crate) batches: Vec<GroupBatch>,
+    pub(crate) logs: Vec<GroupLog>,
+    /// Some entry asked for durability on the device.
+    pub(crate) flushed: bool,
+    /// Write it even if it is empty: someone waits for everything before it to be durable.
+    pub(crate) barrier: bool,
+    /// Size of recent groups; the next buffer is allocated for it.
+    expected_bytes: usize,
+}
+
+impl<B: Buffer> OpenGroup<B> {
+    pub(crate) fn new() -> OpenGroup<B> {
+        OpenGroup {
+            buffer: None,
+            used: GROUP_HEADER_BYTES,
+            entry_count: 0,
+            entries_checksum: 0,
+            batches: Vec::new(),
+            logs: Vec::new(),
+            flushed: false,
+            barrier: false,
+            expected_bytes: ALIGNMENT,
+        }
+    }
+
+    /// Nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entry_count == 0 && !self.barrier
+    }
+
+    /// Bytes so far.
+    pub(crate) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// Bytes that the group takes in the journal.
+    pub(crate) fn disk_bytes(&self) -> usize {
+        align_up(self.used)
+    }
+
+    /// The number of `log` in this group, whose sequence is `sequence`; adds it with durable end `end`.
+    pub(crate) fn log_number(
+        &mut self,
+        log: &Rc<Log>,
+        slot: &mut (u64, u32),
+        sequence: u64,
+        end: Offset,
+    ) -> u32 {
+        if slot.0 == sequence {
+            let known = &mut self.logs[slot.1 as usize];
+            known.end = known.end.max(end);
+            return slot.1;
+        }
+        let number = u32::try_from(self.logs.len()).unwrap_or(u32::MAX);
+        *slot = (sequence, number);
+        self.logs.push(GroupLog {
+            log: log.clone(),
+            end,
+        });
+        number
+    }
+
+    /// Copies a batch in and lets `patch` finish it; returns where it starts. `entry` gets the CRC that `patch` left.
+    pub(crate) fn add_batch<E>(
+        &mut self,
+        mut entry: EntryHeader,
+        batch: &[u8],
+        allocate: impl Fn(usize) -> B,
+        patch: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        self.reserve(ENTRY_HEADER_BYTES + batch.len(), &allocate);
+        let start = self.used + ENTRY_HEADER_BYTES;
+        let end = start + batch.len();
+        let buffer = self.buffer.as_mut().expect("reserved above").as_mut();
+        buffer[start..end].copy_from_slice(batch);
+        patch(&mut buffer[start..end])?;
+        let crc = &buffer[start + CRC_START..start + CRC_START + 4];
+        entry.batch_crc = u32::from_be_bytes([crc[0], crc[1], crc[2], crc[3]]);
+        self.put_header(entry);
+        self.used = end;
+        Ok(start)
+    }
+
+    /// Adds an entry without payload.
+    pub(crate) fn add_mark(&mut self, entry: EntryHeader, allocate: impl Fn(usize) -> B) {
+        self.reserve(ENTRY_HEADER_BYTES, &allocate);
+        self.put_header(entry);
+        self.used += ENTRY_HEADER_BYTES;
+    }
+
+    fn put_header(&mut self, entry: EntryHeader) {
+        let bytes = entry.to_bytes();
+        let buffer = self
+            .buffer
+            .as_mut()
+            .expect("reserved by the caller")
+            .as_mut();
+        buffer[self.used..self.used + ENTRY_HEADER_BYTES].copy_from_slice(&bytes);
+        self.entries_checksum = crc32c::crc32c_append(self.entries_checksum, &bytes);
+        self.entry_count += 1;
+    }
+
+    /// Makes room by moving to a buffer of the next power of two.
+    fn reserve(&mut self, bytes: usize, allocate: &impl Fn(usize) -> B) {
+        let needed = self.used + bytes;
+        let present = self
+            .buffer
+            .as_ref()
+            .map_or(0, |buffer| buffer.as_ref().len());
+        if needed <= present {
+            return;
+        }
+        let wanted = if present == 0 {
+            needed.max(self.expected_bytes)
+        } else {
+            needed
+        };
+        let mut larger = allocate(wanted.next_power_of_two());
+        if let Some(old) = &self.buffer {
+            larger.as_mut()[..self.used].copy_from_slice(&old.as_ref()[..self.used]);
+        }
+        self.buffer = Some(larger);
+    }
+
+    /// Ends the group: `write_header` fills its first bytes, the padding is zeroed. The group starts anew, empty.
+    pub(crate) fn seal(
+        &mut self,
+        allocate: impl Fn(usize) -> B,
+        write_header: impl FnOnce(&mut [u8]),
+    ) -> B {
+        self.reserve(0, &allocate);
+        let mut buffer = self.buffer.take().unwrap_or_else(|| allocate(ALIGNMENT));
+        let len = self.disk_bytes();
+        buffer.truncate(len);
+        let bytes = buffer.as_mut();
+        bytes[self.used..].fill(0);
+        write_header(bytes);
+        // Fast up, slow down: one large group must not make a hundred small ones pin large buffers.
+        self.expected_bytes = len.max(self.expected_bytes - self.expected_bytes / 4);
+        self.used = GROUP_HEADER_BYTES;
+        self.entry_count = 0;
+        self.entries_checksum = 0;
+        self.flushed = false;
+        self.barrier = false;
+        buffer
+    }
+}
+
+/// Where a batch holds its CRC.
+const CRC_START: usize = 17;

@@ -1,0 +1,271 @@
+//! Reads the journal's chain of groups back after a restart.
+//!
+//! The chain ends at the first place where the next group is not. That is a torn tail, of which nothing was
+//! acknowledged, unless something proves that the missing group had been durable: the checkpoint, or any later group
+//! of the same generation whose `durable_sequence` covers it. Then it is damage, and an error; never cut silently
+//! (reliability, decision 5 and R6).
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use model::ShardId;
+use runtime::{ALIGNMENT, File, Io, OpenMode};
+
+use super::files::list_files;
+use super::frame::{Entry, GROUP_HEADER_BYTES, GroupHeader, read_group};
+use crate::cache::tail::JournalPosition;
+use crate::checkpoint::Checkpoint;
+use crate::error::{OpenError, open_io};
+use crate::layout::Layout;
+
+/// Reading goes in windows of this size.
+const WINDOW_BYTES: usize = 1 << 20;
+
+/// A verified group.
+pub(crate) struct ReplayedGroup {
+    pub(crate) place: JournalPosition,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) bytes: Bytes,
+}
+
+struct JournalFile<F> {
+    number: u32,
+    path: PathBuf,
+    file: F,
+    size: u64,
+}
+
+/// Walks the chain.
+pub(crate) struct Replay<I: Io> {
+    files: Vec<JournalFile<I::File>>,
+    window: (usize, u64, Bytes),
+    shard: ShardId,
+    generation: u64,
+    /// The group expected next.
+    sequence: u64,
+    previous_checksum: u32,
+    /// Where it should be.
+    file: usize,
+    position: u64,
+    durable_through: u64,
+    started: bool,
+    /// The chain ended at a bad group rather than at an untouched place.
+    pub(crate) torn: bool,
+}
+
+/// What is at a place.
+enum Found {
+    Group(GroupHeader, u32),
+    Other,
+}
+
+impl<I: Io> Replay<I> {
+    /// From the checkpoint's position.
+    pub(crate) async fn new(
+        io: &I,
+        layout: &Layout,
+        checkpoint: &Checkpoint,
+    ) -> Result<Replay<I>, OpenError> {
+        let shard = checkpoint.shard;
+        let mut files = Vec::new();
+        for number in list_files(io, layout, shard).await? {
+            let path = layout.journal_file(shard, number);
+            let file = io
+                .open(&path, OpenMode::Read)
+                .await
+                .map_err(open_io("open", &path))?;
+            let size = file.len().await.map_err(open_io("size", &path))? / ALIGNMENT as u64
+                * ALIGNMENT as u64;
+            files.push(JournalFile {
+                number,
+                path,
+                file,
+                size,
+            });
+        }
+        let file = files
+            .iter()
+            .position(|file| file.number == checkpoint.replay.file)
+            .unwrap_or(0);
+        Ok(Replay {
+            files,
+            window: (0, 0, Bytes::new()),
+            shard,
+            generation: checkpoint.generation,
+            sequence: checkpoint.replay.sequence,
+            previous_checksum: checkpoint.replay.previous_checksum,
+            file,
+            position: checkpoint.replay.position,
+            durable_through: checkpoint.durable_through,
+            started: false,
+            torn: false,
+        })
+    }
+
+    /// The next group, or `None` at the end of the journal.
+    pub(crate) async fn next_group(&mut self) -> Result<Option<ReplayedGroup>, OpenError> {
+        if self.files.is_empty() {
+            return self.end("the journal has no files").await;
+        }
+        let mut place = None;
+        for (file, position) in self.candidates() {
+            if let Found::Group(header, checksum) = self.look(file, position).await?
+                && self.is_next(&header)
+            {
+                place = Some((file, position, header, checksum));
+                break;
+            }
+        }
+        if place.is_none() && !self.started {
+            place = self.locate().await?;
+        }
+        let Some((file, position, header, checksum)) = place else {
+            return self.end("the next group is not there").await;
+        };
+        (self.file, self.position) = (file, position);
+        if header.group_bytes() as u64 > self.files[file].size.saturating_sub(position) {
+            return self.end("the group is longer than its file").await;
+        }
+        let bytes = self.read(file, position, header.group_bytes()).await?;
+        let entries = match read_group(&header, &bytes) {
+            Ok(entries) => entries,
+            Err(reason) => {
+                self.torn = true;
+                return self.end(&reason).await;
+            }
+        };
+        let place = JournalPosition {
+            sequence: header.sequence,
+            previous_checksum: header.previous_checksum,
+            file: self.files[file].number,
+            position,
+        };
+        self.started = true;
+        self.sequence += 1;
+        self.previous_checksum = checksum;
+        self.position += header.group_bytes() as u64;
+        Ok(Some(ReplayedGroup {
+            place,
+            entries,
+            bytes,
+        }))
+    }
+
+    /// Where the next group may be: after the last one, or at the start of another file.
+    fn candidates(&self) -> Vec<(usize, u64)> {
+        let others = (0..self.files.len())
+            .filter(|file| *file != self.file)
+            .map(|file| (file, 0));
+        std::iter::once((self.file, self.position))
+            .chain(others)
+            .collect()
+    }
+
+    fn is_next(&self, header: &GroupHeader) -> bool {
+        self.is_ours(header)
+            && header.sequence == self.sequence
+            && header.previous_checksum == self.previous_checksum
+    }
+
+    fn is_ours(&self, header: &GroupHeader) -> bool {
+        header.shard == self.shard && header.generation == self.generation
+    }
+
+    /// The chain has ended; decides whether it may.
+    async fn end(&mut self, reason: &str) -> Result<Option<ReplayedGroup>, OpenError> {
+        let missing = self.sequence;
+        let proof = if missing <= self.durable_through {
+            Some(format!(
+                "the checkpoint knows the journal to be durable through group {}",
+                self.durable_through
+            ))
+        } else {
+            self.find(|header| header.sequence > missing && header.durable_sequence >= missing)
+                .await?
+                .map(|(_, _, header, _)| {
+                    format!("group {} says that it had been durable", header.sequence)
+                })
+        };
+        match proof {
+            None => Ok(None),
+            Some(proof) => Err(OpenError::Corrupt {
+                path: self
+                    .files
+                    .get(self.file)
+                    .map(|file| file.path.clone())
+                    .unwrap_or_default(),
+                position: self.position,
+                reason: format!(
+                    "commit group {missing} is missing or damaged ({reason}), but {proof}"
+                ),
+            }),
+        }
+    }
+
+    /// Finds the first group if the checkpoint's hint does not lead to it.
+    async fn locate(&mut self) -> Result<Option<(usize, u64, GroupHeader, u32)>, OpenError> {
+        let (sequence, previous) = (self.sequence, self.previous_checksum);
+        (self.file, self.position) = (0, 0);
+        self.find(|header| header.sequence == sequence && header.previous_checksum == previous)
+            .await
+    }
+
+    /// Searches the blocks of the files that may hold groups after the current place.
+    async fn find(
+        &mut self,
+        wanted: impl Fn(&GroupHeader) -> bool,
+    ) -> Result<Option<(usize, u64, GroupHeader, u32)>, OpenError> {
+        for file in 0..self.files.len() {
+            let mut position = if file == self.file { self.position } else { 0 };
+            if file != self.file
+                && let Found::Group(first, _) = self.look(file, 0).await?
+                && (!self.is_ours(&first) || (self.started && first.sequence < self.sequence))
+            {
+                // Groups fill a file from its start: this one holds only older ones.
+                continue;
+            }
+            while position < self.files[file].size {
+                if let Found::Group(header, checksum) = self.look(file, position).await?
+                    && self.is_ours(&header)
+                    && wanted(&header)
+                {
+                    return Ok(Some((file, position, header, checksum)));
+                }
+                position += ALIGNMENT as u64;
+            }
+        }
+        Ok(None)
+    }
+
+    async fn look(&mut self, file: usize, position: u64) -> Result<Found, OpenError> {
+        if position >= self.files[file].size {
+            return Ok(Found::Other);
+        }
+        let bytes = self.read(file, position, ALIGNMENT).await?;
+        let head = bytes.get(..GROUP_HEADER_BYTES).unwrap_or_default();
+        Ok(match GroupHeader::parse(head) {
+            Ok((header, checksum)) => Found::Group(header, checksum),
+            Err(_) => Found::Other,
+        })
+    }
+
+    async fn read(&mut self, file: usize, position: u64, len: usize) -> Result<Bytes, OpenError> {
+        let (known, start, bytes) = &self.window;
+        if *known == file
+            && position >= *start
+            && position + len as u64 <= start + bytes.len() as u64
+        {
+            let from = usize::try_from(position - start).unwrap_or(usize::MAX);
+            return Ok(bytes.slice(from..from + len));
+        }
+        let journal = &self.files[file];
+        let read = journal
+            .file
+            .read_at(position, len.max(WINDOW_BYTES))
+            .await
+            .map_err(open_io("read", &journal.path))?;
+        let slice = read.slice(..len.min(read.len()));
+        self.window = (file, position, read);
+        Ok(slice)
+    }
+}

@@ -1,0 +1,144 @@
+//! Names of everything in the data directory. No other file builds a path.
+//!
+//! ```text
+//! <data>/journal/<shard>/<number>.journal    commit journal files; `.new` while being pre-written
+//! <data>/checkpoint/<shard>.{0,1}            checkpoints, written in turn
+//! <data>/partitions/<topic id>-<index>/      one directory per partition that has segments
+//!     <20-digit base offset>.log             record batches back to back
+//!     <20-digit base offset>.index           chunk checksums, offsets and timestamps
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use model::{Offset, ShardId, TopicPartition};
+
+/// The names below one data directory.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// Of this data directory.
+    pub fn new(root: &Path) -> Layout {
+        Layout {
+            root: root.to_owned(),
+        }
+    }
+
+    /// The data directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Parent of all shards' journals.
+    pub fn journals(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
+    /// A shard's journal directory.
+    pub fn journal(&self, shard: ShardId) -> PathBuf {
+        self.journals().join(shard.to_string())
+    }
+
+    /// A journal file.
+    pub fn journal_file(&self, shard: ShardId, number: u32) -> PathBuf {
+        self.journal(shard).join(format!("{number}.journal"))
+    }
+
+    /// A journal file that is not pre-written yet.
+    pub fn journal_file_new(&self, shard: ShardId, number: u32) -> PathBuf {
+        self.journal(shard).join(format!("{number}.journal.new"))
+    }
+
+    /// The number of a journal file, by its name.
+    pub fn journal_file_number(name: &Path) -> Option<u32> {
+        name.file_name()?
+            .to_str()?
+            .strip_suffix(".journal")?
+            .parse()
+            .ok()
+    }
+
+    /// Directory of the checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoint")
+    }
+
+    /// One of a shard's two checkpoint files.
+    pub fn checkpoint(&self, shard: ShardId, slot: u8) -> PathBuf {
+        self.checkpoints().join(format!("{shard}.{slot}"))
+    }
+
+    /// The shard of a checkpoint file, by its name.
+    pub fn checkpoint_shard(name: &Path) -> Option<ShardId> {
+        let (shard, slot) = name.file_name()?.to_str()?.split_once('.')?;
+        (slot == "0" || slot == "1").then_some(())?;
+        shard.parse().ok().map(ShardId)
+    }
+
+    /// Parent of the partition directories.
+    pub fn partitions(&self) -> PathBuf {
+        self.root.join("partitions")
+    }
+
+    /// A partition's directory.
+    pub fn partition(&self, id: TopicPartition) -> PathBuf {
+        self.partitions().join(id.to_string())
+    }
+
+    /// A segment's record batches.
+    pub fn segment(&self, id: TopicPartition, base_offset: Offset) -> PathBuf {
+        self.partition(id)
+            .join(format!("{:020}.log", base_offset.0))
+    }
+
+    /// A segment's index.
+    pub fn index(&self, id: TopicPartition, base_offset: Offset) -> PathBuf {
+        self.partition(id)
+            .join(format!("{:020}.index", base_offset.0))
+    }
+
+    /// The base offset of a segment or index file, by its name.
+    pub fn base_offset(name: &Path) -> Option<Offset> {
+        let name = name.file_name()?.to_str()?;
+        let digits = name
+            .strip_suffix(".log")
+            .or_else(|| name.strip_suffix(".index"))?;
+        (digits.len() == 20).then_some(())?;
+        digits.parse().ok().map(Offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back() {
+        let layout = Layout::new(Path::new("d"));
+        assert_eq!(
+            Layout::journal_file_number(&layout.journal_file(ShardId(3), 17)),
+            Some(17)
+        );
+        assert_eq!(
+            Layout::journal_file_number(&layout.journal_file_new(ShardId(3), 17)),
+            None
+        );
+        assert_eq!(
+            Layout::checkpoint_shard(&layout.checkpoint(ShardId(12), 1)),
+            Some(ShardId(12))
+        );
+        assert_eq!(Layout::checkpoint_shard(Path::new("12.2")), None);
+        let id = TopicPartition::default();
+        assert_eq!(
+            Layout::base_offset(&layout.segment(id, Offset(42))),
+            Some(Offset(42))
+        );
+        assert_eq!(
+            Layout::base_offset(&layout.index(id, Offset(7))),
+            Some(Offset(7))
+        );
+        assert_eq!(Layout::base_offset(Path::new("7.log")), None);
+    }
+}

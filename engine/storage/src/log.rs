@@ -1,0 +1,313 @@
+//! One partition's log, as its shard holds it in memory.
+//!
+//! Invariants: `log_start_offset <= durable_end_offset <= log_end_offset`;
+//! batches below `written_end_offset` are in segment files, those from there on are in the tail or in the open commit
+//! group; tail batches are in offset order without gaps, and their group sequences never decrease.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use model::{LeaderEpoch, Offset, Timestamp, TopicPartition};
+use smallvec::SmallVec;
+
+use crate::index::SegmentId;
+use crate::leader_epoch_cache::LeaderEpochCache;
+use crate::options::LogConfig;
+use crate::producer_state::ProducerStates;
+use crate::segment::{BatchPlace, Segment};
+
+/// Tail batches up to this size are copied together when read: a vectored send of thousands of small slices costs
+/// more than the copy.
+const COALESCE_BATCH_BYTES_MAX: usize = 4096;
+
+/// One partition's log. Belongs to one shard; shared there by `Rc`.
+pub struct Log {
+    id: TopicPartition,
+    pub(crate) log_start_offset: Cell<Offset>,
+    pub(crate) log_end_offset: Cell<Offset>,
+    pub(crate) durable_end_offset: Cell<Offset>,
+    pub(crate) size_bytes: Cell<u64>,
+    pub(crate) deleted: Cell<bool>,
+    pub(crate) state: RefCell<LogState>,
+}
+
+/// What changes under a borrow.
+pub(crate) struct LogState {
+    pub(crate) config: LogConfig,
+    /// Journal entries of groups up to this one belong to an earlier log of the same name.
+    pub(crate) created_sequence: u64,
+    /// Batches below are in segment files.
+    pub(crate) written_end_offset: Offset,
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) tail: VecDeque<TailBatch>,
+    /// How many batches at the front of the tail are in segment files too.
+    pub(crate) tail_written: usize,
+    /// Bytes of the other tail batches.
+    pub(crate) dirty_bytes: u64,
+    pub(crate) leader_epochs: LeaderEpochCache,
+    pub(crate) producers: ProducerStates,
+    /// The commit group that last got something of this log, and which of the group's logs this is.
+    pub(crate) open_group: (u64, u32),
+    /// A task is writing segments of this log.
+    pub(crate) writing: bool,
+    /// It waits in the queue for that.
+    pub(crate) queued: bool,
+    /// The next writer takes everything committed, however little it is.
+    pub(crate) write_all: bool,
+    /// Where the last cold read ended, for read-ahead.
+    pub(crate) cold_read_end: Offset,
+}
+
+/// A batch of the tail: a slice of its frozen commit group.
+#[derive(Clone, Debug)]
+pub(crate) struct TailBatch {
+    pub(crate) place: BatchPlace,
+    /// The group whose memory this is.
+    pub(crate) sequence: u64,
+    pub(crate) bytes: Bytes,
+}
+
+/// What a read yields: whole batches in offset order.
+#[derive(Clone, Debug, Default)]
+pub struct ReadBatches {
+    /// The bytes, as stored. One slice may hold many batches.
+    pub batches: SmallVec<[Bytes; 4]>,
+    /// Their total size.
+    pub bytes: usize,
+    /// The offset after the last batch; the offset asked for if there is none.
+    pub next_offset: Offset,
+}
+
+/// What to read.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadRequest {
+    /// First offset wanted. The first batch may begin before it.
+    pub from: Offset,
+    /// Exclusive bound: high watermark, last stable offset or log end offset.
+    pub end: Offset,
+    /// Bound in bytes.
+    pub bytes_max: usize,
+    /// Return the first batch even if it alone is larger than `bytes_max` (KIP-74).
+    pub at_least_one_batch: bool,
+}
+
+impl Log {
+    /// An empty log.
+    pub(crate) fn new(id: TopicPartition, config: LogConfig, created_sequence: u64) -> Log {
+        Log {
+            id,
+            log_start_offset: Cell::new(Offset::ZERO),
+            log_end_offset: Cell::new(Offset::ZERO),
+            durable_end_offset: Cell::new(Offset::ZERO),
+            size_bytes: Cell::new(0),
+            deleted: Cell::new(false),
+            state: RefCell::new(LogState {
+                config,
+                created_sequence,
+                written_end_offset: Offset::ZERO,
+                segments: Vec::new(),
+                tail: VecDeque::new(),
+                tail_written: 0,
+                dirty_bytes: 0,
+                leader_epochs: LeaderEpochCache::default(),
+                producers: ProducerStates::default(),
+                open_group: (0, 0),
+                writing: false,
+                queued: false,
+                write_all: false,
+                cold_read_end: Offset::NONE,
+            }),
+        }
+    }
+
+    /// Which partition.
+    pub fn id(&self) -> TopicPartition {
+        self.id
+    }
+
+    /// The first offset that may be read.
+    pub fn log_start_offset(&self) -> Offset {
+        self.log_start_offset.get()
+    }
+
+    /// The offset of the next record (exclusive end).
+    pub fn log_end_offset(&self) -> Offset {
+        self.log_end_offset.get()
+    }
+
+    /// Records below this offset are committed to the journal at the durability their append asked for.
+    pub fn durable_end_offset(&self) -> Offset {
+        self.durable_end_offset.get()
+    }
+
+    /// The newest leader epoch that appended.
+    pub fn latest_leader_epoch(&self) -> Option<LeaderEpoch> {
+        self.state.borrow().leader_epochs.latest()
+    }
+
+    /// Bytes of the batches of the log.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes.get()
+    }
+
+    /// Bytes that are in the journal only.
+    pub fn dirty_bytes(&self) -> u64 {
+        self.state.borrow().dirty_bytes
+    }
+
+    /// Count of segment files.
+    pub fn segment_count(&self) -> usize {
+        self.state.borrow().segments.len()
+    }
+
+    /// Current settings.
+    pub fn config(&self) -> LogConfig {
+        self.state.borrow().config.clone()
+    }
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Log({} {}..{})",
+            self.id,
+            self.log_start_offset.get(),
+            self.log_end_offset.get()
+        )
+    }
+}
+
+impl LogState {
+    /// First offset that the tail can serve.
+    pub(crate) fn tail_start(&self) -> Option<Offset> {
+        self.tail.front().map(|batch| batch.place.base_offset)
+    }
+
+    /// Puts a sealed group's batch at the end of the tail.
+    pub(crate) fn push_tail(&mut self, batch: TailBatch) {
+        debug_assert!(
+            self.tail
+                .back()
+                .is_none_or(|last| last.place.next_offset == batch.place.base_offset
+                    && last.sequence <= batch.sequence)
+        );
+        self.dirty_bytes += batch.bytes.len() as u64;
+        self.tail.push_back(batch);
+    }
+
+    /// Moves a tail batch to the memory of a later group; returns the group it leaves.
+    pub(crate) fn rehome(
+        &mut self,
+        base_offset: Offset,
+        sequence: u64,
+        bytes: Bytes,
+    ) -> Option<u64> {
+        let found = self
+            .tail
+            .binary_search_by_key(&base_offset, |batch| batch.place.base_offset)
+            .ok()?;
+        let batch = &mut self.tail[found];
+        batch.bytes = bytes;
+        Some(std::mem::replace(&mut batch.sequence, sequence))
+    }
+
+    /// Drops the written batches of groups up to `sequence` from the front of the tail.
+    pub(crate) fn evict_tail(&mut self, sequence: u64) {
+        while self.tail_written > 0
+            && self
+                .tail
+                .front()
+                .is_some_and(|batch| batch.sequence <= sequence)
+        {
+            self.tail.pop_front();
+            self.tail_written -= 1;
+        }
+        if self.tail.is_empty() {
+            self.tail = VecDeque::new();
+        }
+    }
+
+    /// Reads from the tail. The caller has checked that the tail covers `request.from`.
+    pub(crate) fn read_tail(&self, request: &ReadRequest) -> ReadBatches {
+        let first = self
+            .tail
+            .partition_point(|batch| batch.place.next_offset <= request.from);
+        let mut read = ReadBatches {
+            next_offset: request.from,
+            ..ReadBatches::default()
+        };
+        let mut count = 0;
+        for batch in self.tail.range(first..) {
+            let len = batch.bytes.len();
+            let over = read.bytes.saturating_add(len) > request.bytes_max;
+            if batch.place.next_offset > request.end
+                || (over && !(count == 0 && request.at_least_one_batch))
+            {
+                break;
+            }
+            count += 1;
+            read.bytes += len;
+            read.next_offset = batch.place.next_offset;
+        }
+        collect_slices(
+            self.tail
+                .range(first..first + count)
+                .map(|batch| &batch.bytes),
+            &mut read.batches,
+        );
+        read
+    }
+
+    /// The segment that holds `offset`.
+    pub(crate) fn segment_of(&self, offset: Offset) -> Option<&Segment> {
+        let after = self
+            .segments
+            .partition_point(|segment| segment.id.base_offset <= offset);
+        let segment = &self.segments[after.checked_sub(1)?];
+        (offset < segment.next_offset).then_some(segment)
+    }
+
+    /// The segment of this id.
+    pub(crate) fn segment_mut(&mut self, id: SegmentId) -> Option<&mut Segment> {
+        let found = self
+            .segments
+            .binary_search_by_key(&id.base_offset, |segment| segment.id.base_offset)
+            .ok()?;
+        self.segments.get_mut(found)
+    }
+}
+
+/// Collects slices, copying runs of small ones together.
+fn collect_slices<'a>(
+    batches: impl Iterator<Item = &'a Bytes> + Clone,
+    out: &mut SmallVec<[Bytes; 4]>,
+) {
+    let mut batches = batches.peekable();
+    while let Some(first) = batches.next() {
+        let small = |bytes: &&Bytes| bytes.len() <= COALESCE_BATCH_BYTES_MAX;
+        if !small(&first) || !batches.peek().is_some_and(small) {
+            out.push(first.clone());
+            continue;
+        }
+        let run_bytes: usize = batches.clone().take_while(small).map(Bytes::len).sum();
+        let mut run = BytesMut::with_capacity(first.len() + run_bytes);
+        run.put_slice(first);
+        while let Some(next) = batches.next_if(|bytes| small(bytes)) {
+            run.put_slice(next);
+        }
+        out.push(run.freeze());
+    }
+}
+
+/// A record's place in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimestampOffset {
+    /// The record's timestamp.
+    pub timestamp: Timestamp,
+    /// Its offset.
+    pub offset: Offset,
+    /// The epoch it was appended under.
+    pub leader_epoch: LeaderEpoch,
+}

@@ -1,0 +1,185 @@
+//! Settings of a shard's storage, of one log, and of one append.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use model::{LeaderEpoch, ShardId, Timestamp};
+use runtime::ALIGNMENT;
+
+use crate::error::OpenError;
+use crate::journal::frame::{ENTRY_HEADER_BYTES, GROUP_HEADER_BYTES};
+
+/// How a commit group becomes durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FlushMethod {
+    /// Measure both at start and take the faster.
+    #[default]
+    Probe,
+    /// O_DSYNC writes.
+    DurableWrite,
+    /// A write, then fdatasync.
+    WriteThenSync,
+}
+
+/// When an append is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// After the device has made it durable: survives power loss.
+    #[default]
+    Flushed,
+    /// After the write has completed: survives `kill -9`.
+    Written,
+}
+
+/// Settings of one shard's storage. Sizes are bytes.
+#[derive(Clone, Debug)]
+pub struct StorageOptions {
+    /// The broker's data directory.
+    pub directory: PathBuf,
+    /// Which shard this is.
+    pub shard: ShardId,
+    /// Size of the first journal file of a fresh node, small so that it is ready at once.
+    pub journal_first_file_bytes: u64,
+    /// Size of further journal files.
+    pub journal_file_bytes: u64,
+    /// Bound of the shard's journal files together.
+    pub journal_bytes_max: u64,
+    /// A commit group is sealed when it reaches this size; a larger batch makes a group of its own.
+    pub group_bytes_max: usize,
+    /// Groups being written at once.
+    pub groups_in_flight_max: usize,
+    /// While a group is in flight, the next is sealed only if it has this size: small groups gain more from filling
+    /// than from overlapping.
+    pub group_overlap_bytes_min: usize,
+    /// Memory of the tails, by capacity of the group buffers they pin.
+    pub tail_bytes_max: usize,
+    /// Memory of the extent cache for cold reads.
+    pub cache_bytes_max: u64,
+    /// Segment and index files open at once.
+    pub open_files_max: usize,
+    /// How flushed groups become durable.
+    pub flush_method: FlushMethod,
+    /// A log's tail goes to its segment when it has this much that is not there yet; also the size of those writes.
+    pub segment_write_bytes: usize,
+    /// Dirty remains up to this size are carried over in the journal instead of written to their segment.
+    pub carry_bytes_max: usize,
+    /// Smallest run of batches under one checksum and one index entry.
+    pub index_chunk_bytes: u32,
+    /// Cold reads fetch about this much at once.
+    pub extent_bytes: u32,
+    /// Above this many files to be flushed, one syncfs replaces the fdatasyncs.
+    pub sync_files_max: usize,
+    /// Tasks that write segments.
+    pub segment_writers: usize,
+    /// Time between two looks for expired segments and producers (`log.retention.check.interval.ms`).
+    pub retention_check_interval: Duration,
+    /// Test hook: acknowledges groups before they are durable. Exists so that the crash tests can prove that they
+    /// would notice.
+    #[doc(hidden)]
+    pub planted_acknowledge_before_durable: bool,
+}
+
+impl Default for StorageOptions {
+    fn default() -> StorageOptions {
+        StorageOptions {
+            directory: PathBuf::from("ringlog-data"),
+            shard: ShardId(0),
+            journal_first_file_bytes: 1 << 20,
+            journal_file_bytes: 64 << 20,
+            journal_bytes_max: 512 << 20,
+            group_bytes_max: 1 << 20,
+            groups_in_flight_max: 3,
+            group_overlap_bytes_min: 64 << 10,
+            tail_bytes_max: 256 << 20,
+            cache_bytes_max: 64 << 20,
+            open_files_max: 1024,
+            flush_method: FlushMethod::Probe,
+            segment_write_bytes: 512 << 10,
+            carry_bytes_max: 8 << 10,
+            index_chunk_bytes: 64 << 10,
+            extent_bytes: 256 << 10,
+            sync_files_max: 32,
+            segment_writers: 4,
+            retention_check_interval: Duration::from_secs(300),
+            planted_acknowledge_before_durable: false,
+        }
+    }
+}
+
+impl StorageOptions {
+    /// The largest batch that can be appended: one that fills a whole journal file.
+    pub fn batch_bytes_max(&self) -> usize {
+        let file = usize::try_from(self.journal_file_bytes).unwrap_or(usize::MAX);
+        file.saturating_sub(GROUP_HEADER_BYTES + ENTRY_HEADER_BYTES + ALIGNMENT)
+            .min(i32::MAX as usize)
+    }
+
+    /// Refuses what cannot work.
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        let aligned = |bytes: u64| bytes > 0 && bytes.is_multiple_of(ALIGNMENT as u64);
+        let refuse = |reason: &str| Err(OpenError::Options(reason.to_owned()));
+        if !aligned(self.journal_first_file_bytes) || !aligned(self.journal_file_bytes) {
+            return refuse("journal file sizes must be multiples of 4096");
+        }
+        let journal_min = self
+            .journal_first_file_bytes
+            .saturating_add(self.journal_file_bytes.saturating_mul(2));
+        if self.journal_bytes_max < journal_min {
+            return refuse("journal_bytes_max must hold the first journal file and two more");
+        }
+        if self.group_bytes_max < 2 * ALIGNMENT
+            || self.group_bytes_max as u64 > self.journal_file_bytes
+        {
+            return refuse("group_bytes_max must be at least 8192 and at most journal_file_bytes");
+        }
+        if self.groups_in_flight_max == 0 || self.segment_writers == 0 || self.open_files_max == 0 {
+            return refuse("counts must not be zero");
+        }
+        Ok(())
+    }
+}
+
+/// Settings of one log, from its topic's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// `segment.bytes`.
+    pub segment_bytes: u64,
+    /// `segment.ms`.
+    pub segment_ms: i64,
+    /// `retention.bytes`; -1 is no bound.
+    pub retention_bytes: i64,
+    /// `retention.ms`; -1 is for ever.
+    pub retention_ms: i64,
+    /// Whether `cleanup.policy` contains `delete`.
+    pub delete_enabled: bool,
+    /// `producer.id.expiration.ms`.
+    pub producer_id_expiration_ms: i64,
+}
+
+impl Default for LogConfig {
+    fn default() -> LogConfig {
+        LogConfig {
+            segment_bytes: 1 << 30,
+            segment_ms: 604_800_000,
+            retention_bytes: -1,
+            retention_ms: 604_800_000,
+            delete_enabled: true,
+            producer_id_expiration_ms: 86_400_000,
+        }
+    }
+}
+
+/// Circumstances of one append.
+#[derive(Clone, Copy, Debug)]
+pub struct AppendContext {
+    /// Stamped into the batch.
+    pub leader_epoch: LeaderEpoch,
+    /// When to report it as committed.
+    pub durability: Durability,
+    /// Wall-clock time, for producer expiry.
+    pub now: Timestamp,
+    /// Set if the topic's timestamps are `LogAppendTime`: stamped into the batch.
+    pub log_append_time: Option<Timestamp>,
+    /// Whether to hold an idempotent producer to its sequence (leaders do, followers do not).
+    pub check_producer: bool,
+}

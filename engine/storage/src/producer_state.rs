@@ -1,0 +1,256 @@
+//! What one log remembers of its idempotent producers (KIP-98).
+//!
+//! Pure. Owned by the log. Invariants: at most [`BATCHES_REMEMBERED`] batches per producer, all of its current epoch,
+//! in append order; at most [`PRODUCERS_MAX`] producers. Learning a batch twice changes nothing (recovery relies on it).
+
+use std::collections::BTreeMap;
+
+use model::record::BatchHeader;
+use model::{Offset, ProducerEpoch, ProducerId, Timestamp};
+use smallvec::SmallVec;
+
+use crate::encoding::{Decoder, Encoder, Short};
+use crate::error::AppendError;
+
+/// Batches remembered per producer: as many as a client may have in flight.
+pub(crate) const BATCHES_REMEMBERED: usize = 5;
+
+/// Producers remembered per log. Beyond it the eighth that wrote longest ago is forgotten: such a producer may then
+/// continue with any sequence, as after its expiry. 10,000 x about 300 bytes bound a log's share of memory.
+pub(crate) const PRODUCERS_MAX: usize = 10_000;
+
+const BATCH_BYTES: usize = 28;
+const PRODUCER_BYTES: usize = 22;
+
+/// A batch that a producer may send again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RememberedBatch {
+    /// Sequence of its first record.
+    pub base_sequence: i32,
+    /// Sequence of its last record.
+    pub last_sequence: i32,
+    /// Offset of its last record.
+    pub last_offset: Offset,
+    /// Last offset less base offset.
+    pub last_offset_delta: i32,
+    /// Its largest timestamp, or its append time.
+    pub timestamp: Timestamp,
+}
+
+impl RememberedBatch {
+    /// Offset of its first record.
+    pub fn base_offset(&self) -> Offset {
+        Offset(
+            self.last_offset
+                .0
+                .saturating_sub(i64::from(self.last_offset_delta)),
+        )
+    }
+}
+
+/// One producer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Producer {
+    /// Newest epoch seen.
+    pub epoch: ProducerEpoch,
+    /// When it last wrote, by the broker's clock.
+    pub last_write: Timestamp,
+    /// Its last batches, oldest first.
+    pub batches: SmallVec<[RememberedBatch; BATCHES_REMEMBERED]>,
+}
+
+/// What to do with a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SequenceCheck {
+    /// Append it.
+    Append,
+    /// It was appended before: answer with these offsets.
+    Duplicate(RememberedBatch),
+}
+
+/// All producers of one log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProducerStates {
+    producers: BTreeMap<ProducerId, Producer>,
+}
+
+/// The sequence after `last`: sequences wrap from 2^31 - 1 to 0.
+fn following(last: i32) -> i32 {
+    if last == i32::MAX {
+        0
+    } else {
+        last.saturating_add(1)
+    }
+}
+
+impl ProducerStates {
+    /// Judges a batch of an idempotent producer. Control batches carry no sequence and pass.
+    pub fn check(&self, batch: &BatchHeader) -> Result<SequenceCheck, AppendError> {
+        let Some(producer) = self.producers.get(&batch.producer_id) else {
+            return Ok(SequenceCheck::Append);
+        };
+        if batch.is_control() {
+            return Ok(SequenceCheck::Append);
+        }
+        let last_sequence = batch.last_sequence();
+        if batch.producer_epoch == producer.epoch {
+            let same = |known: &&RememberedBatch| {
+                known.base_sequence == batch.base_sequence && known.last_sequence == last_sequence
+            };
+            if let Some(known) = producer.batches.iter().find(same) {
+                return Ok(SequenceCheck::Duplicate(*known));
+            }
+        }
+        if batch.producer_epoch < producer.epoch {
+            return Err(AppendError::InvalidProducerEpoch {
+                found: batch.producer_epoch,
+                current: producer.epoch,
+            });
+        }
+        let last = producer
+            .batches
+            .last()
+            .map_or(-1, |known| known.last_sequence);
+        let expected = if batch.producer_epoch > producer.epoch {
+            if producer.epoch == ProducerEpoch::NONE {
+                batch.base_sequence
+            } else {
+                0
+            }
+        } else if producer.batches.is_empty() {
+            batch.base_sequence
+        } else {
+            following(last)
+        };
+        if batch.base_sequence != expected {
+            return Err(AppendError::OutOfOrderSequence {
+                found: batch.base_sequence,
+                last,
+            });
+        }
+        Ok(SequenceCheck::Append)
+    }
+
+    /// Learns an appended batch. `batch` carries its final base offset.
+    pub fn learn(&mut self, batch: &BatchHeader, now: Timestamp) {
+        if !batch.is_idempotent() {
+            return;
+        }
+        if self.producers.len() >= PRODUCERS_MAX && !self.producers.contains_key(&batch.producer_id)
+        {
+            self.forget_oldest();
+        }
+        let producer = self
+            .producers
+            .entry(batch.producer_id)
+            .or_insert_with(|| Producer {
+                epoch: batch.producer_epoch,
+                last_write: now,
+                batches: SmallVec::new(),
+            });
+        let last_offset = batch.last_offset();
+        if producer
+            .batches
+            .last()
+            .is_some_and(|known| known.last_offset >= last_offset)
+        {
+            return;
+        }
+        producer.last_write = producer.last_write.max(now);
+        if producer.epoch != batch.producer_epoch {
+            producer.epoch = batch.producer_epoch;
+            producer.batches.clear();
+        }
+        if batch.is_control() {
+            return;
+        }
+        if producer.batches.len() == BATCHES_REMEMBERED {
+            producer.batches.remove(0);
+        }
+        producer.batches.push(RememberedBatch {
+            base_sequence: batch.base_sequence,
+            last_sequence: batch.last_sequence(),
+            last_offset,
+            last_offset_delta: batch.last_offset_delta,
+            timestamp: batch.max_timestamp,
+        });
+    }
+
+    fn forget_oldest(&mut self) {
+        let mut ages: Vec<(Timestamp, ProducerId)> = self
+            .producers
+            .iter()
+            .map(|(id, producer)| (producer.last_write, *id))
+            .collect();
+        ages.sort_unstable();
+        for (_, id) in ages.iter().take(PRODUCERS_MAX / 8) {
+            self.producers.remove(id);
+        }
+    }
+
+    /// Forgets producers that wrote nothing for `expiration_ms` (`producer.id.expiration.ms`).
+    pub fn expire(&mut self, now: Timestamp, expiration_ms: i64) {
+        self.producers
+            .retain(|_, producer| now.0.saturating_sub(producer.last_write.0) < expiration_ms);
+    }
+
+    /// Producers remembered.
+    pub fn len(&self) -> usize {
+        self.producers.len()
+    }
+
+    /// Whether none is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.producers.is_empty()
+    }
+
+    /// What is known of a producer.
+    pub fn get(&self, id: ProducerId) -> Option<&Producer> {
+        self.producers.get(&id)
+    }
+
+    pub(crate) fn encode(&self, out: &mut Encoder) {
+        out.count(self.producers.len());
+        for (id, producer) in &self.producers {
+            out.i64(id.0);
+            out.i16(producer.epoch.0);
+            out.timestamp(producer.last_write);
+            out.count(producer.batches.len());
+            for batch in &producer.batches {
+                out.i32(batch.base_sequence);
+                out.i32(batch.last_sequence);
+                out.offset(batch.last_offset);
+                out.i32(batch.last_offset_delta);
+                out.timestamp(batch.timestamp);
+            }
+        }
+    }
+
+    pub(crate) fn decode(from: &mut Decoder<'_>) -> Result<ProducerStates, Short> {
+        let mut producers = BTreeMap::new();
+        for _ in 0..from.count(PRODUCER_BYTES)? {
+            let id = ProducerId(from.i64()?);
+            let epoch = ProducerEpoch(from.i16()?);
+            let last_write = from.timestamp()?;
+            let mut batches = SmallVec::new();
+            for _ in 0..from.count(BATCH_BYTES)?.min(BATCHES_REMEMBERED) {
+                batches.push(RememberedBatch {
+                    base_sequence: from.i32()?,
+                    last_sequence: from.i32()?,
+                    last_offset: from.offset()?,
+                    last_offset_delta: from.i32()?,
+                    timestamp: from.timestamp()?,
+                });
+            }
+            producers.insert(
+                id,
+                Producer {
+                    epoch,
+                    last_write,
+                    batches,
+                },
+            );
+        }
+        Ok(ProducerStates { producers })
+    }
+}

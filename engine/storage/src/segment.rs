@@ -1,0 +1,184 @@
+//! What memory knows of one segment: its extent, timestamps and the part of its index that is not on disk yet. Pure.
+//!
+//! Invariants: a sealed segment has no pending index entries; `pending` holds fewer than two pages of entries.
+
+use model::{Offset, Timestamp};
+
+use crate::encoding::{Decoder, Encoder, Short};
+use crate::index::{ChunkBuilder, ChunkEntry, ENTRY_BYTES, SegmentId};
+use crate::options::LogConfig;
+use crate::retention::SegmentSummary;
+
+/// Largest segment file: positions and relative offsets of an index entry are at most 2^31 - 1, as in Kafka.
+const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
+
+/// Bytes of an encoded segment, at least.
+const SEGMENT_BYTES_MIN: usize = 8 * 6 + 1 + 4 + 4 + ENTRY_BYTES;
+
+/// One segment of a log.
+#[derive(Clone, Debug)]
+pub(crate) struct Segment {
+    pub(crate) id: SegmentId,
+    /// The offset after the last batch in the file.
+    pub(crate) next_offset: Offset,
+    /// Bytes of batches in the file.
+    pub(crate) size_bytes: u64,
+    /// Largest timestamp of the first batch: the segment's age counts from it (`segment.ms`).
+    pub(crate) first_timestamp: Timestamp,
+    pub(crate) max_timestamp: Timestamp,
+    pub(crate) offset_of_max_timestamp: Offset,
+    /// Cut to its exact size, index complete: nothing is written any more.
+    pub(crate) sealed: bool,
+    /// Pages of its index file.
+    pub(crate) index_pages: u32,
+    /// Closed chunks that are not in the index file yet.
+    pub(crate) pending: Vec<ChunkEntry>,
+    pub(crate) chunks: ChunkBuilder,
+    /// How far the file is allocated.
+    pub(crate) allocated_bytes: u64,
+    /// The last, partial block of the file, or `None` if it must be read back before it can be rewritten.
+    pub(crate) partial: Option<Box<[u8]>>,
+    /// Whether the file exists in this run.
+    pub(crate) file_created: bool,
+}
+
+impl Segment {
+    /// An empty segment that begins at `id.base_offset`.
+    pub(crate) fn new(id: SegmentId) -> Segment {
+        Segment {
+            id,
+            next_offset: id.base_offset,
+            size_bytes: 0,
+            first_timestamp: Timestamp::NONE,
+            max_timestamp: Timestamp::NONE,
+            offset_of_max_timestamp: Offset::NONE,
+            sealed: false,
+            index_pages: 0,
+            pending: Vec::new(),
+            chunks: ChunkBuilder::new(id),
+            allocated_bytes: 0,
+            partial: None,
+            file_created: false,
+        }
+    }
+
+    /// Whether a batch of this size and place must go to the next segment, after `more_bytes` and the batch that
+    /// began them, `first_timestamp`, have been added to this one. Depends on the data and the settings alone.
+    pub(crate) fn must_roll(
+        &self,
+        more: Planned,
+        batch_bytes: usize,
+        place: &BatchPlace,
+        config: &LogConfig,
+    ) -> bool {
+        if self.sealed {
+            return true;
+        }
+        let present = self.size_bytes.saturating_add(more.bytes);
+        if present == 0 {
+            return false;
+        }
+        let first_timestamp = if self.size_bytes == 0 {
+            more.first_timestamp
+        } else {
+            self.first_timestamp
+        };
+        let (next_offset, timestamp) = (place.next_offset, place.max_timestamp);
+        let size = present.saturating_add(batch_bytes as u64);
+        let age = timestamp.0.saturating_sub(first_timestamp.0);
+        size > config.segment_bytes.min(SEGMENT_BYTES_MAX)
+            || (first_timestamp.0 >= 0 && timestamp.0 >= 0 && age > config.segment_ms)
+            || next_offset.0.saturating_sub(self.id.base_offset.0) > i64::from(i32::MAX)
+    }
+
+    /// Notes a batch that is in the file now.
+    pub(crate) fn push(&mut self, batch: &[u8], entry: BatchPlace, chunk_bytes: u32) {
+        let relative = entry.base_offset.0.saturating_sub(self.id.base_offset.0);
+        let relative = u32::try_from(relative).unwrap_or(u32::MAX);
+        self.pending.extend(
+            self.chunks
+                .push(batch, relative, entry.max_timestamp, chunk_bytes),
+        );
+        if self.size_bytes == 0 {
+            self.first_timestamp = entry.max_timestamp;
+        }
+        if entry.max_timestamp > self.max_timestamp {
+            self.max_timestamp = entry.max_timestamp;
+            self.offset_of_max_timestamp = entry.offset_of_max_timestamp;
+        }
+        self.size_bytes += batch.len() as u64;
+        self.next_offset = entry.next_offset;
+    }
+
+    /// What retention looks at.
+    pub(crate) fn summary(&self) -> SegmentSummary {
+        SegmentSummary {
+            base_offset: self.id.base_offset,
+            next_offset: self.next_offset,
+            size_bytes: self.size_bytes,
+            max_timestamp: self.max_timestamp,
+        }
+    }
+
+    pub(crate) fn encode(&self, out: &mut Encoder) {
+        out.offset(self.id.base_offset);
+        out.offset(self.next_offset);
+        out.u64(self.size_bytes);
+        out.timestamp(self.first_timestamp);
+        out.timestamp(self.max_timestamp);
+        out.offset(self.offset_of_max_timestamp);
+        out.u8(u8::from(self.sealed));
+        out.u32(self.index_pages);
+        out.count(self.pending.len());
+        for entry in &self.pending {
+            entry.encode(out);
+        }
+        self.chunks.open().encode(out);
+    }
+
+    pub(crate) fn decode(
+        partition: model::TopicPartition,
+        from: &mut Decoder<'_>,
+    ) -> Result<Segment, Short> {
+        let id = SegmentId {
+            partition,
+            base_offset: from.offset()?,
+        };
+        let mut segment = Segment::new(id);
+        segment.next_offset = from.offset()?;
+        segment.size_bytes = from.u64()?;
+        segment.first_timestamp = from.timestamp()?;
+        segment.max_timestamp = from.timestamp()?;
+        segment.offset_of_max_timestamp = from.offset()?;
+        segment.sealed = from.u8()? != 0;
+        segment.index_pages = from.u32()?;
+        for _ in 0..from.count(ENTRY_BYTES)? {
+            segment.pending.push(ChunkEntry::decode(from)?);
+        }
+        segment.chunks = ChunkBuilder::resume(id, ChunkEntry::decode(from)?);
+        segment.file_created = true;
+        Ok(segment)
+    }
+
+    /// Smallest encoding, for bounds on counts.
+    pub(crate) const fn encoded_bytes_min() -> usize {
+        SEGMENT_BYTES_MIN
+    }
+}
+
+/// Batches that are about to be added to a segment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Planned {
+    pub(crate) bytes: u64,
+    /// Of the first of them.
+    pub(crate) first_timestamp: Timestamp,
+}
+
+/// Offsets and timestamps of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BatchPlace {
+    pub(crate) base_offset: Offset,
+    pub(crate) next_offset: Offset,
+    pub(crate) max_timestamp: Timestamp,
+    pub(crate) offset_of_max_timestamp: Offset,
+}

@@ -1,0 +1,543 @@
+//! Moves committed batches from the tails to segment files, in the background.
+//!
+//! Invariants: one task at a time writes a log's segments; only committed batches are written; a write never touches
+//! bytes below the last partial 4 KiB block, and that block is rewritten with the same bytes in front; a batch counts
+//! as written when the device has accepted it, and as safe to forget in the journal only after a sync and a checkpoint.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use model::{Offset, TopicPartition};
+use runtime::{ALIGNMENT, Buffer, File, Io, align_up};
+
+use crate::checkpoint::Removal;
+use crate::error::StorageError;
+use crate::file_cache::FileKind;
+use crate::index::{PAGE_BYTES, PAGE_ENTRIES, SegmentId, write_page};
+use crate::log::{Log, LogState};
+use crate::segment::{Planned, Segment};
+use crate::statistics::count;
+use crate::storage::Inner;
+use crate::waiters::Waiters;
+
+/// Largest single write to a segment, unless one batch is larger.
+const WRITE_BYTES_MAX: usize = 1 << 20;
+/// Segment files grow by at least this much, doubling up to [`GROW_BYTES_MAX`]: small logs stay small, large ones pay
+/// few size changes.
+const GROW_BYTES_MIN: u64 = 64 << 10;
+const GROW_BYTES_MAX: u64 = 64 << 20;
+/// Pause before an allocation that found the device full is tried again.
+pub(crate) const DISK_FULL_PAUSE: Duration = Duration::from_millis(200);
+
+/// What of a segment no sync has covered.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Unsynced {
+    pub(crate) log: bool,
+    pub(crate) index: bool,
+    /// The names are new too.
+    pub(crate) directory: bool,
+}
+
+/// Logs that wait to be written.
+pub(crate) struct WriteQueue {
+    queue: RefCell<VecDeque<Rc<Log>>>,
+    /// Partitions being written.
+    active: RefCell<BTreeSet<TopicPartition>>,
+    idle: Cell<usize>,
+    work: Waiters,
+    /// Something was written, or will not be.
+    pub(crate) changed: Waiters,
+}
+
+impl WriteQueue {
+    pub(crate) fn new() -> WriteQueue {
+        WriteQueue {
+            queue: RefCell::default(),
+            active: RefCell::default(),
+            idle: Cell::new(0),
+            work: Waiters::default(),
+            changed: Waiters::default(),
+        }
+    }
+
+    fn push(&self, log: &Rc<Log>) {
+        self.queue.borrow_mut().push_back(log.clone());
+        if self.idle.get() > 0 {
+            self.work.notify();
+        }
+    }
+
+    /// Wakes writers so that they see that the storage stops.
+    pub(crate) fn wake(&self) {
+        self.work.notify();
+        self.changed.notify();
+    }
+
+    /// Whether a partition's files are being written.
+    pub(crate) fn is_active(&self, id: TopicPartition) -> bool {
+        self.active.borrow().contains(&id)
+    }
+}
+
+/// The next step for a log.
+enum Step<B> {
+    Nothing,
+    Seal(SegmentId),
+    ReadBack(SegmentId, u64, usize),
+    Write(WritePlan<B>),
+}
+
+struct WritePlan<B> {
+    id: SegmentId,
+    position: u64,
+    buffer: B,
+    /// Tail batches it holds.
+    count: usize,
+    bytes: usize,
+    new_file: bool,
+    allocated_bytes: u64,
+}
+
+/// Whether the machine says that the device is full.
+pub(crate) fn is_disk_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::StorageFull
+}
+
+impl<I: Io> Inner<I> {
+    /// Puts a log into the queue if it has enough to write.
+    pub(crate) fn queue_if_dirty(&self, log: &Rc<Log>) {
+        let mut state = log.state.borrow_mut();
+        if state.dirty_bytes < self.options.segment_write_bytes as u64
+            || state.queued
+            || state.writing
+        {
+            return;
+        }
+        state.queued = true;
+        drop(state);
+        self.write_queue.push(log);
+    }
+
+    /// Writes everything committed of these logs and waits for it.
+    pub(crate) async fn write_all(&self, logs: Vec<Rc<Log>>) -> Result<(), StorageError> {
+        for log in &logs {
+            let mut state = log.state.borrow_mut();
+            state.write_all = true;
+            let queued = std::mem::replace(&mut state.queued, true);
+            drop(state);
+            if !queued {
+                self.write_queue.push(log);
+            }
+        }
+        for log in &logs {
+            loop {
+                self.check_fence()?;
+                let busy = {
+                    let state = log.state.borrow();
+                    (state.queued || state.writing) && !log.deleted.get()
+                };
+                if !busy {
+                    break;
+                }
+                self.write_queue.changed.changed().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// One segment writer: a long-lived task.
+    pub(crate) async fn write_segments(self: Rc<Self>) {
+        let queue = &self.write_queue;
+        while !self.fenced.get() && !self.stopped.get() {
+            let next = queue.queue.borrow_mut().pop_front();
+            let Some(log) = next else {
+                queue.idle.set(queue.idle.get() + 1);
+                queue.work.changed().await;
+                queue.idle.set(queue.idle.get().saturating_sub(1));
+                continue;
+            };
+            if log.state.borrow().writing {
+                // Another writer has it: look again after it is done.
+                queue.changed.changed().await;
+                queue.push(&log);
+                continue;
+            }
+            if let Err(error) = self.write_log(&log).await {
+                tracing::debug!(%error, "segment writing stopped");
+            }
+            self.relieve_tail();
+            self.io.yield_if_needed().await;
+        }
+    }
+
+    /// Writes what the tail of a log holds; all of it, or only if it is worth a write.
+    pub(crate) async fn write_log(&self, log: &Rc<Log>) -> Result<(), StorageError> {
+        let all = {
+            let mut state = log.state.borrow_mut();
+            state.writing = true;
+            state.queued = false;
+            std::mem::take(&mut state.write_all)
+        };
+        self.write_queue.active.borrow_mut().insert(log.id());
+        let mut result = Ok(());
+        while !log.deleted.get() && !self.fenced.get() {
+            let step = self.plan(log, all);
+            let done = match step {
+                Step::Nothing => break,
+                Step::Seal(id) => self.seal_segment(log, id).await,
+                Step::ReadBack(id, position, len) => self.read_back(log, id, position, len).await,
+                Step::Write(plan) => self.write_plan(log, plan).await,
+            };
+            if let Err(error) = done {
+                if is_disk_full(&error) && !self.stopped.get() {
+                    self.pause_disk_full().await;
+                    continue;
+                }
+                self.fence(&format!("writing segments of {}: {error}", log.id()));
+                result = self.check_fence();
+                break;
+            }
+            self.clear_disk_full();
+        }
+        log.state.borrow_mut().writing = false;
+        self.write_queue.active.borrow_mut().remove(&log.id());
+        self.write_queue.changed.notify();
+        result
+    }
+
+    /// Refuses appends for a while: the next allocation may succeed.
+    pub(crate) async fn pause_disk_full(&self) {
+        if !self.disk_full.replace(true) {
+            tracing::warn!(
+                shard = self.options.shard.0,
+                "no space left on the device: appends are refused until there is"
+            );
+            self.admission.notify();
+        }
+        self.io.sleep(DISK_FULL_PAUSE).await;
+    }
+
+    pub(crate) fn clear_disk_full(&self) {
+        if self.disk_full.replace(false) {
+            tracing::info!(shard = self.options.shard.0, "the device has space again");
+        }
+    }
+
+    fn plan(&self, log: &Log, all: bool) -> Step<I::Buffer> {
+        let mut state = log.state.borrow_mut();
+        let state = &mut *state;
+        let worth = all || state.dirty_bytes >= self.options.segment_write_bytes as u64;
+        let durable_end = log.durable_end_offset.get();
+        let Some(first) = state
+            .tail
+            .get(state.tail_written)
+            .filter(|batch| worth && batch.place.next_offset <= durable_end)
+        else {
+            return Step::Nothing;
+        };
+        if self
+            .removals
+            .borrow()
+            .contains(&Removal::Partition(log.id()))
+        {
+            return Step::Nothing;
+        }
+        if state.segments.last().is_none_or(|segment| segment.sealed) {
+            let id = SegmentId {
+                partition: log.id(),
+                base_offset: first.place.base_offset,
+            };
+            state.segments.push(Segment::new(id));
+        }
+        let Some(active) = state.segments.last() else {
+            return Step::Nothing;
+        };
+        if active.must_roll(
+            Planned::default(),
+            first.bytes.len(),
+            &first.place,
+            &state.config,
+        ) {
+            return Step::Seal(active.id);
+        }
+        let partial_bytes = (active.size_bytes % ALIGNMENT as u64) as usize;
+        let position = active.size_bytes - partial_bytes as u64;
+        if active.partial.as_ref().map_or(0, |partial| partial.len()) != partial_bytes {
+            return Step::ReadBack(active.id, position, partial_bytes);
+        }
+        let (count, bytes) = choose_batches(state, active, durable_end);
+        let mut buffer = self.io.buffer(align_up(partial_bytes + bytes));
+        buffer.truncate(align_up(partial_bytes + bytes));
+        let out = buffer.as_mut();
+        if let Some(partial) = &active.partial {
+            out[..partial_bytes].copy_from_slice(partial);
+        }
+        let mut end = partial_bytes;
+        for batch in state
+            .tail
+            .range(state.tail_written..state.tail_written + count)
+        {
+            out[end..end + batch.bytes.len()].copy_from_slice(&batch.bytes);
+            end += batch.bytes.len();
+        }
+        out[end..].fill(0);
+        Step::Write(WritePlan {
+            id: active.id,
+            position,
+            buffer,
+            count,
+            bytes,
+            new_file: !active.file_created,
+            allocated_bytes: active.allocated_bytes,
+        })
+    }
+
+    async fn write_plan(&self, log: &Rc<Log>, plan: WritePlan<I::Buffer>) -> io::Result<()> {
+        let path = self.layout.segment(plan.id.partition, plan.id.base_offset);
+        if plan.new_file {
+            self.io
+                .create_dir_all(&self.layout.partition(log.id()))
+                .await?;
+        }
+        let file = self
+            .files
+            .open(&self.io, plan.id, FileKind::LogWrite, &path)
+            .await?;
+        let mut allocated = plan.allocated_bytes;
+        if plan.new_file {
+            file.truncate(0).await?;
+            allocated = 0;
+        }
+        let len = plan.buffer.as_ref().len() as u64;
+        let end = plan.position + len;
+        if end > allocated {
+            let step = plan.position.clamp(GROW_BYTES_MIN, GROW_BYTES_MAX);
+            allocated = end.max(plan.position + step);
+            file.allocate(allocated).await?;
+        }
+        let frozen = plan.buffer.freeze();
+        file.write_at(frozen.clone(), plan.position).await?;
+        count(&self.counters.segment_bytes, len);
+        count(&self.counters.segment_writes, 1);
+        if log.deleted.get() {
+            return Ok(());
+        }
+        self.note_unsynced(
+            plan.id,
+            Unsynced {
+                log: true,
+                index: false,
+                directory: plan.new_file,
+            },
+        );
+        self.apply_write(
+            log,
+            plan.id,
+            (plan.count, plan.bytes),
+            allocated,
+            frozen.as_ref(),
+        );
+        self.write_index_pages(log, plan.id, PAGE_ENTRIES).await
+    }
+
+    fn apply_write(
+        &self,
+        log: &Log,
+        id: SegmentId,
+        (count, bytes): (usize, usize),
+        allocated: u64,
+        block: &[u8],
+    ) {
+        let mut state = log.state.borrow_mut();
+        let state = &mut *state;
+        let Ok(found) = state
+            .segments
+            .binary_search_by_key(&id.base_offset, |segment| segment.id.base_offset)
+        else {
+            return;
+        };
+        let segment = &mut state.segments[found];
+        let before = (segment.size_bytes % ALIGNMENT as u64) as usize;
+        let mut tail = self.tail.borrow_mut();
+        for batch in state
+            .tail
+            .range(state.tail_written..state.tail_written + count)
+        {
+            segment.push(&batch.bytes, batch.place, self.options.index_chunk_bytes);
+            tail.cleaned(batch.sequence, 1);
+        }
+        segment.file_created = true;
+        segment.allocated_bytes = allocated;
+        let end = before + bytes;
+        let partial = &block[end / ALIGNMENT * ALIGNMENT..end];
+        segment.partial = (!partial.is_empty()).then(|| partial.into());
+        state.written_end_offset = segment.next_offset;
+        state.tail_written += count;
+        state.dirty_bytes = state.dirty_bytes.saturating_sub(bytes as u64);
+    }
+
+    /// Fetches the last partial block of a segment that was open before a restart.
+    async fn read_back(
+        &self,
+        log: &Rc<Log>,
+        id: SegmentId,
+        position: u64,
+        len: usize,
+    ) -> io::Result<()> {
+        let path = self.layout.segment(id.partition, id.base_offset);
+        let file = self
+            .files
+            .open(&self.io, id, FileKind::LogWrite, &path)
+            .await?;
+        let bytes = if len == 0 {
+            bytes::Bytes::new()
+        } else {
+            file.read_at(position, len).await?
+        };
+        if bytes.len() != len {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "a segment is shorter than its checkpoint says",
+            ));
+        }
+        if let Some(segment) = log.state.borrow_mut().segment_mut(id) {
+            segment.partial = (len > 0).then(|| bytes.as_ref().into());
+        }
+        Ok(())
+    }
+
+    /// Ends a segment: closes its last chunk, writes the rest of its index, cuts the file to its exact size.
+    pub(crate) async fn seal_segment(&self, log: &Rc<Log>, id: SegmentId) -> io::Result<()> {
+        if let Some(segment) = log.state.borrow_mut().segment_mut(id) {
+            segment.pending.extend(segment.chunks.close());
+        }
+        self.write_index_pages(log, id, 1).await?;
+        self.trim_segment(log, id).await?;
+        if let Some(segment) = log.state.borrow_mut().segment_mut(id) {
+            segment.sealed = true;
+            segment.partial = None;
+        }
+        Ok(())
+    }
+
+    /// Cuts a segment's file to the bytes it holds.
+    pub(crate) async fn trim_segment(&self, log: &Rc<Log>, id: SegmentId) -> io::Result<()> {
+        let size = log.state.borrow_mut().segment_mut(id).map_or(0, |segment| {
+            segment.allocated_bytes = segment.size_bytes;
+            segment.size_bytes
+        });
+        let path = self.layout.segment(id.partition, id.base_offset);
+        let file = self
+            .files
+            .open(&self.io, id, FileKind::LogWrite, &path)
+            .await?;
+        file.truncate(size).await?;
+        self.note_unsynced(
+            id,
+            Unsynced {
+                log: true,
+                ..Unsynced::default()
+            },
+        );
+        Ok(())
+    }
+
+    /// Writes index pages while at least `entries_min` entries wait for one.
+    async fn write_index_pages(
+        &self,
+        log: &Rc<Log>,
+        id: SegmentId,
+        entries_min: usize,
+    ) -> io::Result<()> {
+        loop {
+            let (number, entries) = {
+                let mut state = log.state.borrow_mut();
+                let Some(segment) = state
+                    .segment_mut(id)
+                    .filter(|segment| segment.pending.len() >= entries_min)
+                else {
+                    return Ok(());
+                };
+                let count = segment.pending.len().min(PAGE_ENTRIES);
+                (segment.index_pages, segment.pending[..count].to_vec())
+            };
+            let mut page = self.io.buffer(PAGE_BYTES);
+            page.truncate(PAGE_BYTES);
+            write_page(id, number, &entries, page.as_mut());
+            let path = self.layout.index(id.partition, id.base_offset);
+            let file = self
+                .files
+                .open(&self.io, id, FileKind::Index, &path)
+                .await?;
+            if number == 0 {
+                file.truncate(0).await?;
+            }
+            let position = u64::from(number) * PAGE_BYTES as u64;
+            file.allocate(position + PAGE_BYTES as u64).await?;
+            file.write_at(page.freeze(), position).await?;
+            count(&self.counters.index_bytes, PAGE_BYTES as u64);
+            self.note_unsynced(
+                id,
+                Unsynced {
+                    index: true,
+                    directory: number == 0,
+                    ..Unsynced::default()
+                },
+            );
+            if let Some(segment) = log.state.borrow_mut().segment_mut(id) {
+                segment.pending.drain(..entries.len());
+                segment.index_pages += 1;
+            }
+        }
+    }
+
+    pub(crate) fn note_unsynced(&self, id: SegmentId, what: Unsynced) {
+        let mut unsynced = self.unsynced.borrow_mut();
+        let known = unsynced.entry(id).or_default();
+        known.log |= what.log;
+        known.index |= what.index;
+        known.directory |= what.directory;
+    }
+
+    /// Drops tail memory beyond three quarters of the budget; asks for cleaning if what is left is dirty.
+    pub(crate) fn relieve_tail(&self) {
+        let kept_max = self.options.tail_bytes_max / 4 * 3;
+        let left = {
+            let mut tail = self.tail.borrow_mut();
+            if tail.bytes() <= kept_max {
+                return;
+            }
+            tail.evict(kept_max);
+            tail.bytes()
+        };
+        if left > kept_max {
+            self.keeper_signal.raise();
+        }
+        self.admission.notify();
+    }
+}
+
+/// How many tail batches fit the active segment and one write, and their bytes.
+fn choose_batches(state: &LogState, active: &Segment, durable_end: Offset) -> (usize, usize) {
+    let mut planned = Planned::default();
+    let (mut count, mut bytes) = (0, 0);
+    for batch in state.tail.range(state.tail_written..) {
+        let len = batch.bytes.len();
+        let stop = batch.place.next_offset > durable_end
+            || active.must_roll(planned, len, &batch.place, &state.config)
+            || (count > 0 && bytes + len > WRITE_BYTES_MAX);
+        if stop {
+            break;
+        }
+        if count == 0 {
+            planned.first_timestamp = batch.place.max_timestamp;
+        }
+        planned.bytes += len as u64;
+        bytes += len;
+        count += 1;
+    }
+    (count, bytes)
+}

@@ -1,0 +1,512 @@
+//! The storage of one shard: its logs, and what they share. The public door of this crate.
+//!
+//! Lives on one shard and never leaves it. Appends are synchronous and go to the open commit group; everything that
+//! touches the device happens in a few long-lived tasks, and in the reads of cold data.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use model::record::{
+    BatchError, BatchHeader, BatchInfo, TimestampType, set_base_offset, set_leader_epoch,
+    set_log_append_time, set_max_timestamp,
+};
+use model::{LeaderEpoch, Offset, Timestamp, TopicPartition};
+use runtime::{Io, Signal, TaskClass};
+
+use crate::cache::extent::ExtentCache;
+use crate::cache::tail::TailGroups;
+use crate::checkpoint::Removal;
+use crate::error::{AppendError, OpenError, StorageError};
+use crate::file_cache::FileCache;
+use crate::index::SegmentId;
+use crate::journal::frame::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind, GROUP_HEADER_BYTES};
+use crate::journal::group::GroupBatch;
+use crate::journal::writer::Journal;
+use crate::layout::Layout;
+use crate::log::Log;
+use crate::options::{AppendContext, Durability, LogConfig, StorageOptions};
+use crate::producer_state::SequenceCheck;
+use crate::read::ReadAhead;
+use crate::segment::BatchPlace;
+use crate::segment_writer::{Unsynced, WriteQueue};
+use crate::statistics::{Counters, StorageStatistics};
+use crate::waiters::Waiters;
+
+/// Hears of commits, on the shard's own core. Calls are synchronous and may call back into [`Storage`].
+pub trait CommitListener {
+    /// Records of `log` below `durable_end` are committed at the durability they asked for. Called in order, once
+    /// per log of each completed group; also for a log start that has become durable.
+    fn committed(&self, log: &Rc<Log>, durable_end: Offset);
+    /// All logs of a group were reported.
+    fn group_done(&self);
+    /// A write or flush failed: nothing is acknowledged any more in the life of this process.
+    fn fenced(&self, reason: &str);
+}
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of the first record.
+    pub base_offset: Offset,
+    /// Offset of the last record. Committed once the log's durable end is beyond it.
+    pub last_offset: Offset,
+    /// The batch had been appended before; these are its offsets.
+    pub duplicate: bool,
+    /// The stamped time, on `LogAppendTime` topics.
+    pub log_append_time: Option<Timestamp>,
+}
+
+/// The storage of one shard. Clones are handles on the same storage.
+pub struct Storage<I: Io> {
+    pub(crate) inner: Rc<Inner<I>>,
+}
+
+impl<I: Io> Clone for Storage<I> {
+    fn clone(&self) -> Storage<I> {
+        Storage {
+            inner: self.inner.clone(),
+        }
+    }
+}
+
+pub(crate) struct Inner<I: Io> {
+    pub(crate) io: I,
+    pub(crate) options: StorageOptions,
+    pub(crate) layout: Layout,
+    pub(crate) logs: RefCell<BTreeMap<TopicPartition, Rc<Log>>>,
+    pub(crate) journal: RefCell<Journal<I>>,
+    pub(crate) tail: RefCell<TailGroups>,
+    pub(crate) listener: RefCell<Option<Rc<dyn CommitListener>>>,
+    pub(crate) files: FileCache<I>,
+    pub(crate) extents: ExtentCache,
+    pub(crate) read_ahead: ReadAhead,
+    pub(crate) write_queue: WriteQueue,
+    /// Segments with writes that no sync has covered.
+    pub(crate) unsynced: RefCell<BTreeMap<SegmentId, Unsynced>>,
+    /// Files that the next checkpoint no longer names.
+    pub(crate) removals: RefCell<BTreeSet<Removal>>,
+    pub(crate) checkpoint_sequence: Cell<u64>,
+    pub(crate) checkpoint_busy: Cell<bool>,
+    pub(crate) fenced: Cell<bool>,
+    pub(crate) fence_reason: RefCell<String>,
+    pub(crate) disk_full: Cell<bool>,
+    pub(crate) stopping: Cell<bool>,
+    /// The journal's write slots end too.
+    pub(crate) stopped: Cell<bool>,
+    pub(crate) admission: Waiters,
+    pub(crate) journal_changed: Waiters,
+    pub(crate) slots: Vec<Rc<Signal>>,
+    pub(crate) journal_extend: Rc<Signal>,
+    /// Flushed groups go through O_DSYNC descriptors.
+    pub(crate) journal_durable_writes: Cell<bool>,
+    pub(crate) keeper_signal: Rc<Signal>,
+    pub(crate) counters: Counters,
+}
+
+impl<I: Io> Inner<I> {
+    pub(crate) fn new(
+        io: I,
+        options: StorageOptions,
+        journal: Journal<I>,
+        logs: BTreeMap<TopicPartition, Rc<Log>>,
+    ) -> Inner<I> {
+        Inner {
+            layout: Layout::new(&options.directory),
+            logs: RefCell::new(logs),
+            journal: RefCell::new(journal),
+            tail: RefCell::default(),
+            listener: RefCell::new(None),
+            files: FileCache::new(options.open_files_max),
+            extents: ExtentCache::new(options.cache_bytes_max, options.extent_bytes),
+            read_ahead: ReadAhead::default(),
+            write_queue: WriteQueue::new(),
+            unsynced: RefCell::default(),
+            removals: RefCell::default(),
+            checkpoint_sequence: Cell::new(0),
+            checkpoint_busy: Cell::new(false),
+            fenced: Cell::new(false),
+            fence_reason: RefCell::default(),
+            disk_full: Cell::new(false),
+            stopping: Cell::new(false),
+            stopped: Cell::new(false),
+            admission: Waiters::default(),
+            journal_changed: Waiters::default(),
+            slots: (0..options.groups_in_flight_max)
+                .map(|_| Signal::new())
+                .collect(),
+            journal_extend: Signal::new(),
+            journal_durable_writes: Cell::new(false),
+            keeper_signal: Signal::new(),
+            counters: Counters::default(),
+            io,
+            options,
+        }
+    }
+
+    /// Stops acknowledging for the life of this process (reliability, decision 6).
+    pub(crate) fn fence(&self, reason: &str) {
+        if self.fenced.replace(true) {
+            return;
+        }
+        tracing::error!(shard = self.options.shard.0, reason, "storage is fenced");
+        reason.clone_into(&mut self.fence_reason.borrow_mut());
+        self.admission.notify();
+        self.journal_changed.notify();
+        self.write_queue.changed.notify();
+        let listener = self.listener.borrow().clone();
+        if let Some(listener) = listener {
+            listener.fenced(reason);
+        }
+    }
+
+    pub(crate) fn check_fence(&self) -> Result<(), StorageError> {
+        if self.fenced.get() {
+            Err(StorageError::Fenced(self.fence_reason.borrow().clone()))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_writable(&self) -> Result<(), AppendError> {
+        if self.fenced.get() {
+            return Err(AppendError::Fenced(self.fence_reason.borrow().clone()));
+        }
+        if self.disk_full.get() {
+            return Err(AppendError::DiskFull);
+        }
+        Ok(())
+    }
+
+    /// Makes room in the open group: seals it if `bytes` more would make it too large.
+    fn open_room(&self, bytes: usize) {
+        let full = {
+            let journal = self.journal.borrow();
+            journal.open.entry_count > 0
+                && journal.open.used() + bytes > self.options.group_bytes_max
+        };
+        if full {
+            self.seal();
+        }
+    }
+
+    /// Adds an entry without payload to the open group.
+    pub(crate) fn add_mark(&self, log: &Rc<Log>, kind: EntryKind, offset: Offset) {
+        self.open_room(ENTRY_HEADER_BYTES);
+        let mut state = log.state.borrow_mut();
+        let mut journal = self.journal.borrow_mut();
+        let sequence = journal.next_sequence;
+        journal
+            .open
+            .log_number(log, &mut state.open_group, sequence, Offset::ZERO);
+        let entry = EntryHeader {
+            kind,
+            id: log.id(),
+            leader_epoch: LeaderEpoch::NONE,
+            offset,
+            length: 0,
+            batch_crc: 0,
+            offset_delta_of_max_timestamp: 0,
+        };
+        journal.open.add_mark(entry, |len| self.io.buffer(len));
+        journal.open.flushed = true;
+    }
+
+    fn append(
+        &self,
+        log: &Rc<Log>,
+        batch: &[u8],
+        info: &BatchInfo,
+        context: AppendContext,
+    ) -> Result<Appended, AppendError> {
+        self.check_writable()?;
+        let header = &info.header;
+        if log.deleted.get() {
+            return Err(AppendError::Deleted);
+        }
+        if header.size_bytes() != batch.len() || header.last_offset_delta < 0 {
+            return Err(AppendError::Malformed);
+        }
+        let bytes_max = self.options.batch_bytes_max();
+        if batch.len() > bytes_max {
+            return Err(AppendError::TooLarge {
+                bytes: batch.len(),
+                bytes_max,
+            });
+        }
+        if !self.journal_has_room(ENTRY_HEADER_BYTES + batch.len()) {
+            return Err(AppendError::JournalFull);
+        }
+        self.open_room(ENTRY_HEADER_BYTES + batch.len());
+        let mut state = log.state.borrow_mut();
+        if context.check_producer
+            && header.is_idempotent()
+            && let SequenceCheck::Duplicate(known) = state.producers.check(header)?
+        {
+            return Ok(Appended {
+                base_offset: known.base_offset(),
+                last_offset: known.last_offset,
+                duplicate: true,
+                log_append_time: context.log_append_time.map(|_| known.timestamp),
+            });
+        }
+        if let Some(latest) = state.leader_epochs.latest()
+            && context.leader_epoch < latest
+        {
+            return Err(AppendError::LeaderEpochStale {
+                found: context.leader_epoch,
+                latest,
+            });
+        }
+        let base_offset = log.log_end_offset.get();
+        let next_offset = base_offset
+            .0
+            .checked_add(i64::from(header.last_offset_delta) + 1)
+            .ok_or(AppendError::Malformed)?;
+        let next_offset = Offset(next_offset);
+        let max_timestamp = context.log_append_time.unwrap_or(info.max_timestamp);
+        let place = BatchPlace {
+            base_offset,
+            next_offset,
+            max_timestamp,
+            offset_of_max_timestamp: base_offset
+                .plus(info.offset_delta_of_max_timestamp.max(0).into()),
+        };
+        let entry = EntryHeader {
+            kind: EntryKind::Batch,
+            id: log.id(),
+            leader_epoch: context.leader_epoch,
+            offset: base_offset,
+            length: u32::try_from(batch.len()).map_err(|_| AppendError::Malformed)?,
+            batch_crc: 0,
+            offset_delta_of_max_timestamp: info.offset_delta_of_max_timestamp,
+        };
+        let mut journal = self.journal.borrow_mut();
+        let start = journal
+            .open
+            .add_batch(
+                entry,
+                batch,
+                |len| self.io.buffer(len),
+                |stored| stamp(stored, base_offset, info, &context),
+            )
+            .map_err(|_| AppendError::Malformed)?;
+        let sequence = journal.next_sequence;
+        let number = journal
+            .open
+            .log_number(log, &mut state.open_group, sequence, next_offset);
+        journal.open.batches.push(GroupBatch {
+            log: number,
+            place,
+            start,
+            len: batch.len(),
+            carried: false,
+        });
+        journal.open.flushed |= context.durability == Durability::Flushed;
+        drop(journal);
+        state
+            .leader_epochs
+            .assign(context.leader_epoch, base_offset);
+        if header.is_idempotent() {
+            let stored = BatchHeader {
+                base_offset,
+                max_timestamp,
+                ..*header
+            };
+            state.producers.learn(&stored, context.now);
+        }
+        drop(state);
+        log.log_end_offset.set(next_offset);
+        log.size_bytes
+            .set(log.size_bytes.get() + batch.len() as u64);
+        self.kick();
+        Ok(Appended {
+            base_offset,
+            last_offset: Offset(next_offset.0 - 1),
+            duplicate: false,
+            log_append_time: context.log_append_time,
+        })
+    }
+}
+
+/// Makes the stored copy of a batch final.
+fn stamp(
+    stored: &mut [u8],
+    base_offset: Offset,
+    info: &BatchInfo,
+    context: &AppendContext,
+) -> Result<(), BatchError> {
+    set_base_offset(stored, base_offset)?;
+    set_leader_epoch(stored, context.leader_epoch)?;
+    match context.log_append_time {
+        Some(now) => set_log_append_time(stored, now),
+        None if info.timestamp_patch_needed => {
+            set_max_timestamp(stored, TimestampType::CreateTime, info.max_timestamp)
+        }
+        None => Ok(()),
+    }
+}
+
+impl<I: Io> Storage<I> {
+    /// Opens the storage of one shard. [`crate::recover_data_dir`] must have run before, once for all shards.
+    pub async fn open(io: I, options: StorageOptions) -> Result<Storage<I>, OpenError> {
+        options.check()?;
+        let inner = Inner::open(io, options).await?;
+        Ok(Storage { inner })
+    }
+
+    /// Starts the long-lived tasks. Call once; until then appends are not written.
+    pub fn start(&self, listener: Rc<dyn CommitListener>) {
+        let inner = &self.inner;
+        *inner.listener.borrow_mut() = Some(listener);
+        for slot in 0..inner.options.groups_in_flight_max {
+            inner
+                .io
+                .spawn(TaskClass::Foreground, inner.clone().write_groups(slot));
+        }
+        inner
+            .io
+            .spawn(TaskClass::Background, inner.clone().extend_journal());
+        for _ in 0..inner.options.segment_writers {
+            inner
+                .io
+                .spawn(TaskClass::Background, inner.clone().write_segments());
+        }
+        inner
+            .io
+            .spawn(TaskClass::Background, inner.clone().read_extents_ahead());
+        inner.io.spawn(TaskClass::Background, inner.clone().keep());
+        inner
+            .io
+            .spawn(TaskClass::Background, inner.clone().check_retention());
+        inner.journal_extend.raise();
+    }
+
+    /// All logs of the shard.
+    pub fn logs(&self) -> Vec<TopicPartition> {
+        self.inner.logs.borrow().keys().copied().collect()
+    }
+
+    /// A log.
+    pub fn log(&self, id: TopicPartition) -> Option<Rc<Log>> {
+        self.inner.logs.borrow().get(&id).cloned()
+    }
+
+    /// The log of this partition, made if it is not there. No I/O: files appear with the first bytes written to them.
+    pub fn create_log(&self, id: TopicPartition, config: LogConfig) -> Rc<Log> {
+        if let Some(log) = self.log(id) {
+            self.set_config(&log, config);
+            return log;
+        }
+        // Entries of an earlier log of this name lie in groups before the open one: deleting seals it.
+        let created_sequence = self.inner.journal.borrow().next_sequence - 1;
+        let log = Rc::new(Log::new(id, config, created_sequence));
+        self.inner.logs.borrow_mut().insert(id, log.clone());
+        log
+    }
+
+    /// Changes the settings of a log.
+    pub fn set_config(&self, log: &Log, config: LogConfig) {
+        log.state.borrow_mut().config = config;
+    }
+
+    /// Deletes a log. Its files go in the background, also after a restart.
+    pub fn delete_log(&self, id: TopicPartition) {
+        let Some(log) = self.inner.logs.borrow_mut().remove(&id) else {
+            return;
+        };
+        self.inner.delete(&log);
+    }
+
+    /// Waits until there is room for `bytes` more. Returns at once unless the device or memory lags behind.
+    pub async fn admit(&self, bytes: usize) -> Result<(), AppendError> {
+        let inner = &self.inner;
+        loop {
+            inner.check_writable()?;
+            let congested = inner.journal_congested();
+            let journal_full = !inner.journal_has_room(
+                bytes
+                    .min(inner.options.batch_bytes_max())
+                    .saturating_add(ENTRY_HEADER_BYTES),
+            );
+            let tail_full = inner
+                .tail
+                .borrow()
+                .bytes()
+                .saturating_add(bytes.min(inner.options.group_bytes_max))
+                > inner.options.tail_bytes_max;
+            if !congested && !tail_full && !journal_full {
+                return Ok(());
+            }
+            if tail_full || journal_full {
+                inner.keeper_signal.raise();
+                inner.journal_extend.raise();
+            }
+            inner.admission.changed().await;
+        }
+    }
+
+    /// Appends a validated batch to the open commit group: assigns offsets, stamps base offset and leader epoch.
+    ///
+    /// `batch` is exactly the batch that `info` describes. The commit is reported through [`CommitListener`].
+    pub fn append(
+        &self,
+        log: &Rc<Log>,
+        batch: &[u8],
+        info: &BatchInfo,
+        append: AppendContext,
+    ) -> Result<Appended, AppendError> {
+        self.inner.append(log, batch, info, append)
+    }
+
+    /// Moves the log start up to `offset` (DeleteRecords). Reads below it fail at once; the commit is reported
+    /// through [`CommitListener`]. Moving back is no error and does nothing.
+    pub fn advance_log_start(&self, log: &Rc<Log>, offset: Offset) -> Result<(), AppendError> {
+        let inner = &self.inner;
+        inner.check_writable()?;
+        if log.deleted.get() {
+            return Err(AppendError::Deleted);
+        }
+        let log_end_offset = log.log_end_offset.get();
+        if offset > log_end_offset {
+            return Err(AppendError::OffsetOutOfRange {
+                offset,
+                log_end_offset,
+            });
+        }
+        if offset > log.log_start_offset.get() {
+            log.log_start_offset.set(offset);
+            log.state.borrow_mut().leader_epochs.truncate_front(offset);
+        }
+        inner.add_mark(log, EntryKind::LogStartAdvanced, log.log_start_offset.get());
+        inner.kick();
+        Ok(())
+    }
+
+    /// The largest known epoch at most `epoch`, and the offset where it ends (KIP-101).
+    pub fn end_offset_for_epoch(
+        &self,
+        log: &Log,
+        epoch: LeaderEpoch,
+    ) -> Option<(LeaderEpoch, Offset)> {
+        log.state
+            .borrow()
+            .leader_epochs
+            .end_offset(epoch, log.log_end_offset.get())
+    }
+
+    /// Counts and sizes.
+    pub fn statistics(&self) -> StorageStatistics {
+        self.inner.statistics()
+    }
+
+    /// Why the storage is fenced, if it is.
+    pub fn fence_reason(&self) -> Option<String> {
+        self.inner
+            .fenced
+            .get()
+            .then(|| self.inner.fence_reason.borrow().clone())
+    }
+}
+
+const _: () = assert!(GROUP_HEADER_BYTES == 64, "FORMAT.md says so");
