@@ -11,6 +11,7 @@
 extern crate ringlog_uring as uring;
 
 use std::env;
+use std::fs;
 use std::io::{Read, Write};
 use std::mem;
 use std::net::{SocketAddr, TcpStream};
@@ -45,7 +46,9 @@ fn main() {
         data_directories: vec![PathBuf::from(&directory)],
         ..UringOptions::default()
     };
-    uring::block_on(cpu, options, |io| async move {
+    let start = Instant::now();
+    uring::block_on(cpu, options, move |io| async move {
+        println!("start: {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
         idle(&io).await;
         if env::var_os("LIMITS_WITHOUT_FILES").is_none() {
             files(&io, Path::new(&directory)).await;
@@ -78,7 +81,9 @@ async fn idle(io: &UringIo) {
     io.sleep(RUN * 2).await;
     let used = processor_time(libc::RUSAGE_SELF) - before;
     let share = used.as_secs_f64() / (RUN * 2).as_secs_f64();
-    println!("idle with heartbeat: {:.2} % of a core\n", share * 100.0);
+    let status = fs::read_to_string("/proc/self/status").expect("procfs");
+    let resident = status.lines().find(|line| line.starts_with("VmRSS"));
+    println!("idle: {:.2} % of a core, {resident:?}\n", share * 100.0);
 }
 
 async fn files(io: &UringIo, directory: &Path) {

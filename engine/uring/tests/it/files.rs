@@ -7,7 +7,7 @@ use std::rc::Rc;
 use runtime::{Buffer, File, Frozen, Io, Oneshot, OpenMode, TaskClass};
 use uring::{UringFrozen, UringIo};
 
-use crate::{TestDirectory, on_executor};
+use crate::{TestDirectory, on_executor, say};
 
 fn pattern(io: &UringIo, len: usize, seed: u8) -> UringFrozen {
     let mut buffer = io.buffer(len);
@@ -154,4 +154,45 @@ fn directories() {
         io.remove_dir_all(&root.join("a")).await.unwrap();
         assert!(io.read_dir(&root.join("a")).await.is_err());
     });
+}
+
+#[test]
+fn memory_file_systems_work_without_direct_io() {
+    let root = Path::new("/dev/shm").join(format!("ringlog-uring-{}", std::process::id()));
+    if std::fs::create_dir(&root).is_err() {
+        say("SKIPPED: /dev/shm cannot be written to");
+        return;
+    }
+    let directory = root.clone();
+    on_executor(|io| async move {
+        let file = io
+            .open(&directory.join("file"), OpenMode::WriteDurable)
+            .await;
+        let file = file.unwrap();
+        let data = pattern(&io, 8192, 1);
+        file.write_at(data.clone(), 0).await.unwrap();
+        file.sync_data().await.unwrap();
+        assert_eq!(file.read_at(1, 9000).await.unwrap(), data.as_ref()[1..]);
+    });
+    std::fs::remove_dir_all(root).unwrap();
+}
+
+#[test]
+fn a_fresh_directory_reads_after_its_first_write() {
+    // A new thread has asked no device yet, so glommio's trial read would meet an empty file.
+    let directory = TestDirectory::new("fresh");
+    let path = directory.path().join("file");
+    std::thread::spawn(move || {
+        on_executor(|io| async move {
+            let file = io.open(&path, OpenMode::Write).await.unwrap();
+            file.allocate(1 << 20).await.unwrap();
+            file.write_at(pattern(&io, 4096, 5), 0).await.unwrap();
+            assert_eq!(
+                file.read_at(0, 4096).await.unwrap(),
+                pattern(&io, 4096, 5).as_ref()
+            );
+        });
+    })
+    .join()
+    .unwrap();
 }

@@ -8,6 +8,7 @@
 // The crate's name in the rest of the workspace.
 extern crate ringlog_uring as uring;
 
+mod contract;
 mod exchange;
 mod files;
 mod leaks;
@@ -16,6 +17,7 @@ mod sockets;
 
 use std::fs;
 use std::future::Future;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,10 +37,15 @@ fn available() -> bool {
     match uring::available() {
         Ok(()) => true,
         Err(error) => {
-            eprintln!("SKIPPED: {error}");
+            say(&format!("SKIPPED: {error}"));
             false
         }
     }
+}
+
+/// Writes a line that shows even when the test passes: the harness captures only the print macros.
+fn say(line: &str) {
+    writeln!(io::stderr(), "{line}").unwrap();
 }
 
 /// A directory on the disk that holds the build (not tmpfs, where direct I/O means nothing), removed at the end.
