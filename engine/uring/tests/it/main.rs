@@ -45,7 +45,8 @@ fn available() -> bool {
 
 /// Writes a line that shows even when the test passes: the harness captures only the print macros.
 fn say(line: &str) {
-    writeln!(io::stderr(), "{line}").unwrap();
+    let line = format!("{line}\n");
+    io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 /// A directory on the disk that holds the build (not tmpfs, where direct I/O means nothing), removed at the end.
