@@ -7,6 +7,7 @@ caller can bend any field and still have a batch whose CRC is right.
 import struct
 import zlib
 
+from wire import codec
 from wire.codec import Malformed, Reader, varint
 
 HEADER_BYTES = 61
@@ -40,12 +41,14 @@ def crc32c(data):
 
 def record(delta, key, value, headers=(), timestamp_delta=0):
     def piece(content):
-        return varint(-1) if content is None else varint(len(content)) + content
+        length = codec.length_written(-1 if content is None else len(content), 0x7FFFFFFF)
+        return varint(length) + (content or b"")
 
-    body = b"\0" + varint(timestamp_delta) + varint(delta) + piece(key) + piece(value) + varint(len(headers))
+    count = codec.length_written(len(headers), 0x7FFFFFFF)
+    body = b"\0" + varint(timestamp_delta) + varint(delta) + piece(key) + piece(value) + varint(count)
     for name, content in headers:
-        body += varint(len(name)) + name + piece(content)
-    return varint(len(body)) + body
+        body += piece(name) + piece(content)
+    return varint(codec.length_written(len(body), 0x7FFFFFFF)) + body
 
 
 def build(records, timestamp, *, base_offset=0, magic=2, attributes=0, count=None, last_offset_delta=None,
@@ -55,12 +58,12 @@ def build(records, timestamp, *, base_offset=0, magic=2, attributes=0, count=Non
         payload = b"".join(record(i, key, value) for i, (key, value) in enumerate(records))
         if attributes & 7 == GZIP:
             payload = zlib.compress(payload, wbits=31)
-    count = len(records) if count is None else count
+    count = codec.length_written(len(records), 0x7FFFFFFF) if count is None else count
     last = len(records) - 1 if last_offset_delta is None else last_offset_delta
     latest = timestamp if max_timestamp is None else max_timestamp
     covered = struct.pack(">hiqqqhii", attributes, last, timestamp, latest, producer_id, producer_epoch, sequence, count)
     covered += payload
-    length = 4 + 1 + 4 + len(covered)
+    length = codec.length_written(4 + 1 + 4 + len(covered), 0x7FFFFFFF)
     return struct.pack(">qiibI", base_offset, length, leader_epoch, magic, crc32c(covered)) + covered
 
 

@@ -126,13 +126,24 @@ def varint(value):
     return unsigned_varint((value << 1) ^ (value >> 63) if value < 0 else value << 1)
 
 
+def as_it_is(length, limit):
+    """The length that gets written for `length`; `limit` is the largest that fits the field."""
+    return length
+
+
+length_written = as_it_is  # replaced by programs that write wrong lengths on purpose
+
+
+def length_bytes(length, flexible, wide):
+    if flexible:
+        return unsigned_varint(max(length_written(length, 0xFFFFFFFE) + 1, 0))
+    limit = 0x7FFFFFFF if wide else 0x7FFF
+    return struct.pack(">i" if wide else ">h", max(-limit - 1, min(limit, length_written(length, limit))))
+
+
 def sized(content, flexible, wide):
     """A string (16-bit length) or byte field (32-bit length, `wide`); None is null."""
-    if flexible:
-        return b"\0" if content is None else unsigned_varint(len(content) + 1) + content
-    if content is None:
-        return struct.pack(">i" if wide else ">h", -1)
-    return struct.pack(">i" if wide else ">h", len(content)) + content
+    return length_bytes(-1, flexible, wide) if content is None else length_bytes(len(content), flexible, wide) + content
 
 
 def element(array):
@@ -153,9 +164,8 @@ def encode_value(kind, one, value, version, flexible):
         return sized(value, flexible, True)
     if kind.startswith("[]"):
         if value is None:
-            return b"\0" if flexible else struct.pack(">i", -1)
-        count = unsigned_varint(len(value) + 1) if flexible else struct.pack(">i", len(value))
-        return count + b"".join(encode_value(kind[2:], element(one), each, version, flexible) for each in value)
+            return length_bytes(-1, flexible, True)
+        return length_bytes(len(value), flexible, True) + b"".join(encode_value(kind[2:], element(one), each, version, flexible) for each in value)
     if value is None:
         return b"\xff"
     marker = b"\1" if within(version, one.nullable) else b""
@@ -177,7 +187,7 @@ def encode(fields, message, version, flexible):
         elif within(version, one.versions):
             out.append(encode_value(one.type, one, value, version, flexible))
     if flexible:
-        out.append(unsigned_varint(len(tagged)))
+        out.append(unsigned_varint(max(length_written(len(tagged), 0xFFFFFFFF), 0)))
         for tag, content in sorted(tagged.items()):
             out.append(unsigned_varint(tag) + unsigned_varint(len(content)) + content)
     return b"".join(out)
