@@ -197,6 +197,7 @@ fn decode_removal(from: &mut Decoder<'_>) -> Result<Removal, CheckpointError> {
         1 => Ok(Removal::Segment(SegmentId {
             partition,
             base_offset,
+            incarnation: 0,
         })),
         _ => Err(CheckpointError::Damaged("an unknown removal")),
     }

@@ -122,10 +122,12 @@ impl<I: Io> FileCache<I> {
         let from = SegmentId {
             partition,
             base_offset: model::Offset(i64::MIN),
+            incarnation: 0,
         };
         let to = SegmentId {
             partition,
             base_offset: model::Offset(i64::MAX),
+            incarnation: u64::MAX,
         };
         let ids: Vec<SegmentId> = {
             let entries = self.entries.borrow();

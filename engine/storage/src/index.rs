@@ -27,6 +27,9 @@ const FORMAT: u16 = 1;
 pub(crate) struct SegmentId {
     pub(crate) partition: TopicPartition,
     pub(crate) base_offset: Offset,
+    /// Tells apart logs of one name within a run (the log's `created_sequence`), so that nothing cached of a deleted
+    /// one is ever taken for its successor's. Not stored.
+    pub(crate) incarnation: u64,
 }
 
 /// A closed chunk.
@@ -227,6 +230,7 @@ mod tests {
         SegmentId {
             partition: TopicPartition::default(),
             base_offset: Offset(100),
+            incarnation: 0,
         }
     }
 

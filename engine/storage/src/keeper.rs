@@ -262,13 +262,8 @@ impl<I: Io> Inner<I> {
 
     async fn sync_each(&self, unsynced: &BTreeMap<SegmentId, Unsynced>) -> std::io::Result<()> {
         for (id, what) in unsynced {
-            let deleted = self
-                .removals
-                .borrow()
-                .contains(&Removal::Partition(id.partition));
-            if deleted || self.removals.borrow().contains(&Removal::Segment(*id)) {
-                continue;
-            }
+            // Also if the log was deleted or the segment expired since: the checkpoint under way names it, and it is
+            // that checkpoint that counts if the deletion does not become durable. Its files are there until the next.
             if what.log {
                 let path = self.layout.segment(id.partition, id.base_offset);
                 self.files
@@ -547,6 +542,7 @@ impl<I: Io> Storage<I> {
             .await?;
         inner.trim_open_segments(&logs).await?;
         inner.stopping.set(true);
+        inner.checkpoint(RunState::CleanShutdown).await?;
         inner.checkpoint(RunState::CleanShutdown).await?;
         inner.stopped.set(true);
         for slot in &inner.slots {

@@ -448,6 +448,7 @@ impl<I: Io> Inner<I> {
         match written {
             Ok(()) => {
                 self.note_unsynced(
+                    log,
                     id,
                     Unsynced {
                         index: true,

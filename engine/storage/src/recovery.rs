@@ -257,13 +257,16 @@ async fn recover_shard<I: Io>(
         inner: &inner,
         gaps: BTreeMap::new(),
         touched: BTreeSet::new(),
+        deleted: BTreeMap::new(),
         report,
     };
     while let Some(group) = replay.next_group().await? {
         applier.apply(group).await?;
     }
     applier.report.torn_tail |= replay.torn;
+    inner.journal.borrow_mut().resume(replay.next_position());
     applier.finish(layout).await?;
+    inner.checkpoint(RunState::Recovered).await?;
     inner.checkpoint(RunState::Recovered).await?;
     let removals = inner.removals.borrow().iter().copied().collect();
     Ok(RecoveredShard {
@@ -280,6 +283,8 @@ struct Applier<'a, I: Io> {
     /// Logs of which a later batch came before an earlier one; carried batches will close the gap.
     gaps: BTreeMap<TopicPartition, Offset>,
     touched: BTreeSet<TopicPartition>,
+    /// The group that deleted a log of this name.
+    deleted: BTreeMap<TopicPartition, u64>,
     report: &'a mut RecoveryReport,
 }
 
@@ -301,6 +306,7 @@ impl<I: Io> Applier<'_, I> {
                 EntryKind::PartitionDeleted => {
                     if let Some(log) = known {
                         self.delete(&log);
+                        self.deleted.insert(id, sequence);
                         logs.retain(|member| !Rc::ptr_eq(member, &log));
                     }
                 }
@@ -344,7 +350,8 @@ impl<I: Io> Applier<'_, I> {
     }
 
     fn create(&self, id: TopicPartition) -> Rc<Log> {
-        let log = Rc::new(Log::new(id, LogConfig::default(), 0));
+        let created_sequence = self.deleted.get(&id).copied().unwrap_or(0);
+        let log = Rc::new(Log::new(id, LogConfig::default(), created_sequence));
         self.inner.logs.borrow_mut().insert(id, log.clone());
         log
     }
@@ -415,6 +422,7 @@ impl<I: Io> Applier<'_, I> {
             .retain(|id, _| id.partition != log.id());
     }
 
+    /// Writes what the logs hold, except logs whose place a deleted one still occupies.
     async fn write_dirty(&self) -> Result<(), OpenError> {
         for id in &self.touched {
             let log = self.inner.logs.borrow().get(id).cloned();
@@ -447,23 +455,46 @@ impl<I: Io> Applier<'_, I> {
                 });
             }
         }
-        // Directories of deleted logs go first: logs made anew under their names want the place.
-        let removals: Vec<Removal> = self.inner.removals.borrow().iter().copied().collect();
-        for removal in removals {
-            if let Removal::Partition(id) = removal {
-                let path = layout.partition(id);
-                self.inner
-                    .io
-                    .remove_dir_all(&path)
-                    .await
-                    .map_err(open_io("remove", path))?;
-                self.inner.removals.borrow_mut().remove(&removal);
+        if !self.inner.removals.borrow().is_empty() {
+            // Directories of deleted logs go first, for logs made anew under their names want the place; and before
+            // they go, a checkpoint without these logs must be durable, as while running.
+            self.write_dirty().await?;
+            self.sync_journal(layout).await?;
+            self.inner.checkpoint(RunState::Running).await?;
+            if let Some(removal) = self.inner.removals.borrow().first() {
+                let id = match removal {
+                    Removal::Partition(id) => *id,
+                    Removal::Segment(segment) => segment.partition,
+                };
+                let source = std::io::Error::other("see the log");
+                return Err(OpenError::Io {
+                    action: "remove files of",
+                    path: layout.partition(id),
+                    source,
+                });
             }
         }
         self.write_dirty().await?;
         self.remove_strangers(layout).await?;
         let logs: Vec<Rc<Log>> = self.inner.logs.borrow().values().cloned().collect();
         self.inner.trim_open_segments(&logs).await?;
+        Ok(())
+    }
+
+    /// After a kill the journal may show groups that the device has accepted but not made durable; a checkpoint that
+    /// still builds on the journal needs them to be.
+    async fn sync_journal(&self, layout: &Layout) -> Result<(), OpenError> {
+        let shard = self.inner.options.shard;
+        for number in list_files(&self.inner.io, layout, shard).await? {
+            let path = layout.journal_file(shard, number);
+            let file = self
+                .inner
+                .io
+                .open(&path, OpenMode::Write)
+                .await
+                .map_err(open_io("open", &path))?;
+            file.sync_data().await.map_err(open_io("flush", &path))?;
+        }
         Ok(())
     }
 
@@ -538,6 +569,20 @@ async fn distribute<I: Io>(
             homes.insert(*id, (home, log.clone()));
         }
     }
+    let surplus: Vec<ShardId> = shards
+        .keys()
+        .copied()
+        .filter(|shard| shard.0 >= shard_count)
+        .collect();
+    let orphaned: Vec<Removal> = surplus
+        .iter()
+        .filter_map(|shard| shards.get(shard))
+        .flat_map(|shard| shard.removals.clone())
+        .collect();
+    if let Some(heir) = shards.get_mut(&ShardId(0)).filter(|_| !orphaned.is_empty()) {
+        heir.removals.extend(orphaned);
+        gaining.insert(ShardId(0));
+    }
     for shard in gaining {
         let Some(gainer) = shards.get_mut(&shard) else {
             continue;
@@ -552,11 +597,6 @@ async fn distribute<I: Io>(
         gainer.logs = logs;
         write_recovered(io, layout, gainer).await?;
     }
-    let surplus: Vec<ShardId> = shards
-        .keys()
-        .copied()
-        .filter(|shard| shard.0 >= shard_count)
-        .collect();
     for shard in losing {
         let Some(loser) = shards.get_mut(&shard) else {
             continue;
@@ -567,46 +607,40 @@ async fn distribute<I: Io>(
         write_recovered(io, layout, loser).await?;
     }
     for shard in surplus {
+        // Its checkpoint stays and says that it has no logs; only the journal's space is worth giving back.
         let journal = layout.journal(shard);
         io.remove_dir_all(&journal)
             .await
             .map_err(open_io("remove", &journal))?;
-        io.sync_dir(&layout.journals())
-            .await
-            .map_err(open_io("sync", layout.journals()))?;
-        for slot in 0..2 {
-            let path = layout.checkpoint(shard, slot);
-            io.remove_file(&path)
-                .await
-                .map_err(open_io("remove", &path))?;
-        }
-        io.sync_dir(&layout.checkpoints())
-            .await
-            .map_err(open_io("sync", layout.checkpoints()))?;
     }
     Ok(())
 }
 
+/// Writes a shard's state to both of its checkpoint files: if one is damaged later, the other must not lead back to
+/// a time when the journal meant something else.
 async fn write_recovered<I: Io>(
     io: &I,
     layout: &Layout,
     shard: &mut RecoveredShard,
 ) -> Result<(), OpenError> {
-    shard.sequence += 1;
-    let checkpoint = Checkpoint {
-        shard: shard.shard,
-        sequence: shard.sequence,
-        state: RunState::Recovered,
-        generation: 0,
-        replay: Default::default(),
-        durable_through: 0,
-        removals: shard.removals.clone(),
-        logs: shard.logs.values().cloned().collect(),
-    };
-    let bytes = checkpoint.encode();
-    write_checkpoint_file(io, layout, shard.shard, shard.sequence, &bytes)
-        .await
-        .map_err(open_io("write", layout.checkpoint(shard.shard, 0)))
+    for _ in 0..2 {
+        shard.sequence += 1;
+        let checkpoint = Checkpoint {
+            shard: shard.shard,
+            sequence: shard.sequence,
+            state: RunState::Recovered,
+            generation: 0,
+            replay: Default::default(),
+            durable_through: 0,
+            removals: shard.removals.clone(),
+            logs: shard.logs.values().cloned().collect(),
+        };
+        let bytes = checkpoint.encode();
+        write_checkpoint_file(io, layout, shard.shard, shard.sequence, &bytes)
+            .await
+            .map_err(open_io("write", layout.checkpoint(shard.shard, 0)))?;
+    }
+    Ok(())
 }
 
 impl<I: Io> Inner<I> {
@@ -667,6 +701,8 @@ impl<I: Io> Inner<I> {
         inner.journal_durable_writes.set(durable);
         inner.checkpoint_sequence.set(checkpoint.sequence);
         inner.removals.borrow_mut().extend(checkpoint.removals);
+        // Both files: neither may lead back to before this generation.
+        inner.checkpoint(RunState::Running).await?;
         inner.checkpoint(RunState::Running).await?;
         Ok(Rc::new(inner))
     }

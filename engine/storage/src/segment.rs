@@ -143,6 +143,7 @@ impl Segment {
         let id = SegmentId {
             partition,
             base_offset: from.offset()?,
+            incarnation: 0,
         };
         let mut segment = Segment::new(id);
         segment.next_offset = from.offset()?;

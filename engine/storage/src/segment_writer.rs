@@ -249,6 +249,7 @@ impl<I: Io> Inner<I> {
             let id = SegmentId {
                 partition: log.id(),
                 base_offset: first.place.base_offset,
+                incarnation: state.created_sequence,
             };
             state.segments.push(Segment::new(id));
         }
@@ -326,6 +327,7 @@ impl<I: Io> Inner<I> {
             return Ok(());
         }
         self.note_unsynced(
+            log,
             plan.id,
             Unsynced {
                 log: true,
@@ -436,6 +438,7 @@ impl<I: Io> Inner<I> {
             .await?;
         file.truncate(size).await?;
         self.note_unsynced(
+            log,
             id,
             Unsynced {
                 log: true,
@@ -480,6 +483,7 @@ impl<I: Io> Inner<I> {
             file.write_at(page.freeze(), position).await?;
             count(&self.counters.index_bytes, PAGE_BYTES as u64);
             self.note_unsynced(
+                log,
                 id,
                 Unsynced {
                     index: true,
@@ -494,7 +498,11 @@ impl<I: Io> Inner<I> {
         }
     }
 
-    pub(crate) fn note_unsynced(&self, id: SegmentId, what: Unsynced) {
+    /// Notes what the next checkpoint has to flush. Not for a segment that is gone: its files may be too.
+    pub(crate) fn note_unsynced(&self, log: &Log, id: SegmentId, what: Unsynced) {
+        if log.deleted.get() || log.state.borrow_mut().segment_mut(id).is_none() {
+            return;
+        }
         let mut unsynced = self.unsynced.borrow_mut();
         let known = unsynced.entry(id).or_default();
         known.log |= what.log;

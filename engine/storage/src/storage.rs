@@ -495,6 +495,11 @@ impl<I: Io> Storage<I> {
             .end_offset(epoch, log.log_end_offset.get())
     }
 
+    /// The leader epoch of the record at `offset`, if it is known.
+    pub fn leader_epoch_at(&self, log: &Log, offset: Offset) -> Option<LeaderEpoch> {
+        log.state.borrow().leader_epochs.epoch_of(offset)
+    }
+
     /// Counts and sizes.
     pub fn statistics(&self) -> StorageStatistics {
         self.inner.statistics()

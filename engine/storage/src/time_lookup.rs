@@ -183,6 +183,7 @@ fn tail_id(log: &Log) -> SegmentId {
     SegmentId {
         partition: log.id(),
         base_offset: log.log_start_offset.get(),
+        incarnation: 0,
     }
 }
 

@@ -151,6 +151,16 @@ impl<I: Io> Replay<I> {
         }))
     }
 
+    /// The group that was not there.
+    pub(crate) fn next_position(&self) -> JournalPosition {
+        JournalPosition {
+            sequence: self.sequence,
+            previous_checksum: self.previous_checksum,
+            file: self.files.get(self.file).map_or(0, |file| file.number),
+            position: self.position,
+        }
+    }
+
     /// Where the next group may be: after the last one, or at the start of another file.
     fn candidates(&self) -> Vec<(usize, u64)> {
         let others = (0..self.files.len())

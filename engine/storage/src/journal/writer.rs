@@ -89,6 +89,13 @@ impl<I: Io> Journal<I> {
         }
     }
 
+    /// Stands where replay has ended: everything before is durable.
+    pub(crate) fn resume(&mut self, place: JournalPosition) {
+        self.next_sequence = place.sequence;
+        self.previous_checksum = place.previous_checksum;
+        self.durable_sequence = place.sequence.saturating_sub(1);
+    }
+
     /// Where replay would have to begin if every placed group were clean: at the first group without a place.
     pub(crate) fn replay_position(&self) -> JournalPosition {
         let (file, position) = self.files.next_place();

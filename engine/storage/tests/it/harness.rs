@@ -1,0 +1,278 @@
+//! A shard's storage under load, and a model of what it must still know after a crash.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::record::{
+    BatchBuilder, BatchInfo, Batches, DecompressionScratch, ValidationRules, set_base_offset,
+    set_leader_epoch, validate,
+};
+use model::{LeaderEpoch, Offset, PartitionIndex, ShardId, Timestamp, TopicId, TopicPartition};
+use runtime::Io;
+use runtime::sim::{SimIo, Simulation};
+use storage::{
+    AppendContext, AppendError, Appended, CommitListener, Durability, FlushMethod, Log, LogConfig,
+    ReadRequest, Storage, StorageOptions, recover_data_dir,
+};
+
+pub(crate) const DIRECTORY: &str = "/data";
+
+pub(crate) fn partition(topic: u8, index: i32) -> TopicPartition {
+    TopicPartition {
+        topic: TopicId([topic; 16]),
+        partition: PartitionIndex(index),
+    }
+}
+
+/// Everything tiny, so that rolls, checkpoints and recycling happen all the time.
+pub(crate) fn tiny_options() -> StorageOptions {
+    StorageOptions {
+        directory: PathBuf::from(DIRECTORY),
+        journal_first_file_bytes: 128 << 10,
+        journal_file_bytes: 192 << 10,
+        journal_bytes_max: 1 << 20,
+        group_bytes_max: 32 << 10,
+        group_overlap_bytes_min: 4 << 10,
+        tail_bytes_max: 192 << 10,
+        cache_bytes_max: 64 << 10,
+        open_files_max: 8,
+        flush_method: FlushMethod::DurableWrite,
+        segment_write_bytes: 6 << 10,
+        carry_bytes_max: 2 << 10,
+        index_chunk_bytes: 1 << 10,
+        extent_bytes: 8 << 10,
+        sync_files_max: 4,
+        segment_writers: 2,
+        ..StorageOptions::default()
+    }
+}
+
+pub(crate) fn tiny_log() -> LogConfig {
+    LogConfig {
+        segment_bytes: 40 << 10,
+        retention_ms: -1,
+        ..LogConfig::default()
+    }
+}
+
+/// A batch of `count` records of `value_bytes` random bytes.
+pub(crate) fn batch(io: &SimIo, count: usize, value_bytes: usize, timestamp: i64) -> Bytes {
+    let mut builder = BatchBuilder::new();
+    for record in 0..count {
+        let mut value = vec![0; value_bytes];
+        for piece in value.chunks_mut(8) {
+            piece.copy_from_slice(&io.random().to_le_bytes()[..piece.len()]);
+        }
+        builder.push(Timestamp(timestamp + record as i64), None, Some(&value));
+    }
+    builder.build().unwrap()
+}
+
+pub(crate) fn info(batch: &[u8]) -> BatchInfo {
+    let mut scratch = DecompressionScratch::new();
+    let rules = ValidationRules {
+        batch_bytes_max: 1 << 30,
+        timestamp_after_ms_max: i64::MAX,
+        ..ValidationRules::default()
+    };
+    validate(batch, &rules, Timestamp(1 << 40), &mut scratch).unwrap()
+}
+
+pub(crate) fn context(durability: Durability) -> AppendContext {
+    AppendContext {
+        leader_epoch: LeaderEpoch(3),
+        durability,
+        now: Timestamp(1 << 40),
+        log_append_time: None,
+        check_producer: true,
+    }
+}
+
+/// The bytes that the log must hold for a batch.
+pub(crate) fn stored(batch: &[u8], base_offset: Offset, leader_epoch: LeaderEpoch) -> Bytes {
+    let mut bytes = batch.to_vec();
+    set_base_offset(&mut bytes, base_offset).unwrap();
+    set_leader_epoch(&mut bytes, leader_epoch).unwrap();
+    Bytes::from(bytes)
+}
+
+/// What one log must hold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ModelLog {
+    /// Batches that were handed in, by base offset: the last attempt at each offset.
+    pub(crate) attempted: BTreeMap<Offset, (Offset, Bytes)>,
+    /// Reported as committed below this offset.
+    pub(crate) acknowledged_end: Offset,
+    /// Where DeleteRecords was acknowledged to.
+    pub(crate) start: Offset,
+    /// The highest start that was asked for or that retention may have set.
+    pub(crate) start_max: Offset,
+    pub(crate) written_only: bool,
+    pub(crate) deleted: bool,
+}
+
+pub(crate) type Model = Rc<RefCell<BTreeMap<TopicPartition, ModelLog>>>;
+
+/// Listens for commits and notes them in the model.
+pub(crate) struct Listener {
+    pub(crate) model: Model,
+    pub(crate) fenced: RefCell<Option<String>>,
+}
+
+impl CommitListener for Listener {
+    fn committed(&self, log: &Rc<Log>, durable_end: Offset) {
+        let mut model = self.model.borrow_mut();
+        let known = model.entry(log.id()).or_default();
+        assert!(durable_end <= log.log_end_offset());
+        known.acknowledged_end = known.acknowledged_end.max(durable_end);
+    }
+    fn group_done(&self) {}
+    fn fenced(&self, reason: &str) {
+        *self.fenced.borrow_mut() = Some(reason.to_owned());
+    }
+}
+
+pub(crate) fn listener(model: &Model) -> Rc<Listener> {
+    Rc::new(Listener {
+        model: model.clone(),
+        fenced: RefCell::new(None),
+    })
+}
+
+/// Recovers and opens one shard.
+pub(crate) async fn open_single(io: &SimIo, options: &StorageOptions) -> Storage<SimIo> {
+    recover_data_dir(io, options, |_| ShardId(0), 1)
+        .await
+        .unwrap();
+    Storage::open(io.clone(), options.clone()).await.unwrap()
+}
+
+/// Appends and notes the attempt.
+pub(crate) fn append(
+    storage: &Storage<SimIo>,
+    model: &Model,
+    log: &Rc<Log>,
+    bytes: &[u8],
+    durability: Durability,
+) -> Result<Appended, AppendError> {
+    let appended = storage.append(log, bytes, &info(bytes), context(durability))?;
+    if !appended.duplicate {
+        let next = appended.last_offset.plus(1);
+        let mut model = model.borrow_mut();
+        let known = model.entry(log.id()).or_default();
+        known.attempted.insert(
+            appended.base_offset,
+            (next, stored(bytes, appended.base_offset, LeaderEpoch(3))),
+        );
+    }
+    Ok(appended)
+}
+
+/// Everything in a log, batch by batch.
+pub(crate) async fn read_all(
+    storage: &Storage<SimIo>,
+    log: &Rc<Log>,
+    bytes_max: usize,
+) -> Result<Vec<(Offset, Offset, Bytes)>, String> {
+    let mut from = log.log_start_offset();
+    let mut found = Vec::new();
+    while from < log.durable_end_offset() {
+        let request = ReadRequest {
+            from,
+            end: log.durable_end_offset(),
+            bytes_max,
+            at_least_one_batch: true,
+        };
+        let read = storage
+            .read(log, request)
+            .await
+            .map_err(|error| format!("{log:?} at {from}: {error}"))?;
+        if read.bytes == 0 {
+            return Err(format!("{log:?}: nothing at {from}"));
+        }
+        for slice in &read.batches {
+            for next in Batches::new(slice) {
+                let (header, bytes) = next.map_err(|error| format!("{log:?}: {error}"))?;
+                found.push((
+                    header.base_offset,
+                    header.next_offset(),
+                    slice.slice_ref(bytes),
+                ));
+            }
+        }
+        from = read.next_offset;
+    }
+    Ok(found)
+}
+
+/// Compares a recovered log with the model, and makes the model agree with what survived unacknowledged.
+pub(crate) async fn verify(
+    storage: &Storage<SimIo>,
+    id: TopicPartition,
+    known: &mut ModelLog,
+    power_cut: bool,
+) -> Result<(), String> {
+    let Some(log) = storage.log(id) else {
+        if known.acknowledged_end == Offset::ZERO || (known.written_only && power_cut) {
+            known.attempted.clear();
+            known.acknowledged_end = Offset::ZERO;
+            return Ok(());
+        }
+        return Err(format!(
+            "{id} is gone, acknowledged up to {}",
+            known.acknowledged_end
+        ));
+    };
+    let (start, end) = (log.log_start_offset(), log.log_end_offset());
+    let lossy = known.written_only && power_cut;
+    if !lossy && end < known.acknowledged_end {
+        return Err(format!(
+            "{id} ends at {end}, acknowledged up to {}",
+            known.acknowledged_end
+        ));
+    }
+    if start < known.start || start > known.start_max {
+        return Err(format!(
+            "{id} starts at {start}, acknowledged {}, asked for {}",
+            known.start, known.start_max
+        ));
+    }
+    let found = read_all(storage, &log, 3000).await?;
+    let mut next = None;
+    for (base, after, bytes) in &found {
+        if next.is_some_and(|next| next != *base) || (next.is_none() && *base > start) {
+            return Err(format!("{id}: a gap before {base}"));
+        }
+        match known.attempted.get(base) {
+            Some((_, expected)) if expected == bytes => {}
+            Some(_) => return Err(format!("{id}: other bytes at {base}")),
+            None => return Err(format!("{id}: a batch nobody sent at {base}")),
+        }
+        next = Some(*after);
+    }
+    if next.unwrap_or(start) != end {
+        return Err(format!("{id}: reading ends at {next:?}, the log at {end}"));
+    }
+    known.attempted.retain(|base, _| *base < end);
+    known.acknowledged_end = end;
+    known.start = start;
+    Ok(())
+}
+
+/// The partition files of a node.
+pub(crate) fn partition_files(simulation: &Simulation) -> Vec<(PathBuf, Bytes)> {
+    let files = simulation.files(0);
+    let ours = files
+        .into_iter()
+        .filter(|path| path.starts_with(Path::new(DIRECTORY).join("partitions")));
+    ours.map(|path| (path.clone(), simulation.file_bytes(0, &path).unwrap()))
+        .collect()
+}
+
+pub(crate) async fn pause(io: &SimIo, micros: u64) {
+    io.sleep(Duration::from_micros(micros)).await;
+}
