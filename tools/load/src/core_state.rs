@@ -51,7 +51,7 @@ pub(crate) struct CoreState<I: Io> {
     pub(crate) io: I,
     pub(crate) interval: RefCell<Tally>,
     total: RefCell<Tally>,
-    progress: Option<SyncSender<Tally>>,
+    progress: RefCell<Option<SyncSender<Tally>>>,
     start: Cell<MonotonicTime>,
     measured_from: Cell<MonotonicTime>,
     warmup: Duration,
@@ -77,7 +77,7 @@ impl<I: Io> CoreState<I> {
             io,
             interval: RefCell::default(),
             total: RefCell::default(),
-            progress,
+            progress: RefCell::new(progress),
             start: Cell::new(now),
             measured_from: Cell::new(now),
             warmup,
@@ -150,6 +150,8 @@ impl<I: Io> CoreState<I> {
         }
         self.stopping.set(true);
         self.publish();
+        // A detached task may outlive this future and keep the state: hang up now, or the watcher waits for ever.
+        self.progress.take();
         let elapsed = self.last_answer.get().since(self.measured_from.get());
         let total = std::mem::take(&mut *self.total.borrow_mut());
         (total, elapsed, self.fatal.borrow_mut().take())
@@ -186,7 +188,7 @@ impl<I: Io> CoreState<I> {
     fn publish(&self) {
         let interval = self.interval.take();
         self.total.borrow_mut().merge(&interval);
-        if let Some(progress) = &self.progress {
+        if let Some(progress) = &*self.progress.borrow() {
             // A watcher that is slow or gone misses a tick; the total has it all the same.
             drop(progress.try_send(interval));
         }
