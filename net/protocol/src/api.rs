@@ -235,7 +235,7 @@ apis! {
     DescribeConfigs = 32, DescribeConfigsRequest, DescribeConfigsResponse, versions 1-4, flexible 4, advertised 1-4;
     CreatePartitions = 37, CreatePartitionsRequest, CreatePartitionsResponse, versions 0-3,
         flexible 2, advertised 0-3;
-    DeleteGroups = 42, DeleteGroupsRequest, DeleteGroupsResponse, versions 0-2, flexible 2;
+    DeleteGroups = 42, DeleteGroupsRequest, DeleteGroupsResponse, versions 0-2, flexible 2, advertised 0-2;
     DescribeCluster = 60, DescribeClusterRequest, DescribeClusterResponse, versions 0-2, flexible 0, advertised 0-2;
     DescribeTopicPartitions = 75, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, versions 0-0,
         flexible 0, advertised 0-0;

@@ -1,0 +1,30 @@
+//! DeleteGroups (key 42): empty groups and their offsets go (KIP-229).
+
+use coordinator::{GroupReply, GroupRequest};
+use protocol::delete_groups::{DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse};
+use runtime::Io;
+
+use crate::connection::ConnectionEnd;
+use crate::dispatch::Context;
+use crate::handlers::groups;
+
+/// Answers when the deletions are durable.
+pub async fn handle<I: Io>(
+    context: &Context<'_, I>,
+    request: DeleteGroupsRequest,
+) -> Result<(), ConnectionEnd> {
+    let names = &request.groups_names;
+    let deleted = groups::ask_each(context, names, GroupRequest::Delete, |reply| match reply {
+        GroupReply::Delete(deleted) => deleted,
+        other => unreachable!("a coordinator answered DeleteGroups with {other:?}"),
+    });
+    let results = deleted.await.into_iter();
+    let results = results.map(|(group_id, error)| DeletableGroupResult {
+        group_id: group_id.into(),
+        error_code: error.code(),
+    });
+    context.answer(&DeleteGroupsResponse {
+        results: results.collect(),
+        ..DeleteGroupsResponse::default()
+    })
+}

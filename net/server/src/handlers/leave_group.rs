@@ -1,0 +1,116 @@
+//! LeaveGroup (key 13): members go, by themselves or removed by an administrator (KIP-345).
+
+use coordinator::{GroupReply, GroupRequest, LeaveGroupReply, LeavingMember};
+use protocol::Text;
+use protocol::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberResponse};
+use runtime::Io;
+
+use crate::connection::ConnectionEnd;
+use crate::dispatch::Context;
+use crate::handlers::groups;
+
+/// From here on a request names several members, and each has an error of its own.
+const VERSION_WITH_MEMBERS: i16 = 3;
+
+/// Answers from the group's coordinator.
+pub async fn handle<I: Io>(
+    context: &Context<'_, I>,
+    request: LeaveGroupRequest,
+) -> Result<(), ConnectionEnd> {
+    let leave = GroupRequest::Leave(to_coordinator(&request, context.version()));
+    match groups::ask(context, &request.group_id, leave).await {
+        GroupReply::Leave(reply) => context.answer(&to_wire(reply, context.version())),
+        other => unreachable!("a coordinator answered LeaveGroup with {other:?}"),
+    }
+}
+
+fn to_coordinator(request: &LeaveGroupRequest, version: i16) -> coordinator::LeaveGroupRequest {
+    let members = if version < VERSION_WITH_MEMBERS {
+        vec![LeavingMember {
+            member_id: request.member_id.as_str().to_owned(),
+            group_instance_id: None,
+        }]
+    } else {
+        let members = request.members.iter().map(|member| LeavingMember {
+            member_id: member.member_id.as_str().to_owned(),
+            group_instance_id: groups::owned(member.group_instance_id.as_ref()),
+        });
+        members.collect()
+    };
+    coordinator::LeaveGroupRequest {
+        group_id: request.group_id.as_str().to_owned(),
+        members,
+    }
+}
+
+fn to_wire(reply: LeaveGroupReply, version: i16) -> LeaveGroupResponse {
+    if version < VERSION_WITH_MEMBERS {
+        return LeaveGroupResponse {
+            error_code: reply.single_error().code(),
+            ..LeaveGroupResponse::default()
+        };
+    }
+    let members = reply.members.into_iter().map(|member| MemberResponse {
+        member_id: member.member_id.into(),
+        group_instance_id: member.group_instance_id.map(Text::from),
+        error_code: member.error.code(),
+    });
+    LeaveGroupResponse {
+        error_code: reply.error.code(),
+        members: members.collect(),
+        ..LeaveGroupResponse::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coordinator::LeftMember;
+    use model::ErrorCode;
+
+    use super::*;
+
+    #[test]
+    fn an_old_version_shows_the_error_of_its_only_member() {
+        let reply = |error, member| LeaveGroupReply {
+            error,
+            members: vec![LeftMember {
+                member_id: "m".into(),
+                group_instance_id: None,
+                error: member,
+            }],
+        };
+        let (none, unknown) = (ErrorCode::None, ErrorCode::UnknownMemberId);
+        let table = [
+            (2, none, none, none, 0),
+            (2, none, unknown, unknown, 0),
+            (
+                2,
+                ErrorCode::NotCoordinator,
+                unknown,
+                ErrorCode::NotCoordinator,
+                0,
+            ),
+            (3, none, unknown, none, 1),
+        ];
+        for (version, error, member, shown, members) in table {
+            let response = to_wire(reply(error, member), version);
+            assert_eq!(
+                response.error_code,
+                shown.code(),
+                "{version} {error:?} {member:?}"
+            );
+            assert_eq!(response.members.len(), members);
+            assert!(protocol::encode_response_message(1, version, &response).is_ok());
+        }
+    }
+
+    #[test]
+    fn an_old_version_names_its_member_at_the_top() {
+        let request = LeaveGroupRequest {
+            member_id: "m".into(),
+            ..LeaveGroupRequest::default()
+        };
+        assert_eq!(to_coordinator(&request, 2).members[0].member_id, "m");
+        assert!(to_coordinator(&request, 3).members.is_empty());
+    }
+}

@@ -1,0 +1,222 @@
+//! Appending: records of coordinators become batches of their partitions.
+//!
+//! One task per shard, so that the order of records is the order in which they were given out; it may run ahead of
+//! the acknowledgements. What several requests left behind since its last turn goes into one batch.
+//!
+//! Old records of `__consumer_offsets` pile up until the topic is compacted. To bound what a load has to read, the task
+//! writes a coordinator's whole state again when its log has become several times larger, and then moves the start of
+//! the log there. That happens while nothing is in flight, so that no older record can come to lie behind a newer one.
+
+use std::rc::Rc;
+
+use coordinator::KeyValue;
+use model::record::BatchBuilder;
+use model::{ErrorCode, Offset, TopicPartition};
+use runtime::Io;
+
+use super::hosted::{Hosted, PendingAppend, Purpose, record_bytes};
+use crate::partition::{AcknowledgeTarget, Partition};
+use crate::request::Acks;
+use crate::shard::Shard;
+
+/// Bytes of records in one batch, unless one unit is larger (`message.max.bytes` of Kafka).
+const BATCH_BYTES_MAX: usize = 1 << 20;
+
+pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
+    loop {
+        let next = shard.coordinators.appending.borrow_mut().pop_front();
+        match next {
+            Some(hosted) => {
+                hosted.queued.set(false);
+                shard.append_for(&hosted).await;
+                if hosted.has_work_for_log() {
+                    shard.coordinators.want_append(&hosted);
+                }
+            }
+            None => shard.coordinators.append_wanted.wait().await,
+        }
+    }
+}
+
+impl<I: Io> Shard<I> {
+    /// One turn of a coordinator: one batch, and before it a rewrite if that is due.
+    async fn append_for(&self, hosted: &Rc<Hosted>) {
+        if !hosted.has_work_for_log() {
+            return;
+        }
+        if hosted.is_rewrite_due() {
+            self.rewrite(hosted).await;
+        }
+        let units = hosted.take_pending(BATCH_BYTES_MAX);
+        if units.is_empty() {
+            return;
+        }
+        self.admit(units.iter().map(PendingAppend::bytes).sum())
+            .await;
+        if hosted.is_closed() {
+            return;
+        }
+        let records = units.iter().flat_map(|unit| &unit.records);
+        match self.append_records(hosted, records) {
+            Ok((partition, base, until)) => {
+                let mut offset = base;
+                let units = units.iter().map(|unit| {
+                    let first = offset;
+                    offset = offset.plus(count(unit.records.len()));
+                    (unit.id, first)
+                });
+                let number = hosted.sent(Purpose::Appends(units.collect()));
+                self.await_batch(hosted, &partition, until, number);
+            }
+            Err(error) => {
+                let units = units.iter().map(|unit| (unit.id, Offset::NONE));
+                let number = hosted.sent(Purpose::Appends(units.collect()));
+                self.group_batch_finished(hosted, number, Err(error));
+            }
+        }
+    }
+
+    /// Writes the durable state again. Nothing is in flight, and nothing is appended for this coordinator until this
+    /// returns, so the state does not change meanwhile.
+    async fn rewrite(&self, hosted: &Rc<Hosted>) {
+        let records = hosted.snapshot();
+        let mut start = None;
+        let mut live_bytes = 0;
+        let mut last = None;
+        for chunk in chunks(&records, BATCH_BYTES_MAX) {
+            let bytes = chunk.iter().map(record_bytes).sum();
+            self.admit(bytes).await;
+            if hosted.is_closed() {
+                return;
+            }
+            match self.append_records(hosted, chunk) {
+                Ok((partition, base, until)) => {
+                    start.get_or_insert(base);
+                    last = Some((partition, until));
+                    live_bytes += bytes;
+                }
+                Err(error) => {
+                    tracing::warn!(partition = %hosted.id, ?error, "group state not written again");
+                    hosted.postpone_rewrite();
+                    return;
+                }
+            }
+        }
+        // Without any live record the start moves with a later rewrite.
+        match (start, last) {
+            (Some(start), Some((partition, until))) => {
+                hosted.rewritten(live_bytes);
+                let number = hosted.sent(Purpose::Rewrite { start });
+                self.await_batch(hosted, &partition, until, number);
+            }
+            _ => hosted.postpone_rewrite(),
+        }
+    }
+
+    /// Appends records as one batch. Returns its partition, its base offset and the offset behind it.
+    fn append_records<'a>(
+        &self,
+        hosted: &Hosted,
+        records: impl IntoIterator<Item = &'a KeyValue>,
+    ) -> Result<(Rc<Partition>, Offset, Offset), ErrorCode> {
+        let partition = self
+            .partition(hosted.id)
+            .ok_or(ErrorCode::NotLeaderOrFollower)?;
+        if !partition.has_enough_in_sync() {
+            return Err(ErrorCode::NotEnoughReplicas);
+        }
+        let now = self.io.wall_clock();
+        let mut batch = BatchBuilder::new();
+        for (key, value) in records {
+            batch.push(now, Some(key), value.as_deref());
+        }
+        let batch = batch.build().map_err(|error| {
+            tracing::error!(partition = %hosted.id, %error, "group records do not fit a batch");
+            ErrorCode::RecordListTooLarge
+        })?;
+        let appended = self.append_own(&partition, &batch)?;
+        hosted.add_load_bytes(batch.len());
+        Ok((
+            partition,
+            appended.base_offset,
+            appended.last_offset.plus(1),
+        ))
+    }
+
+    fn await_batch(&self, hosted: &Rc<Hosted>, partition: &Partition, until: Offset, number: u64) {
+        if partition.is_acknowledged(Acks::All, until) {
+            self.group_batch_finished(hosted, number, Ok(()));
+        } else {
+            let target = AcknowledgeTarget::Coordinator(hosted.id, number);
+            partition.wait(Acks::All, until, target);
+        }
+    }
+
+    /// A batch of a coordinator is acknowledged, or will never be.
+    pub(crate) fn group_appended(&self, id: TopicPartition, number: u64, error: ErrorCode) {
+        if let Some(hosted) = self.coordinators.get(id) {
+            let outcome = match error {
+                ErrorCode::None => Ok(()),
+                error => Err(error),
+            };
+            self.group_batch_finished(&hosted, number, outcome);
+        }
+    }
+
+    fn group_batch_finished(
+        &self,
+        hosted: &Rc<Hosted>,
+        number: u64,
+        outcome: Result<(), ErrorCode>,
+    ) {
+        let new_start = hosted.finished(self.group_now(), number, outcome);
+        if let (Some(start), Some(partition)) = (new_start, self.partition(hosted.id))
+            && let Err(error) = self.storage.advance_log_start(&partition.log, start)
+        {
+            tracing::warn!(partition = %hosted.id, %error, "the start of the log stays where it is");
+            hosted.postpone_rewrite();
+        }
+        self.settle(hosted);
+    }
+}
+
+/// Splits records into runs of about `bytes_max`, each with at least one record.
+fn chunks(records: &[KeyValue], bytes_max: usize) -> impl Iterator<Item = &[KeyValue]> {
+    let mut bytes = 0;
+    records.chunk_by(move |before, after| {
+        bytes += record_bytes(before);
+        if bytes + record_bytes(after) > bytes_max {
+            bytes = 0;
+            return false;
+        }
+        true
+    })
+}
+
+fn count(records: usize) -> i64 {
+    i64::try_from(records).expect("a batch counts its records in 32 bits")
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn chunks_hold_every_record_once_and_respect_the_bound() {
+        let record = |key: usize| (Bytes::from(vec![0; key]), None);
+        let table: [(&[usize], &[usize]); 5] = [
+            (&[], &[]),
+            (&[500], &[1]),
+            (&[10, 10, 10], &[3]),
+            (&[40, 40, 40], &[1, 1, 1]),
+            (&[10, 10, 10, 10, 500, 10], &[4, 1, 1]),
+        ];
+        for (sizes, expected) in table {
+            let records: Vec<KeyValue> = sizes.iter().map(|size| record(*size)).collect();
+            let lengths: Vec<usize> = chunks(&records, 100).map(<[KeyValue]>::len).collect();
+            assert_eq!(lengths, expected, "{sizes:?}");
+        }
+    }
+}

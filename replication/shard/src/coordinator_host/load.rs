@@ -1,0 +1,105 @@
+//! Loading: a coordinator's state from the records of its partition.
+//!
+//! One task per shard, one partition after the other. Requests are answered COORDINATOR_LOAD_IN_PROGRESS meanwhile.
+//! The cost is bounded by rewriting the state now and then ([`super::append`]).
+
+use std::rc::Rc;
+
+use model::Offset;
+use model::record::{BatchError, Batches, RecordError, read_records_owned};
+use runtime::{Io, Signal};
+use storage::{Log, ReadError, ReadRequest};
+
+use super::hosted::Hosted;
+use crate::shard::Shard;
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 1 << 20;
+
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("a batch is damaged: {0}")]
+    Batch(#[from] BatchError),
+    #[error("a batch cannot be read: {0}")]
+    Record(#[from] RecordError),
+    #[error("nothing can be read at offset {0}")]
+    Stuck(Offset),
+}
+
+pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
+    let signal = Signal::new();
+    loop {
+        let hosted = shard.coordinators.loading.next(&signal).await;
+        let Some(partition) = shard.partition(hosted.id) else {
+            continue;
+        };
+        let started_at = shard.io.now();
+        let loaded = shard.load_groups(&hosted, &partition.log).await;
+        if hosted.is_closed() {
+            continue;
+        }
+        let took = shard.io.now().since(started_at);
+        match loaded {
+            Ok(bytes) => {
+                tracing::debug!(partition = %hosted.id, bytes, ?took, "groups loaded");
+                shard.finish_loading(&hosted);
+            }
+            // Serving what was read so far would give out old offsets as new ones.
+            Err(error) => {
+                tracing::error!(
+                    partition = %hosted.id,
+                    %error,
+                    "groups of this partition cannot be loaded and are not served"
+                );
+                shard.coordinator_partition_closed(hosted.id);
+            }
+        }
+    }
+}
+
+impl<I: Io> Shard<I> {
+    /// Replays the log up to where it ends now: nobody appends while a coordinator loads. Returns the bytes read.
+    async fn load_groups(&self, hosted: &Hosted, log: &Rc<Log>) -> Result<usize, LoadError> {
+        let end = log.log_end_offset();
+        let mut from = log.log_start_offset();
+        let mut bytes_read = 0;
+        while from < end && !hosted.is_closed() {
+            let request = ReadRequest {
+                from,
+                end,
+                bytes_max: READ_BYTES,
+                at_least_one_batch: true,
+            };
+            let read = self.storage.read(log, request).await?;
+            let asked = from;
+            for bytes in read.batches {
+                bytes_read += bytes.len();
+                for batch in Batches::new(&bytes) {
+                    let (header, batch) = batch?;
+                    if !header.attributes.is_control() {
+                        replay_batch(hosted, batch, asked)?;
+                    }
+                    from = header.next_offset();
+                    self.io.yield_if_needed().await;
+                }
+            }
+            if from == asked {
+                return Err(LoadError::Stuck(from));
+            }
+        }
+        hosted.add_load_bytes(bytes_read);
+        Ok(bytes_read)
+    }
+}
+
+/// Replays the records of one batch. The first batch of a log may begin before the start of the log.
+fn replay_batch(hosted: &Hosted, batch: &[u8], from: Offset) -> Result<(), RecordError> {
+    for record in read_records_owned(batch)? {
+        if record.offset >= from {
+            hosted.replay(record.key.as_deref(), record.value.as_deref());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,5 @@
+//! Tests of whole shards on the simulated machine.
+
+extern crate ringlog_shard as shard;
+
+mod groups;
