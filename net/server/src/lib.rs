@@ -1,1 +1,14 @@
-//! (see README)
+//! The Kafka server of one shard: listeners, connections, dispatch, one handler per API.
+//!
+//! Knows the wire and nothing of the disk. A handler translates between wire structs and shard requests; decisions
+//! are made below.
+
+pub mod connection;
+pub mod dispatch;
+pub mod fetch_session;
+pub mod handlers;
+pub mod listener;
+pub mod outbox;
+pub mod server;
+
+pub use server::{Server, ServerOptions};

@@ -1,1 +1,37 @@
-//! (see README)
+//! One core's share of the broker: feeds the pure machines and performs their outputs.
+//!
+//! A [`Shard`] owns the partitions that map to its core, their logs, and who waits for them. Requests come in as plain
+//! structs ([`request`]), from connections of this core or as messages of other shards ([`message`]); nothing here
+//! knows Kafka's encoding or versions.
+
+pub mod boot;
+pub mod controller;
+pub mod coordinator_host;
+mod housekeeping;
+mod lifecycle;
+pub mod message;
+pub mod partition;
+pub mod partition_table;
+pub mod peer;
+mod produce;
+pub mod producer_ids;
+pub mod purgatory;
+pub mod quorum_driver;
+mod read;
+pub mod reply;
+pub mod request;
+pub mod shard;
+pub mod timers;
+pub mod watch;
+pub mod work_queue;
+
+pub use boot::{BootError, Booted, boot};
+pub use shard::{Shard, ShardOptions};
+
+/// Topics of the broker itself: clients read them, but do not write to them.
+pub const INTERNAL_TOPICS: [&str; 1] = [coordinator_host::OFFSETS_TOPIC];
+
+/// Whether a topic belongs to the broker itself.
+pub fn is_internal(name: &str) -> bool {
+    INTERNAL_TOPICS.contains(&name)
+}

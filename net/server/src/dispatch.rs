@@ -1,0 +1,106 @@
+//! From a frame to its handler. The match below is exhaustive over the registry of APIs, so an API that is added to
+//! the registry does not compile until it has a handler.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use protocol::{Message, Request, RequestError, RequestHeader};
+use runtime::Io;
+
+use crate::connection::{Connection, ConnectionEnd};
+use crate::handlers;
+use crate::outbox::Answer;
+use crate::server::Server;
+
+/// What a handler works with.
+pub struct Context<'a, I: Io> {
+    /// The shard's server.
+    pub server: &'a Rc<Server<I>>,
+    /// Where the request came from.
+    pub connection: &'a Rc<Connection<I>>,
+    /// The request's header.
+    pub header: RequestHeader,
+}
+
+impl<I: Io> Context<'_, I> {
+    /// The request's version.
+    pub fn version(&self) -> i16 {
+        self.header.api_version
+    }
+
+    /// Sends an answer, behind those before it.
+    pub fn answer<M: Message>(&self, response: &M) -> Result<(), ConnectionEnd> {
+        let frame = protocol::encode_response_message(
+            self.header.correlation_id,
+            self.header.api_version,
+            response,
+        )
+        .map_err(|error| ConnectionEnd::Protocol(format!("answer not encodable: {error}")))?;
+        self.connection.outbox.push(Answer::Ready(frame));
+        Ok(())
+    }
+}
+
+/// Runs one request. An error ends the connection.
+pub async fn run<I: Io>(
+    server: &Rc<Server<I>>,
+    connection: &Rc<Connection<I>>,
+    frame: Bytes,
+) -> Result<(), ConnectionEnd> {
+    server.statistics.requests.add(1);
+    match protocol::parse_request(frame) {
+        Ok((header, request)) => {
+            let context = Context {
+                server,
+                connection,
+                header,
+            };
+            handle(&context, request).await
+        }
+        Err(RequestError::ApiVersionsVersion { correlation_id, .. }) => {
+            let frame = protocol::unsupported_api_versions(correlation_id)
+                .map_err(|error| ConnectionEnd::Protocol(error.to_string()))?;
+            connection.outbox.push(Answer::Ready(frame));
+            Ok(())
+        }
+        Err(error) => Err(ConnectionEnd::Protocol(error.to_string())),
+    }
+}
+
+async fn handle<I: Io>(context: &Context<'_, I>, request: Request) -> Result<(), ConnectionEnd> {
+    use handlers as h;
+    match request {
+        Request::Produce(request) => h::produce::handle(context, request).await,
+        Request::Fetch(request) => h::fetch::handle(context, &request).await,
+        Request::ListOffsets(request) => h::list_offsets::handle(context, &request).await,
+        Request::Metadata(request) => h::metadata::handle(context, &request).await,
+        Request::ApiVersions(request) => h::api_versions::handle(context, &request),
+        Request::CreateTopics(request) => h::create_topics::handle(context, &request).await,
+        Request::DeleteTopics(request) => h::delete_topics::handle(context, &request).await,
+        Request::CreatePartitions(request) => h::create_partitions::handle(context, &request).await,
+        Request::DeleteRecords(request) => h::delete_records::handle(context, &request).await,
+        Request::InitProducerId(request) => h::init_producer_id::handle(context, &request).await,
+        Request::OffsetForLeaderEpoch(request) => {
+            h::offset_for_leader_epoch::handle(context, &request).await
+        }
+        Request::DescribeConfigs(request) => h::describe_configs::handle(context, &request),
+        Request::DescribeCluster(request) => h::describe_cluster::handle(context, &request),
+        Request::DescribeTopicPartitions(request) => {
+            h::describe_topic_partitions::handle(context, &request)
+        }
+        Request::FindCoordinator(request) => h::find_coordinator::handle(context, &request).await,
+        Request::JoinGroup(request) => h::join_group::handle(context, request).await,
+        Request::SyncGroup(request) => h::sync_group::handle(context, request).await,
+        Request::Heartbeat(request) => h::heartbeat::handle(context, request).await,
+        Request::LeaveGroup(request) => h::leave_group::handle(context, request).await,
+        Request::OffsetCommit(request) => h::offset_commit::handle(context, request).await,
+        Request::OffsetFetch(request) => h::offset_fetch::handle(context, request).await,
+        Request::DescribeGroups(request) => h::describe_groups::handle(context, request).await,
+        Request::ListGroups(request) => h::list_groups::handle(context, request).await,
+        Request::DeleteGroups(request) => h::delete_groups::handle(context, request).await,
+        // A codec without a handler: not advertised, so `parse_request` does not let it through.
+        Request::SaslHandshake(_) => {
+            Err(ConnectionEnd::Protocol("not served by this release".into()))
+        }
+    }
+}

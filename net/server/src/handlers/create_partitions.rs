@@ -1,0 +1,64 @@
+//! CreatePartitions (key 37): more partitions for topics (KIP-195).
+
+use metadata::controller::{ControllerError, CreatePartitionsRequest, MorePartitions};
+use model::{BrokerId, ErrorCode, ShardId};
+use protocol::Text;
+use protocol::create_partitions::{
+    self as wire, CreatePartitionsResponse, CreatePartitionsTopicResult,
+};
+use runtime::Io;
+use shard::controller::{ControllerReply, ControllerRequest};
+use shard::message::{ShardReply, ShardRequest};
+
+use crate::connection::ConnectionEnd;
+use crate::dispatch::Context;
+
+/// Answers when every shard of this broker serves the new partitions.
+pub async fn handle<I: Io>(
+    context: &Context<'_, I>,
+    request: &wire::CreatePartitionsRequest,
+) -> Result<(), ConnectionEnd> {
+    let topics = request.topics.iter().map(|topic| MorePartitions {
+        name: topic.name.as_str().to_owned(),
+        count: topic.count,
+        assignments: topic.assignments.as_ref().map(|assignments| {
+            let brokers = assignments.iter().map(|one| &one.broker_ids);
+            brokers
+                .map(|ids| ids.iter().copied().map(BrokerId).collect())
+                .collect()
+        }),
+    });
+    let create = CreatePartitionsRequest {
+        topics: topics.collect(),
+        validate_only: request.validate_only,
+    };
+    let names: Vec<_> = create
+        .topics
+        .iter()
+        .map(|topic| topic.name.clone())
+        .collect();
+    let controller = ShardRequest::Controller(ControllerRequest::CreatePartitions(create));
+    let results = match context.server.shard.call(ShardId(0), controller).await {
+        ShardReply::Controller(Ok(ControllerReply::CreatePartitions(results))) => results,
+        ShardReply::Controller(Err(error)) => {
+            let refused = || ControllerError::new(error, "the metadata log cannot be written");
+            names
+                .into_iter()
+                .map(|name| (name, Err(refused())))
+                .collect()
+        }
+        other => unreachable!("the controller answered CreatePartitions with {other:?}"),
+    };
+    let results = results.into_iter().map(|(name, result)| {
+        let error = result.err();
+        CreatePartitionsTopicResult {
+            name: Text::copy_from(&name),
+            error_code: error.as_ref().map_or(ErrorCode::None, |e| e.code).code(),
+            error_message: error.map(|error| Text::copy_from(&error.message)),
+        }
+    });
+    context.answer(&CreatePartitionsResponse {
+        results: results.collect(),
+        ..CreatePartitionsResponse::default()
+    })
+}

@@ -1,0 +1,60 @@
+//! DeleteTopics (key 20), by name or by id (KIP-516).
+
+use metadata::controller::{ControllerError, DeletableTopic, DeletedTopic};
+use model::{ErrorCode, ShardId, TopicId};
+use protocol::Text;
+use protocol::delete_topics::{DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse};
+use runtime::Io;
+use shard::controller::{ControllerReply, ControllerRequest};
+use shard::message::{ShardReply, ShardRequest};
+
+use crate::connection::ConnectionEnd;
+use crate::dispatch::Context;
+
+/// Answers when every shard of this broker has forgotten the topics.
+pub async fn handle<I: Io>(
+    context: &Context<'_, I>,
+    request: &DeleteTopicsRequest,
+) -> Result<(), ConnectionEnd> {
+    let by_name = request.topic_names.iter().map(|name| DeletableTopic {
+        name: Some(name.as_str().to_owned()),
+        topic_id: TopicId::ZERO,
+    });
+    let by_state = request.topics.iter().map(|topic| DeletableTopic {
+        name: topic.name.as_deref().map(str::to_owned),
+        topic_id: topic.topic_id,
+    });
+    let topics: Vec<_> = by_name.chain(by_state).collect();
+    let controller = ShardRequest::Controller(ControllerRequest::DeleteTopics(topics.clone()));
+    let results = match context.server.shard.call(ShardId(0), controller).await {
+        ShardReply::Controller(Ok(ControllerReply::DeleteTopics(results))) => results,
+        ShardReply::Controller(Err(error)) => refuse_all(topics, error),
+        other => unreachable!("the controller answered DeleteTopics with {other:?}"),
+    };
+    context.answer(&DeleteTopicsResponse {
+        responses: results.into_iter().map(respond).collect(),
+        ..DeleteTopicsResponse::default()
+    })
+}
+
+fn refuse_all(topics: Vec<DeletableTopic>, error: ErrorCode) -> Vec<DeletedTopic> {
+    let refuse = |topic: DeletableTopic| DeletedTopic {
+        name: topic.name,
+        topic_id: topic.topic_id,
+        result: Err(ControllerError::new(
+            error,
+            "the metadata log cannot be written",
+        )),
+    };
+    topics.into_iter().map(refuse).collect()
+}
+
+fn respond(deleted: DeletedTopic) -> DeletableTopicResult {
+    let error = deleted.result.err();
+    DeletableTopicResult {
+        name: deleted.name.as_deref().map(Text::copy_from),
+        topic_id: deleted.topic_id,
+        error_code: error.as_ref().map_or(ErrorCode::None, |e| e.code).code(),
+        error_message: error.map(|error| Text::copy_from(&error.message)),
+    }
+}

@@ -1,0 +1,30 @@
+//! InitProducerId (key 22): an identity for an idempotent producer (KIP-98, KIP-360).
+
+use model::{ErrorCode, ProducerEpoch, ProducerId};
+use protocol::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+use runtime::Io;
+
+use crate::connection::ConnectionEnd;
+use crate::dispatch::Context;
+
+/// Hands out a new id with epoch 0. Transactional producers are refused: there is no transaction coordinator yet.
+pub async fn handle<I: Io>(
+    context: &Context<'_, I>,
+    request: &InitProducerIdRequest,
+) -> Result<(), ConnectionEnd> {
+    let identity = match request.transactional_id.as_deref() {
+        Some("") => Err(ErrorCode::InvalidRequest),
+        Some(_) => Err(ErrorCode::CoordinatorNotAvailable),
+        None => context.server.shard.new_producer_id().await,
+    };
+    let (error, id, epoch) = match identity {
+        Ok(id) => (ErrorCode::None, id, ProducerEpoch(0)),
+        Err(error) => (error, ProducerId::NONE, ProducerEpoch::NONE),
+    };
+    context.answer(&InitProducerIdResponse {
+        error_code: error.code(),
+        producer_id: id.0,
+        producer_epoch: epoch.0,
+        ..InitProducerIdResponse::default()
+    })
+}

@@ -1,0 +1,93 @@
+//! ListOffsets (key 2): earliest, latest, by timestamp (KIP-79, KIP-734, KIP-405, KIP-1005, KIP-1023).
+
+use model::{ErrorCode, LeaderEpoch, PartitionIndex, Timestamp, TopicPartition};
+use protocol::list_offsets::{
+    ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
+};
+use runtime::Io;
+use shard::message::{ShardReply, ShardRequest};
+use shard::request::{Isolation, ListOffset, ListedOffset, OffsetSpec};
+
+use crate::connection::ConnectionEnd;
+use crate::dispatch::Context;
+use crate::handlers::scatter::Scatter;
+
+/// What a timestamp field asks for. The special values exist from a version on.
+fn spec(timestamp: i64, version: i16) -> Result<OffsetSpec, ErrorCode> {
+    match timestamp {
+        0.. => Ok(OffsetSpec::Timestamp(Timestamp(timestamp))),
+        -1 => Ok(OffsetSpec::Latest),
+        -2 => Ok(OffsetSpec::Earliest),
+        -3 if version >= 7 => Ok(OffsetSpec::MaxTimestamp),
+        // Without tiered storage everything is local.
+        -4 if version >= 8 => Ok(OffsetSpec::Earliest),
+        -5 if version >= 9 => Ok(OffsetSpec::LatestTiered),
+        -6 if version >= 11 => Ok(OffsetSpec::LatestTiered),
+        _ => Err(ErrorCode::UnsupportedVersion),
+    }
+}
+
+/// Answers from the shards that own the partitions.
+pub async fn handle<I: Io>(
+    context: &Context<'_, I>,
+    request: &ListOffsetsRequest,
+) -> Result<(), ConnectionEnd> {
+    let isolation = match request.isolation_level {
+        1 => Isolation::ReadCommitted,
+        _ => Isolation::ReadUncommitted,
+    };
+    let mut scatter = Scatter::new();
+    for topic in &request.topics {
+        let id = context.server.shard.image().topic_id(&topic.name);
+        for partition in &topic.partitions {
+            let spec = spec(partition.timestamp, context.version());
+            match (id, spec) {
+                (_, Err(error)) => scatter.decided(ListedOffset::nothing(error)),
+                (None, _) => {
+                    scatter.decided(ListedOffset::nothing(ErrorCode::UnknownTopicOrPartition));
+                }
+                (Some(topic), Ok(spec)) => {
+                    let id = TopicPartition {
+                        topic,
+                        partition: PartitionIndex(partition.partition_index),
+                    };
+                    let one = ListOffset {
+                        id,
+                        current_leader_epoch: LeaderEpoch(partition.current_leader_epoch),
+                        isolation,
+                        spec,
+                    };
+                    scatter.ask(context.server.shard.owner(id), one);
+                }
+            }
+        }
+    }
+    let results = scatter
+        .gather(context, ShardRequest::ListOffsets, |reply| match reply {
+            ShardReply::ListOffsets(results) => results,
+            other => unreachable!("a shard answered ListOffsets with {other:?}"),
+        })
+        .await;
+    let mut results = results.into_iter();
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            let result = results.next().expect("one result per partition");
+            ListOffsetsPartitionResponse {
+                partition_index: partition.partition_index,
+                error_code: result.error.code(),
+                timestamp: result.timestamp.0,
+                offset: result.offset.0,
+                leader_epoch: result.leader_epoch.0,
+            }
+        });
+        ListOffsetsTopicResponse {
+            name: topic.name.clone(),
+            partitions: partitions.collect(),
+        }
+    });
+    let topics = topics.collect();
+    context.answer(&ListOffsetsResponse {
+        topics,
+        ..ListOffsetsResponse::default()
+    })
+}

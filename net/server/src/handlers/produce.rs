@@ -1,0 +1,286 @@
+//! Produce (key 0): record batches to their partitions, one message per shard, answered when acknowledged.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use model::{ErrorCode, PartitionIndex, TopicPartition};
+use protocol::produce::{
+    BatchIndexAndErrorMessage, LeaderIdAndEpoch, PartitionProduceResponse, ProduceRequest,
+    ProduceResponse, TopicProduceResponse,
+};
+use protocol::{RequestHeader, Text};
+use runtime::Io;
+use shard::message::{ShardReply, ShardRequest};
+use shard::reply::{ReplySlot, ReplyTo};
+use shard::request::{Acks, Produce, ProducePartition, Produced};
+
+use crate::connection::ConnectionEnd;
+use crate::dispatch::Context;
+use crate::handlers::topics;
+use crate::outbox::Answer;
+
+/// The client id that may write to internal topics, as in Kafka.
+const ADMIN_CLIENT_ID: &str = "__admin_client";
+
+/// The first version that knows zstd (KIP-110).
+const VERSION_WITH_ZSTD: i16 = 7;
+
+/// Where the result of one partition comes from.
+enum Place {
+    /// Decided before any shard was asked.
+    Decided(ErrorCode),
+    /// Part and position of a shard's answer.
+    Shard(usize, usize),
+}
+
+struct PendingTopic {
+    name: Text,
+    id: model::TopicId,
+    partitions: Vec<(i32, Place)>,
+}
+
+/// A produce request whose records are on their way to the disk.
+pub struct PendingProduce {
+    header: RequestHeader,
+    topics: Vec<PendingTopic>,
+    slot: Rc<ReplySlot>,
+}
+
+impl PendingProduce {
+    /// Whether every shard has answered.
+    pub fn is_complete(&self) -> bool {
+        self.slot.is_complete()
+    }
+
+    /// The answer's frame.
+    pub fn encode(self) -> Vec<Bytes> {
+        let mut parts: Vec<Vec<Option<Produced>>> = self
+            .slot
+            .take()
+            .into_iter()
+            .map(|reply| match reply {
+                ShardReply::Produce(results) => results.into_iter().map(Some).collect(),
+                other => unreachable!("a shard answered produce with {other:?}"),
+            })
+            .collect();
+        let responses = self.topics.into_iter().map(|topic| {
+            let partitions = topic.partitions.into_iter().map(|(index, place)| {
+                let result = match place {
+                    Place::Decided(error) => Produced::refused(error),
+                    Place::Shard(part, at) => parts[part][at].take().expect("one place each"),
+                };
+                partition_response(index, result)
+            });
+            TopicProduceResponse {
+                name: topic.name,
+                topic_id: topic.id,
+                partition_responses: partitions.collect(),
+            }
+        });
+        let response = ProduceResponse {
+            responses: responses.collect(),
+            ..ProduceResponse::default()
+        };
+        protocol::encode_response_message(
+            self.header.correlation_id,
+            self.header.api_version,
+            &response,
+        )
+        .expect("a produce answer repeats names that were decoded, so it encodes")
+    }
+}
+
+fn partition_response(index: i32, result: Produced) -> PartitionProduceResponse {
+    let errors = result.record_errors.into_iter();
+    PartitionProduceResponse {
+        index,
+        error_code: result.error.code(),
+        base_offset: result.base_offset.0,
+        log_append_time_ms: result.log_append_time.0,
+        log_start_offset: result.log_start_offset.0,
+        record_errors: errors
+            .map(|(batch_index, reason)| BatchIndexAndErrorMessage {
+                batch_index,
+                batch_index_error_message: Some(Text::copy_from(&reason)),
+            })
+            .collect(),
+        error_message: result.message.as_deref().map(Text::copy_from),
+        current_leader: result
+            .leader
+            .map_or_else(LeaderIdAndEpoch::default, |leader| LeaderIdAndEpoch {
+                leader_id: leader.broker,
+                leader_epoch: leader.epoch.0,
+            }),
+    }
+}
+
+/// Hands the records to their shards and leaves a place for the answer.
+pub async fn handle<I: Io>(
+    context: &Context<'_, I>,
+    request: ProduceRequest,
+) -> Result<(), ConnectionEnd> {
+    let shard = &context.server.shard;
+    let acks = match request.acks {
+        0 => Ok(Acks::None),
+        1 => Ok(Acks::Leader),
+        -1 => Ok(Acks::All),
+        _ => Err(ErrorCode::InvalidRequiredAcks),
+    };
+    let split = Split::new(context, request, acks);
+    if split.acks == Acks::None {
+        return split.post(context).await;
+    }
+    let signal = context.connection.outbox.writer.clone();
+    let slot = ReplySlot::new(split.parts.len(), signal);
+    let me = shard.id();
+    for (part, (owner, produce)) in split.parts.into_iter().enumerate() {
+        if owner == me {
+            shard.admit(produce.bytes()).await;
+            shard.produce(produce, ReplyTo::Local(slot.clone(), part));
+        } else {
+            shard.submit(owner, ShardRequest::Produce(produce), &slot, part);
+        }
+    }
+    context
+        .connection
+        .outbox
+        .push(Answer::Produce(PendingProduce {
+            header: context.header.clone(),
+            topics: split.topics,
+            slot,
+        }));
+    Ok(())
+}
+
+/// A request, split by the shards that own its partitions.
+struct Split {
+    acks: Acks,
+    topics: Vec<PendingTopic>,
+    parts: Vec<(model::ShardId, Produce)>,
+}
+
+impl Split {
+    fn new<I: Io>(
+        context: &Context<'_, I>,
+        request: ProduceRequest,
+        acks: Result<Acks, ErrorCode>,
+    ) -> Split {
+        let timeout_ms = u32::try_from(request.timeout_ms).unwrap_or(0);
+        let transactional = request.transactional_id.is_some();
+        let mut split = Split {
+            acks: acks.unwrap_or(Acks::All),
+            topics: Vec::with_capacity(request.topic_data.len()),
+            parts: Vec::new(),
+        };
+        for topic in request.topic_data {
+            let known = resolve(context, &topic.name, topic.topic_id);
+            let mut partitions = Vec::with_capacity(topic.partition_data.len());
+            for data in topic.partition_data {
+                let records = data.records.map(protocol::Records::into_bytes);
+                let place = match (&acks, &known, records) {
+                    (Err(error), _, _) | (_, Err(error), _) => Place::Decided(*error),
+                    (_, _, None) => Place::Decided(ErrorCode::InvalidRecord),
+                    (_, Ok(id), Some(records)) => {
+                        let id = TopicPartition {
+                            topic: *id,
+                            partition: PartitionIndex(data.index),
+                        };
+                        match check_transaction(transactional, &records) {
+                            Ok(()) => split.add(context, id, records, timeout_ms),
+                            Err(error) => Place::Decided(error),
+                        }
+                    }
+                };
+                partitions.push((data.index, place));
+            }
+            split.topics.push(PendingTopic {
+                name: topic.name,
+                id: topic.topic_id,
+                partitions,
+            });
+        }
+        split
+    }
+
+    fn add<I: Io>(
+        &mut self,
+        context: &Context<'_, I>,
+        id: TopicPartition,
+        records: Bytes,
+        timeout_ms: u32,
+    ) -> Place {
+        let owner = context.server.shard.owner(id);
+        let part = match self.parts.iter().position(|(shard, _)| *shard == owner) {
+            Some(part) => part,
+            None => {
+                let produce = Produce {
+                    acks: self.acks,
+                    timeout_ms,
+                    zstd_allowed: context.version() >= VERSION_WITH_ZSTD,
+                    partitions: Vec::with_capacity(1),
+                };
+                self.parts.push((owner, produce));
+                self.parts.len() - 1
+            }
+        };
+        let partitions = &mut self.parts[part].1.partitions;
+        partitions.push(ProducePartition { id, records });
+        Place::Shard(part, partitions.len() - 1)
+    }
+
+    /// `acks=0`: nothing is answered. If a partition refuses, the connection ends, so that the client looks again.
+    async fn post<I: Io>(self, context: &Context<'_, I>) -> Result<(), ConnectionEnd> {
+        let shard = &context.server.shard;
+        let mut refused = self
+            .topics
+            .iter()
+            .flat_map(|topic| &topic.partitions)
+            .any(|(_, place)| matches!(place, Place::Decided(_)));
+        for (owner, produce) in self.parts {
+            if owner == shard.id() {
+                shard.admit(produce.bytes()).await;
+                refused |= shard.produce(produce, ReplyTo::Nobody);
+            } else {
+                shard.post(owner, ShardRequest::Produce(produce));
+            }
+        }
+        if refused {
+            return Err(ConnectionEnd::Protocol(
+                "records sent with acks=0 were refused".into(),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn resolve<I: Io>(
+    context: &Context<'_, I>,
+    name: &Text,
+    id: model::TopicId,
+) -> Result<model::TopicId, ErrorCode> {
+    let image = context.server.shard.image();
+    let topic = if context.version() >= 13 {
+        image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId)?
+    } else {
+        image
+            .topic_by_name(name)
+            .ok_or(ErrorCode::UnknownTopicOrPartition)?
+    };
+    let client = context.header.client_id.as_deref();
+    if topics::is_internal(topic.name()) && client != Some(ADMIN_CLIENT_ID) {
+        return Err(ErrorCode::InvalidTopicException);
+    }
+    Ok(topic.id())
+}
+
+/// Transactions do not exist yet: no partition is ever part of one, so a transactional batch is refused as Kafka
+/// refuses one whose partition was not added.
+fn check_transaction(transactional: bool, records: &[u8]) -> Result<(), ErrorCode> {
+    let is_transactional =
+        model::record::BatchHeader::parse(records).is_ok_and(|header| header.is_transactional());
+    match (is_transactional, transactional) {
+        (false, _) => Ok(()),
+        (true, false) => Err(ErrorCode::TransactionalIdAuthorizationFailed),
+        (true, true) => Err(ErrorCode::InvalidTxnState),
+    }
+}

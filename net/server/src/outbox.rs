@@ -1,0 +1,146 @@
+//! Answers of one connection, in request order.
+//!
+//! The reader task puts a place into the queue for every request it takes from the wire; the writer task sends what
+//! is complete at the front. Bounds: [`REQUESTS_IN_FLIGHT_MAX`] places and [`RESPONSE_BYTES_MAX`] unsent bytes.
+//! Invariant: an answer leaves only after every answer before it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use runtime::Signal;
+
+use crate::handlers::produce::PendingProduce;
+
+/// Requests of one connection that may be unanswered. Kafka's clients keep 5; load tools keep more.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 128;
+
+/// Bytes of answers that may wait for a slow reader before its next request is looked at.
+pub const RESPONSE_BYTES_MAX: usize = 2 << 20;
+
+/// The place of one answer.
+pub enum Answer {
+    /// Encoded, frame length included.
+    Ready(Vec<Bytes>),
+    /// Complete when its records are acknowledged.
+    Produce(PendingProduce),
+}
+
+/// What the writer found at the front of the queue.
+pub enum Front {
+    /// Answers to send.
+    Send,
+    /// The next answer is not complete, or there is none.
+    Wait,
+    /// Nothing is left and nothing more will come.
+    Finished,
+}
+
+/// The queue between a connection's reader and its writer.
+pub struct Outbox {
+    answers: RefCell<VecDeque<Answer>>,
+    unsent_bytes: Cell<usize>,
+    closed: Cell<bool>,
+    /// Wakes the writer; shared by the pending answers.
+    pub writer: Rc<Signal>,
+    /// Wakes the reader when there is room again.
+    pub reader: Rc<Signal>,
+}
+
+impl Outbox {
+    /// An empty queue.
+    pub fn new() -> Rc<Outbox> {
+        Rc::new(Outbox {
+            answers: RefCell::default(),
+            unsent_bytes: Cell::new(0),
+            closed: Cell::new(false),
+            writer: Signal::new(),
+            reader: Signal::new(),
+        })
+    }
+
+    /// Puts an answer behind those before it.
+    pub fn push(&self, answer: Answer) {
+        if let Answer::Ready(slices) = &answer {
+            let bytes: usize = slices.iter().map(Bytes::len).sum();
+            self.unsent_bytes.set(self.unsent_bytes.get() + bytes);
+        }
+        self.answers.borrow_mut().push_back(answer);
+        self.writer.raise();
+    }
+
+    /// Waits until another request may be taken from the wire.
+    pub async fn room(&self) {
+        while !self.closed.get()
+            && (self.answers.borrow().len() >= REQUESTS_IN_FLIGHT_MAX
+                || self.unsent_bytes.get() >= RESPONSE_BYTES_MAX)
+        {
+            self.reader.wait().await;
+        }
+    }
+
+    /// Whether no answer is owed.
+    pub fn is_empty(&self) -> bool {
+        self.answers.borrow().is_empty() && self.unsent_bytes.get() == 0
+    }
+
+    /// No further request will be taken. The writer ends after the last answer.
+    pub fn close(&self) {
+        self.closed.set(true);
+        self.writer.raise();
+        self.reader.raise();
+    }
+
+    /// Whether [`Outbox::close`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// The writer cannot send any more: forgets all answers.
+    pub fn abandon(&self) {
+        self.answers.borrow_mut().clear();
+        self.unsent_bytes.set(0);
+        self.close();
+    }
+
+    /// Moves complete answers from the front into `slices`, up to about `bytes_max`.
+    pub fn collect(&self, slices: &mut Vec<Bytes>, bytes_max: usize) -> Front {
+        let mut answers = self.answers.borrow_mut();
+        let mut bytes = 0;
+        while bytes < bytes_max {
+            match answers.front() {
+                Some(Answer::Ready(_)) => {}
+                Some(Answer::Produce(pending)) if pending.is_complete() => {}
+                _ => break,
+            }
+            match answers.pop_front().expect("looked at") {
+                Answer::Ready(ready) => {
+                    bytes += ready.iter().map(Bytes::len).sum::<usize>();
+                    slices.extend(ready);
+                }
+                Answer::Produce(pending) => {
+                    let encoded = pending.encode();
+                    let size: usize = encoded.iter().map(Bytes::len).sum();
+                    self.unsent_bytes.set(self.unsent_bytes.get() + size);
+                    bytes += size;
+                    slices.extend(encoded);
+                }
+            }
+        }
+        if !slices.is_empty() {
+            Front::Send
+        } else if answers.is_empty() && self.closed.get() {
+            Front::Finished
+        } else {
+            Front::Wait
+        }
+    }
+
+    /// `bytes` of answers are on the wire.
+    pub fn sent(&self, bytes: usize) {
+        self.unsent_bytes
+            .set(self.unsent_bytes.get().saturating_sub(bytes));
+        self.reader.raise();
+    }
+}

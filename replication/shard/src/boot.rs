@@ -1,0 +1,233 @@
+//! Starting a shard: recovery, metadata, partitions, then the long-lived tasks.
+//!
+//! Shard 0 goes first: it recovers the data directory (the journals of the last run, however many shards that had)
+//! and reads the metadata log. Then it hands the image to the others, which open their logs and report back.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use metadata::MetadataImage;
+use metadata::controller::{change_fencing, register_broker};
+use model::record::{DecompressionScratch, ValidationRules};
+use model::{BrokerEpoch, ErrorCode, LeaderEpoch, PartitionEpoch, ShardId};
+use replica::{Assignment, LeaderReplica, LeaderSettings};
+use runtime::Io;
+use runtime::mailbox::{Inbox, Sender};
+use storage::{Durability, LogConfig, OpenError, RecoveryReport, Storage};
+
+use crate::coordinator_host::CoordinatorHost;
+use crate::message::Envelope;
+use crate::partition::{Partition, PartitionRules};
+use crate::partition_table::{self, PartitionTable};
+use crate::peer::Peers;
+use crate::producer_ids::ProducerIds;
+use crate::purgatory::Purgatory;
+use crate::quorum_driver::{self, LoadError, METADATA_PARTITION, QuorumDriver};
+use crate::shard::{Shard, ShardOptions};
+use crate::timers::Timers;
+use crate::watch::RemoteWatches;
+use crate::work_queue::WorkQueue;
+
+/// Why a shard does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The data directory cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The metadata log cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The cluster refuses this broker.
+    #[error("this broker cannot register: {0}")]
+    Register(String),
+    /// The first metadata records cannot be written.
+    #[error("the metadata log cannot be written: {0:?}")]
+    Metadata(ErrorCode),
+}
+
+/// A running shard, and on shard 0 what recovery did.
+pub struct Booted<I: Io> {
+    /// The shard.
+    pub shard: Rc<Shard<I>>,
+    /// On shard 0.
+    pub recovery: Option<RecoveryReport>,
+}
+
+/// Starts one shard of a broker. `senders[i]` is the mailbox of shard `i`; `inbox` is this shard's own.
+pub async fn boot<I: Io>(
+    io: I,
+    options: ShardOptions,
+    inbox: Inbox<Envelope>,
+    senders: Vec<Sender<Envelope>>,
+) -> Result<Booted<I>, BootError> {
+    if options.shard == ShardId(0) {
+        boot_first(io, options, inbox, senders).await
+    } else {
+        boot_other(io, options, inbox, senders).await
+    }
+}
+
+async fn boot_first<I: Io>(
+    io: I,
+    options: ShardOptions,
+    mut inbox: Inbox<Envelope>,
+    senders: Vec<Sender<Envelope>>,
+) -> Result<Booted<I>, BootError> {
+    let count = u16::try_from(senders.len()).expect("shard count fits u16");
+    let owner = |id| partition_table::owner(id, count);
+    let recovery = storage::recover_data_dir(&io, &options.storage, owner, count).await?;
+    let storage = Storage::open(io.clone(), options.storage.clone()).await?;
+    let log = storage.create_log(METADATA_PARTITION, metadata_log_config());
+    let image = quorum_driver::load(&storage, &log, &options.cluster_id).await?;
+    let peers = Peers::new(options.shard, senders);
+    let shard = assemble(io, options, storage, image, peers);
+    shard.open_metadata_partition();
+    shard.delete_unknown_logs();
+    shard.open_partitions();
+    let shared = Arc::new(shard.image().clone());
+    for other in shard.peers.others() {
+        shard.peers.send(other, Envelope::Start(shared.clone()));
+    }
+    for _ in 1..count {
+        match inbox.next().await {
+            Envelope::Started(other) => tracing::debug!(shard = %other, "started"),
+            _ => unreachable!("a shard speaks before it has started"),
+        }
+    }
+    let image_end = shard.image().end_offset();
+    for other in 0..count {
+        shard.quorum.applied(ShardId(other), image_end);
+    }
+    shard.start(inbox);
+    shard.register().await?;
+    Ok(Booted {
+        shard,
+        recovery: Some(recovery),
+    })
+}
+
+async fn boot_other<I: Io>(
+    io: I,
+    options: ShardOptions,
+    mut inbox: Inbox<Envelope>,
+    senders: Vec<Sender<Envelope>>,
+) -> Result<Booted<I>, BootError> {
+    let image = match inbox.next().await {
+        Envelope::Start(image) => MetadataImage::clone(&image),
+        _ => unreachable!("shard 0 speaks first"),
+    };
+    let storage = Storage::open(io.clone(), options.storage.clone()).await?;
+    let peers = Peers::new(options.shard, senders);
+    let shard = assemble(io, options, storage, image, peers);
+    shard.delete_unknown_logs();
+    shard.open_partitions();
+    shard.start(inbox);
+    shard.peers.send(ShardId(0), Envelope::Started(shard.id()));
+    Ok(Booted {
+        shard,
+        recovery: None,
+    })
+}
+
+fn assemble<I: Io>(
+    io: I,
+    options: ShardOptions,
+    storage: Storage<I>,
+    image: MetadataImage,
+    peers: Peers,
+) -> Rc<Shard<I>> {
+    let shard_count = peers.shard_count();
+    Rc::new(Shard {
+        io,
+        options,
+        storage,
+        partitions: RefCell::new(PartitionTable::default()),
+        image: RefCell::new(image),
+        purgatory: RefCell::new(Purgatory::default()),
+        timers: Timers::default(),
+        peers: Rc::new(peers),
+        scratch: RefCell::new(DecompressionScratch::default()),
+        reads: WorkQueue::new(),
+        produces: WorkQueue::new(),
+        remote_watches: RemoteWatches::default(),
+        quorum: QuorumDriver::new(shard_count),
+        coordinators: CoordinatorHost::default(),
+        producer_ids: ProducerIds::default(),
+        fenced: Cell::new(false),
+    })
+}
+
+impl<I: Io> Shard<I> {
+    /// The metadata log is a partition like any other, but no client sees it.
+    fn open_metadata_partition(self: &Rc<Self>) {
+        let log = self
+            .storage
+            .create_log(METADATA_PARTITION, metadata_log_config());
+        let end = log.durable_end_offset();
+        let broker = self.options.broker;
+        let replica = LeaderReplica::new(
+            self.io.now(),
+            broker,
+            LeaderSettings {
+                min_insync_replicas: 1,
+                replica_lag_max: self.replica_lag_max(),
+            },
+            Assignment {
+                leader_epoch: LeaderEpoch(0),
+                partition_epoch: PartitionEpoch(0),
+                replicas: &[broker],
+                isr: &[broker],
+            },
+            end,
+            end,
+        );
+        let rules = PartitionRules {
+            validation: ValidationRules::default(),
+            durability: Durability::Flushed,
+            log_append_time: false,
+            deletes: false,
+            internal: true,
+            recompress: None,
+        };
+        let partition = Partition::new(METADATA_PARTITION, log, rules, replica);
+        self.partitions.borrow_mut().insert(partition);
+    }
+
+    /// Registers this process with the cluster and lifts its fence: in a quorum of one, it is its own controller.
+    async fn register(self: &Rc<Self>) -> Result<(), BootError> {
+        let decision = {
+            let image = self.image();
+            let epoch = BrokerEpoch(image.end_offset().0);
+            register_broker(&image, &self.options.registration, epoch, false)
+        };
+        decision
+            .results
+            .map_err(|error| BootError::Register(error.message))?;
+        self.commit_boot(decision.records).await?;
+        let unclean = |_: &str| false;
+        let decision = change_fencing(&self.image(), self.options.broker, false, &unclean);
+        self.commit_boot(decision.records).await
+    }
+
+    async fn commit_boot(
+        self: &Rc<Self>,
+        records: Vec<metadata::MetadataRecord>,
+    ) -> Result<(), BootError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let committed = self.commit_metadata(records).await;
+        committed.map_err(BootError::Metadata)
+    }
+}
+
+/// Kept for ever: the log is the cluster's memory.
+fn metadata_log_config() -> LogConfig {
+    LogConfig {
+        retention_ms: -1,
+        retention_bytes: -1,
+        delete_enabled: false,
+        ..LogConfig::default()
+    }
+}

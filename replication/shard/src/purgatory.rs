@@ -1,0 +1,224 @@
+//! Produce requests that wait for their records to be acknowledged.
+//!
+//! Owned by one shard. A request waits on the offsets of its partitions, not on timers; timeouts are looked for in
+//! a scan a few times a second, which is bounded by the number of requests in flight.
+//! Invariant: an operation leaves exactly once, by its last partition or by its timeout.
+
+use model::{ErrorCode, MonotonicTime};
+
+use crate::reply::ReplyTo;
+use crate::request::Produced;
+
+/// Names one waiting operation. Stale names (the operation has left) are recognised by the generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperationId {
+    index: u32,
+    generation: u32,
+}
+
+struct Operation {
+    results: Vec<Produced>,
+    waiting: Vec<bool>,
+    missing: usize,
+    deadline: MonotonicTime,
+    reply: ReplyTo,
+}
+
+struct Entry {
+    generation: u32,
+    operation: Option<Operation>,
+}
+
+/// An operation that has left: its results and where they go.
+pub struct Finished {
+    /// One result per partition, in request order.
+    pub results: Vec<Produced>,
+    /// The return address.
+    pub reply: ReplyTo,
+}
+
+/// All waiting produce operations of a shard.
+#[derive(Default)]
+pub struct Purgatory {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+}
+
+impl Purgatory {
+    /// Adds an operation. `waiting[i]` says that result `i` is not final until [`Purgatory::acknowledge`].
+    pub fn insert(
+        &mut self,
+        results: Vec<Produced>,
+        waiting: Vec<bool>,
+        deadline: MonotonicTime,
+        reply: ReplyTo,
+    ) -> OperationId {
+        let missing = waiting.iter().filter(|w| **w).count();
+        assert!(
+            missing > 0,
+            "an operation that waits for nothing was parked"
+        );
+        let operation = Operation {
+            results,
+            waiting,
+            missing,
+            deadline,
+            reply,
+        };
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(Entry {
+                generation: 0,
+                operation: None,
+            });
+            u32::try_from(self.entries.len() - 1).expect("bounded by requests in flight")
+        });
+        let entry = &mut self.entries[index as usize];
+        entry.operation = Some(operation);
+        OperationId {
+            index,
+            generation: entry.generation,
+        }
+    }
+
+    /// Makes one result final, with an error if it failed after all. Returns the operation if that was the last.
+    pub fn acknowledge(
+        &mut self,
+        id: OperationId,
+        part: usize,
+        error: ErrorCode,
+    ) -> Option<Finished> {
+        let entry = self.entries.get_mut(id.index as usize)?;
+        if entry.generation != id.generation {
+            return None;
+        }
+        let operation = entry.operation.as_mut()?;
+        if !std::mem::replace(&mut operation.waiting[part], false) {
+            return None;
+        }
+        if !error.is_none() {
+            operation.results[part] = Produced::refused(error);
+        }
+        operation.missing -= 1;
+        (operation.missing == 0).then(|| self.remove(id.index))
+    }
+
+    /// Operations whose time is over. What is still waiting in them gets REQUEST_TIMED_OUT: it may be in the log.
+    pub fn expire(&mut self, now: MonotonicTime) -> Vec<Finished> {
+        self.finish_where(ErrorCode::RequestTimedOut, |operation| {
+            operation.deadline <= now
+        })
+    }
+
+    /// Ends every operation with `error`: the log can acknowledge nothing any more.
+    pub fn fail_all(&mut self, error: ErrorCode) -> Vec<Finished> {
+        self.finish_where(error, |_| true)
+    }
+
+    /// Operations that wait.
+    pub fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn finish_where(
+        &mut self,
+        error: ErrorCode,
+        chosen: impl Fn(&Operation) -> bool,
+    ) -> Vec<Finished> {
+        let mut finished = Vec::new();
+        for index in 0..self.entries.len() {
+            let Some(operation) = self.entries[index].operation.as_mut() else {
+                continue;
+            };
+            if !chosen(operation) {
+                continue;
+            }
+            for part in 0..operation.waiting.len() {
+                if operation.waiting[part] {
+                    operation.results[part] = Produced::refused(error);
+                }
+            }
+            finished.push(self.remove(u32::try_from(index).expect("bounded")));
+        }
+        finished
+    }
+
+    fn remove(&mut self, index: u32) -> Finished {
+        let entry = &mut self.entries[index as usize];
+        entry.generation = entry.generation.wrapping_add(1);
+        self.free.push(index);
+        let operation = entry.operation.take().expect("removed while present");
+        Finished {
+            results: operation.results,
+            reply: operation.reply,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation(purgatory: &mut Purgatory, waiting: &[bool], deadline: u64) -> OperationId {
+        let results = waiting
+            .iter()
+            .map(|_| Produced::refused(ErrorCode::None))
+            .collect();
+        purgatory.insert(
+            results,
+            waiting.to_vec(),
+            MonotonicTime(deadline),
+            ReplyTo::Nobody,
+        )
+    }
+
+    #[test]
+    fn an_operation_leaves_with_its_last_partition() {
+        let mut purgatory = Purgatory::default();
+        let id = operation(&mut purgatory, &[true, false, true], 10);
+        assert!(purgatory.acknowledge(id, 0, ErrorCode::None).is_none());
+        assert!(
+            purgatory.acknowledge(id, 0, ErrorCode::None).is_none(),
+            "twice counts once"
+        );
+        let finished = purgatory
+            .acknowledge(id, 2, ErrorCode::KafkaStorageError)
+            .unwrap();
+        let errors: Vec<_> = finished.results.iter().map(|r| r.error).collect();
+        assert_eq!(
+            errors,
+            [
+                ErrorCode::None,
+                ErrorCode::None,
+                ErrorCode::KafkaStorageError
+            ]
+        );
+        assert!(purgatory.is_empty());
+    }
+
+    #[test]
+    fn a_stale_name_is_ignored_after_the_place_is_taken_again() {
+        let mut purgatory = Purgatory::default();
+        let old = operation(&mut purgatory, &[true], 10);
+        assert_eq!(purgatory.expire(MonotonicTime(10)).len(), 1);
+        let new = operation(&mut purgatory, &[true], 20);
+        assert!(purgatory.acknowledge(old, 0, ErrorCode::None).is_none());
+        assert_eq!(purgatory.len(), 1);
+        assert!(purgatory.acknowledge(new, 0, ErrorCode::None).is_some());
+    }
+
+    #[test]
+    fn a_timeout_spoils_only_what_still_waits() {
+        let mut purgatory = Purgatory::default();
+        let id = operation(&mut purgatory, &[true, true], 10);
+        assert!(purgatory.acknowledge(id, 1, ErrorCode::None).is_none());
+        assert!(purgatory.expire(MonotonicTime(9)).is_empty());
+        let finished = purgatory.expire(MonotonicTime(10));
+        let errors: Vec<_> = finished[0].results.iter().map(|r| r.error).collect();
+        assert_eq!(errors, [ErrorCode::RequestTimedOut, ErrorCode::None]);
+    }
+}

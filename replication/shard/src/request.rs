@@ -1,0 +1,277 @@
+//! What a shard can be asked, and what it answers: plain structs, without any of the wire's versions.
+//!
+//! Everything here is `Send`: a request for a partition of another shard travels there whole, one message per shard.
+
+use bytes::Bytes;
+use model::{
+    ErrorCode, LeaderEpoch, MonotonicTime, Offset, PartitionIndex, Timestamp, TopicId,
+    TopicPartition,
+};
+
+/// When a produce request is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    /// Never (`acks=0`).
+    None,
+    /// When the leader has made the records durable at the topic's level (`acks=1`).
+    Leader,
+    /// When the high watermark has passed them (`acks=all`).
+    All,
+}
+
+/// Records for some partitions of one shard.
+#[derive(Debug)]
+pub struct Produce {
+    /// When to answer.
+    pub acks: Acks,
+    /// How long to wait for the acknowledgement, in milliseconds.
+    pub timeout_ms: u32,
+    /// Whether the request's version knows zstd (KIP-110).
+    pub zstd_allowed: bool,
+    /// The partitions, in request order. The answer keeps this order.
+    pub partitions: Vec<ProducePartition>,
+}
+
+impl Produce {
+    /// Bytes of records, for back pressure.
+    pub fn bytes(&self) -> usize {
+        self.partitions.iter().map(|p| p.records.len()).sum()
+    }
+}
+
+/// Records for one partition.
+#[derive(Debug)]
+pub struct ProducePartition {
+    /// Which partition.
+    pub id: TopicPartition,
+    /// Exactly one record batch, as the client sent it.
+    pub records: Bytes,
+}
+
+/// The outcome for one partition of a produce request.
+#[derive(Clone, Debug)]
+pub struct Produced {
+    /// `None` is success.
+    pub error: ErrorCode,
+    /// Offset of the first record, or -1.
+    pub base_offset: Offset,
+    /// The broker's time if the topic uses LogAppendTime, else -1.
+    pub log_append_time: Timestamp,
+    /// First offset still in the log, or -1 where it was not looked at.
+    pub log_start_offset: Offset,
+    /// Records refused, by index in the batch, with the reason.
+    pub record_errors: Vec<(i32, String)>,
+    /// The reason of the refusal.
+    pub message: Option<String>,
+    /// Who leads the partition now, if that is why it was refused (KIP-951).
+    pub leader: Option<LeaderHint>,
+}
+
+impl Produced {
+    /// A refusal without further details.
+    pub fn refused(error: ErrorCode) -> Produced {
+        Produced {
+            error,
+            base_offset: Offset::NONE,
+            log_append_time: Timestamp::NONE,
+            log_start_offset: Offset::NONE,
+            record_errors: Vec::new(),
+            message: None,
+            leader: None,
+        }
+    }
+}
+
+/// The present leader of a partition, told to a client that asked somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaderHint {
+    /// The broker that leads, or -1.
+    pub broker: i32,
+    /// In which epoch.
+    pub epoch: LeaderEpoch,
+}
+
+/// Up to where a fetch may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// The high watermark.
+    ReadUncommitted,
+    /// The last stable offset.
+    ReadCommitted,
+}
+
+/// Reading from some partitions of one shard, without waiting.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    /// Visibility.
+    pub isolation: Isolation,
+    /// Bytes for all partitions together; the first batch of the first non-empty partition comes whatever its size.
+    pub bytes_max: usize,
+    /// Whether that exception applies (no other shard has given data yet).
+    pub at_least_one_batch: bool,
+    /// The partitions, in request order. The answer keeps this order.
+    pub partitions: Vec<FetchPartition>,
+}
+
+/// Reading from one partition.
+#[derive(Clone, Copy, Debug)]
+pub struct FetchPartition {
+    /// Which partition.
+    pub id: TopicPartition,
+    /// First offset wanted.
+    pub offset: Offset,
+    /// Bytes wanted at most.
+    pub bytes_max: usize,
+    /// The leader epoch the client believes in; -1 is unknown.
+    pub current_leader_epoch: LeaderEpoch,
+    /// Epoch of the last record the client has; -1 is unknown.
+    pub last_fetched_epoch: LeaderEpoch,
+}
+
+/// What was read from one partition.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// `None` is success.
+    pub error: ErrorCode,
+    /// Offsets below it are acknowledged on every in-sync replica.
+    pub high_watermark: Offset,
+    /// Offsets below it belong to decided transactions.
+    pub last_stable_offset: Offset,
+    /// First offset still in the log.
+    pub log_start_offset: Offset,
+    /// Where the client's log departs from ours: (epoch, its end offset here).
+    pub diverging: Option<(LeaderEpoch, Offset)>,
+    /// Whole record batches as stored.
+    pub records: Vec<Bytes>,
+    /// Who leads the partition now, if that is why it was refused.
+    pub leader: Option<LeaderHint>,
+}
+
+impl Fetched {
+    /// A refusal.
+    pub fn refused(error: ErrorCode) -> Fetched {
+        Fetched {
+            error,
+            high_watermark: Offset::NONE,
+            last_stable_offset: Offset::NONE,
+            log_start_offset: Offset::NONE,
+            diverging: None,
+            records: Vec::new(),
+            leader: None,
+        }
+    }
+
+    /// Bytes of records.
+    pub fn bytes(&self) -> usize {
+        self.records.iter().map(Bytes::len).sum()
+    }
+}
+
+/// Asking to be told once when any of these partitions has more to read than was seen.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    /// Visibility.
+    pub isolation: Isolation,
+    /// When to give up.
+    pub deadline: MonotonicTime,
+    /// The partitions and how far the asker has seen: it is told when the readable end is beyond that.
+    pub partitions: Vec<(TopicPartition, Offset)>,
+}
+
+/// A point in a log that ListOffsets can ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetSpec {
+    /// The first offset in the log.
+    Earliest,
+    /// The end that this reader can see.
+    Latest,
+    /// The record with the largest timestamp.
+    MaxTimestamp,
+    /// The first record at or after a time.
+    Timestamp(Timestamp),
+    /// The last offset in tiered storage, of which there is none.
+    LatestTiered,
+}
+
+/// Looking up one offset in one partition.
+#[derive(Clone, Copy, Debug)]
+pub struct ListOffset {
+    /// Which partition.
+    pub id: TopicPartition,
+    /// The leader epoch the client believes in; -1 is unknown.
+    pub current_leader_epoch: LeaderEpoch,
+    /// Visibility.
+    pub isolation: Isolation,
+    /// What to look up.
+    pub spec: OffsetSpec,
+}
+
+/// The answer to [`ListOffset`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListedOffset {
+    /// `None` is success, also when there is no such record (offset -1).
+    pub error: ErrorCode,
+    /// Timestamp of the record found, else -1.
+    pub timestamp: Timestamp,
+    /// Its offset, else -1.
+    pub offset: Offset,
+    /// Its leader epoch, else -1.
+    pub leader_epoch: LeaderEpoch,
+}
+
+impl ListedOffset {
+    /// A refusal or "no such record".
+    pub fn nothing(error: ErrorCode) -> ListedOffset {
+        ListedOffset {
+            error,
+            timestamp: Timestamp::NONE,
+            offset: Offset::NONE,
+            leader_epoch: LeaderEpoch::NONE,
+        }
+    }
+}
+
+/// Asking where a leader epoch ends (KIP-101).
+#[derive(Clone, Copy, Debug)]
+pub struct EpochEnd {
+    /// Which partition.
+    pub id: TopicPartition,
+    /// The leader epoch the client believes in; -1 is unknown.
+    pub current_leader_epoch: LeaderEpoch,
+    /// The epoch asked about.
+    pub epoch: LeaderEpoch,
+}
+
+/// The answer to [`EpochEnd`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochEnded {
+    /// `None` is success, also when the epoch is unknown.
+    pub error: ErrorCode,
+    /// The largest known epoch not above the one asked about, else -1.
+    pub epoch: LeaderEpoch,
+    /// Its end offset, else -1.
+    pub end_offset: Offset,
+}
+
+/// Removing the records before an offset.
+#[derive(Clone, Copy, Debug)]
+pub struct DeleteRecords {
+    /// Which partition.
+    pub id: TopicPartition,
+    /// New first offset; -1 means the high watermark.
+    pub before: Offset,
+}
+
+/// The answer to [`DeleteRecords`]: the low watermark of all replicas, or an error.
+pub type DeletedRecords = Result<Offset, ErrorCode>;
+
+/// Size of one partition on disk, for listings.
+#[derive(Clone, Copy, Debug)]
+pub struct PartitionSize {
+    /// Topic.
+    pub topic: TopicId,
+    /// Partition.
+    pub partition: PartitionIndex,
+    /// Bytes.
+    pub bytes: u64,
+}

@@ -1,0 +1,106 @@
+//! How the broker's memory is divided (`ringlog.memory.bytes`, `--memory`).
+//!
+//! Everything large is taken from one of these budgets; what is outside of them (code, stacks, metadata, allocator
+//! slack) is small and does not grow with load.
+
+/// Used when nothing is configured: this share of the machine's memory, within bounds.
+const MACHINE_SHARE: u64 = 8;
+const DEFAULT_MIN: u64 = 256 << 20;
+const DEFAULT_MAX: u64 = 4 << 30;
+
+/// Budgets of one shard, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// Records in memory: the tails of all partitions. Half of the whole.
+    pub tail_bytes: usize,
+    /// Cache of what was read from disk. A quarter.
+    pub cache_bytes: usize,
+    /// Requests larger than a read buffer. An eighth.
+    pub request_bytes: usize,
+    /// Idle I/O buffers. A sixteenth.
+    pub buffer_pool_bytes: usize,
+}
+
+impl MemoryPlan {
+    /// Divides `bytes` (by default a share of the machine) among `shard_count` shards.
+    pub fn new(bytes: Option<u64>, shard_count: usize) -> MemoryPlan {
+        let total = bytes.unwrap_or_else(default_bytes);
+        let shard = usize::try_from(total / shard_count.max(1) as u64).unwrap_or(usize::MAX);
+        MemoryPlan {
+            tail_bytes: shard / 2,
+            cache_bytes: shard / 4,
+            request_bytes: shard / 8,
+            buffer_pool_bytes: shard / 16,
+        }
+    }
+}
+
+fn default_bytes() -> u64 {
+    let machine = machine_bytes().unwrap_or(DEFAULT_MIN * MACHINE_SHARE);
+    (machine / MACHINE_SHARE).clamp(DEFAULT_MIN, DEFAULT_MAX)
+}
+
+fn machine_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib << 10)
+}
+
+/// Descriptors this process may have open.
+pub fn descriptor_limit() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().nth(3));
+    soft.and_then(|number| number.parse().ok()).unwrap_or(1024)
+}
+
+/// Reads `64M`, `2GiB`, `1073741824`.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("{text:?} is not a size; write for example 512M or 4GiB"))?;
+    let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        unit => return Err(format!("{unit:?} is not a unit; use K, M, G or T")),
+    };
+    number
+        .checked_mul(1 << shift)
+        .ok_or_else(|| format!("{text} is too large"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        let good = [
+            ("0", 0),
+            ("512M", 512 << 20),
+            ("2GiB", 2 << 30),
+            ("1k", 1024),
+            ("7b", 7),
+        ];
+        for (text, bytes) in good {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "M", "1.5G", "1X", "99999999999999T", "-1"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn budgets_stay_below_the_whole() {
+        let plan = MemoryPlan::new(Some(1 << 30), 2);
+        let sum = plan.tail_bytes + plan.cache_bytes + plan.request_bytes + plan.buffer_pool_bytes;
+        assert!(sum <= 512 << 20);
+    }
+}

@@ -1,0 +1,263 @@
+//! `cargo xtask ci`: one list of steps, the same on a laptop and in `.ci/run`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::processes::{self, Broker};
+use crate::{arrows, docs, tidy};
+
+/// How one step ended.
+enum Outcome {
+    Passed,
+    /// A facility is missing; the reason is shown and counted.
+    Skipped(String),
+    Failed(String),
+}
+
+type Step = (&'static str, &'static str, fn() -> Outcome);
+
+/// Every step, in order: the quick ones first.
+const STEPS: [Step; 11] = [
+    ("fmt", "sources are formatted", fmt),
+    ("arrows", "crates use only what stands below them", || {
+        checked(arrows::check())
+    }),
+    ("tidy", "sizes, unsafe code, formats", || {
+        checked(tidy::check())
+    }),
+    ("docs", "generated documents are up to date", || {
+        checked(docs::check())
+    }),
+    (
+        "clippy",
+        "no warnings, no banned clocks, threads, files",
+        clippy,
+    ),
+    ("test", "unit, table, property and contract tests", test),
+    ("build", "the release binary", build),
+    ("sim", "500 seeds of power cuts, crashes and faults", sim),
+    ("fuzz", "60 s of hostile frames for every API", fuzz),
+    (
+        "broker",
+        "start, kill -9, hostile bytes, the answers table",
+        broker,
+    ),
+    ("clients", "one real client of each language", clients),
+];
+
+/// Seconds that the decoder is fuzzed.
+const FUZZ_SECONDS: &str = "60";
+
+/// Seeds of the power-cut simulation.
+const SIM_SEEDS: &str = "500";
+
+/// Runs every step, or those named.
+pub fn run(names: &[String]) -> Result<String, String> {
+    for name in names {
+        if !STEPS.iter().any(|(step, ..)| step == name) {
+            let known: Vec<&str> = STEPS.iter().map(|(step, ..)| *step).collect();
+            return Err(format!(
+                "no step {name:?}; the steps are {}",
+                known.join(", ")
+            ));
+        }
+    }
+    let mut lines = String::new();
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for (name, what, step) in STEPS {
+        if !names.is_empty() && !names.iter().any(|wanted| wanted == name) {
+            continue;
+        }
+        println!("\n=== {name}: {what}");
+        let start = Instant::now();
+        let outcome = step();
+        let time = seconds(start.elapsed());
+        let (word, detail) = match &outcome {
+            Outcome::Passed => ("passed", String::new()),
+            Outcome::Skipped(reason) => ("SKIPPED", format!("  {reason}")),
+            Outcome::Failed(reason) => ("FAILED", format!("  {reason}")),
+        };
+        match outcome {
+            Outcome::Passed => passed += 1,
+            Outcome::Skipped(_) => skipped += 1,
+            Outcome::Failed(_) => failed += 1,
+        }
+        println!("=== {name}: {word} after {time}{detail}");
+        writeln!(lines, "  {name:<8} {word:<8} {time:>8}{detail}").expect("writing to memory");
+    }
+    let summary =
+        format!("\nsteps:\n{lines}\nci: {passed} passed, {failed} failed, {skipped} skipped\n");
+    if failed == 0 {
+        Ok(summary)
+    } else {
+        Err(summary)
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+fn checked(result: Result<String, String>) -> Outcome {
+    match result {
+        Ok(report) => {
+            print!("{report}");
+            Outcome::Passed
+        }
+        Err(problems) => Outcome::Failed(problems),
+    }
+}
+
+fn ran(result: Result<(), String>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Passed,
+        Err(problem) => Outcome::Failed(problem),
+    }
+}
+
+fn cargo(arguments: &[&str]) -> Outcome {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    ran(processes::run(&cargo, arguments))
+}
+
+fn fmt() -> Outcome {
+    cargo(&["fmt", "--all", "--check"])
+}
+
+fn clippy() -> Outcome {
+    cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ])
+}
+
+fn test() -> Outcome {
+    cargo(&["test", "--workspace", "--locked", "--quiet"])
+}
+
+fn build() -> Outcome {
+    cargo(&[
+        "build",
+        "--release",
+        "--locked",
+        "--quiet",
+        "-p",
+        "ringlog",
+        "-p",
+        "ringlog-sim",
+    ])
+}
+
+/// A program of the release build.
+fn binary(name: &str) -> PathBuf {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    target.join("release").join(name)
+}
+
+fn sim() -> Outcome {
+    let sim = binary("ringlog-sim");
+    let sim = sim.to_string_lossy();
+    ran(processes::run(&sim, &["power-cut", "--seeds", SIM_SEEDS])
+        .and_then(|()| processes::run(&sim, &["planted", "--seeds", SIM_SEEDS])))
+}
+
+fn fuzz() -> Outcome {
+    let sim = binary("ringlog-sim");
+    ran(processes::run(
+        &sim.to_string_lossy(),
+        &["fuzz", "--seconds", FUZZ_SECONDS],
+    ))
+}
+
+/// A directory for brokers' data, on the disk of the build, so that direct I/O is what is tested.
+fn scratch(name: &str) -> Result<PathBuf, String> {
+    let folder = Path::new("target").join("ci").join(name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)
+            .map_err(|error| format!("{}: {error}", folder.display()))?;
+    }
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    Ok(folder)
+}
+
+/// Whether a program can be run; if not, the step is skipped in plain sight.
+fn missing(programs: &[&str]) -> Option<String> {
+    let absent: Vec<&str> = programs
+        .iter()
+        .copied()
+        .filter(|program| processes::run("which", &[program]).is_err())
+        .collect();
+    (!absent.is_empty()).then(|| format!("not installed: {}", absent.join(", ")))
+}
+
+fn broker() -> Outcome {
+    if let Some(reason) = missing(&["python3"]) {
+        return Outcome::Skipped(reason);
+    }
+    ran(broker_checks())
+}
+
+fn broker_checks() -> Result<(), String> {
+    let ringlog = binary("ringlog");
+    let data = scratch("broker")?;
+    let broker = Broker::start(&ringlog, &data.join("data"))?;
+    let pid = broker.pid().to_string();
+    processes::run(
+        "python3",
+        &[
+            "tools/compat/answers/answers.py",
+            "--bootstrap",
+            &broker.address,
+        ],
+    )?;
+    processes::run(
+        "python3",
+        &[
+            "tools/compat/hostile/hostile.py",
+            "--bootstrap",
+            &broker.address,
+            "--pid",
+            &pid,
+            "--smoke",
+        ],
+    )?;
+    broker.stop()?;
+    let crash = data.join("crash");
+    processes::run(
+        "python3",
+        &[
+            "tools/compat/crash/crash.py",
+            "--cycles",
+            "10",
+            "--data-dir",
+            &crash.to_string_lossy(),
+            "--",
+            &ringlog.to_string_lossy(),
+            "broker",
+        ],
+    )
+}
+
+fn clients() -> Outcome {
+    if let Some(reason) = missing(&["python3", "java", "mvn", "go", "node", "npm"]) {
+        return Outcome::Skipped(reason);
+    }
+    let run = || {
+        let data = scratch("clients")?;
+        let broker = Broker::start(&binary("ringlog"), &data.join("data"))?;
+        processes::run(
+            "tools/compat/run",
+            &["--bootstrap", &broker.address, "--smoke"],
+        )?;
+        broker.stop()
+    };
+    ran(run())
+}

@@ -1,0 +1,108 @@
+//! Sizes of files, unsafe code, words that do not belong, formats and their documents.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A file has one subject; longer ones have two.
+const LINES_MAX: usize = 1000;
+
+/// Sources whose bytes on disk `FORMAT.md` describes. Its first line holds their checksum, so that a change of one
+/// without a look at the other is noticed.
+const FORMAT_SOURCES: [&str; 3] = [
+    "engine/storage/src/journal/frame.rs",
+    "engine/storage/src/checkpoint.rs",
+    "engine/storage/src/layout.rs",
+];
+
+/// Where the format is described.
+const FORMAT_DOCUMENT: &str = "engine/storage/FORMAT.md";
+
+/// Checks the tree.
+pub fn check() -> Result<String, String> {
+    let mut problems = Vec::new();
+    let mut files = Vec::new();
+    for folder in ["engine", "net", "replication", "benches", "tools"] {
+        collect(Path::new(folder), &mut files).map_err(|error| format!("{folder}: {error}"))?;
+    }
+    for file in &files {
+        let text =
+            fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        check_file(file, &text, &mut problems);
+    }
+    check_format(&mut problems)?;
+    if problems.is_empty() {
+        Ok(format!("tidy: {} Rust files in order\n", files.len()))
+    } else {
+        Err(format!("tidy:\n  {}", problems.join("\n  ")))
+    }
+}
+
+fn check_file(file: &Path, text: &str, problems: &mut Vec<String>) {
+    let name = file.display();
+    let lines = text.lines().count();
+    if lines > LINES_MAX {
+        problems.push(format!(
+            "{name}: {lines} lines, {LINES_MAX} at most: split it by subject"
+        ));
+    }
+    if !text.starts_with("//!") {
+        problems.push(format!(
+            "{name}: begins without a //! that says what it owns"
+        ));
+    }
+    let is_uring = file.starts_with("engine/uring");
+    for (number, line) in (1..).zip(text.lines()) {
+        let code = line.split("//").next().unwrap_or_default();
+        let names_unsafe = ["unsafe {", "unsafe fn", "unsafe impl"];
+        if !is_uring && names_unsafe.iter().any(|word| code.contains(word)) && !code.contains('"') {
+            problems.push(format!("{name}:{number}: unsafe code outside engine/uring"));
+        }
+        if code.contains("todo!(") || code.contains("unimplemented!(") {
+            let is_this_check = file.ends_with("xtask/src/tidy.rs");
+            if !is_this_check {
+                problems.push(format!("{name}:{number}: unfinished"));
+            }
+        }
+    }
+}
+
+fn check_format(problems: &mut Vec<String>) -> Result<(), String> {
+    let expected = format_line()?;
+    let document = fs::read_to_string(FORMAT_DOCUMENT)
+        .map_err(|error| format!("{FORMAT_DOCUMENT}: {error}"))?;
+    if document.lines().next() != Some(expected.as_str()) {
+        problems.push(format!(
+            "{FORMAT_DOCUMENT}: a format source has changed; bring the document up to date, then make its first \
+             line\n      {expected}"
+        ));
+    }
+    Ok(())
+}
+
+/// The first line that `FORMAT.md` must have: a checksum of the sources it describes.
+fn format_line() -> Result<String, String> {
+    let mut checksum = 0;
+    for source in FORMAT_SOURCES {
+        let bytes = fs::read(source).map_err(|error| format!("{source}: {error}"))?;
+        checksum = crc32c::crc32c_append(checksum, &bytes);
+    }
+    Ok(format!(
+        "<!-- describes the format sources with checksum {checksum:08x} -->"
+    ))
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    let mut entries: Vec<_> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
+    entries.sort_by_key(std::fs::DirEntry::path);
+    for entry in entries {
+        let path = entry.path();
+        if path.is_dir() {
+            if !path.ends_with("target") && !path.ends_with("node_modules") {
+                collect(&path, files)?;
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
