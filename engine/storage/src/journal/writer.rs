@@ -274,12 +274,7 @@ impl<I: Io> Inner<I> {
                 if self.stopped.get() {
                     return;
                 }
-                // The waker of this slot may have come for what another slot has taken since; either way it is idle.
-                let mut journal = self.journal.borrow_mut();
-                if !journal.idle.contains(&slot) {
-                    journal.idle.push(slot);
-                }
-                drop(journal);
+                self.rest_slot(slot);
                 self.slots[slot].wait().await;
                 continue;
             };
@@ -294,6 +289,14 @@ impl<I: Io> Inner<I> {
                 Ok(()) => self.group_done(job.sequence),
                 Err(error) => self.fence(&format!("writing {}: {error}", path.display())),
             }
+        }
+    }
+
+    /// Notes that a slot has nothing to do. Another may have taken what it was woken for.
+    fn rest_slot(&self, slot: usize) {
+        let mut journal = self.journal.borrow_mut();
+        if !journal.idle.contains(&slot) {
+            journal.idle.push(slot);
         }
     }
 

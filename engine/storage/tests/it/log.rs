@@ -1,1 +1,369 @@
+//! One storage without faults: reading cold and from the tail, time, retention, restart, deletion.
 
+use model::{LeaderEpoch, Offset, ShardId, Timestamp};
+use proptest::prelude::*;
+use runtime::Io as _;
+use runtime::sim::Simulation;
+use storage::{Durability, LogConfig, ReadError, ReadRequest, StorageOptions, recover_data_dir};
+
+use crate::harness::{
+    DIRECTORY, Model, append, batch, context, info, listener, open_single, partition, pause,
+    read_all, tiny_log, tiny_options,
+};
+
+/// Appends `count` batches of one to four records and waits until all are durable.
+async fn fill(
+    storage: &storage::Storage<runtime::sim::SimIo>,
+    io: &runtime::sim::SimIo,
+    model: &Model,
+    log: &std::rc::Rc<storage::Log>,
+    count: usize,
+) {
+    for number in 0..count {
+        let bytes = batch(
+            io,
+            1 + number % 4,
+            (io.random() % 900) as usize,
+            1_000 + 100 * number as i64,
+        );
+        storage.admit(bytes.len()).await.unwrap();
+        append(storage, model, log, &bytes, Durability::Flushed).unwrap();
+    }
+    while log.durable_end_offset() < log.log_end_offset() {
+        pause(io, 50).await;
+    }
+}
+
+#[test]
+fn every_offset_reads_the_same_cold_and_warm_before_and_after_a_restart() {
+    let simulation = Simulation::new(5, 1, 1);
+    let io = simulation.io(0, 0);
+    let model = Model::default();
+    let id = partition(1, 0);
+    let options = tiny_options();
+    let all = simulation.block_on(0, async {
+        let storage = open_single(&io, &options).await;
+        storage.start(listener(&model));
+        let log = storage.create_log(id, tiny_log());
+        fill(&storage, &io, &model, &log, 600).await;
+        let all = read_all(&storage, &log, 4000).await.unwrap();
+        assert!(log.segment_count() > 3, "{} segments", log.segment_count());
+        for (base, next, bytes) in &all {
+            for from in base.0..next.0 {
+                let request = ReadRequest {
+                    from: Offset(from),
+                    end: log.log_end_offset(),
+                    bytes_max: 1,
+                    at_least_one_batch: true,
+                };
+                let read = storage.read(&log, request).await.unwrap();
+                assert_eq!((read.batches.len(), read.next_offset), (1, *next));
+                assert_eq!(&read.batches[0], bytes);
+            }
+            let none = ReadRequest {
+                from: *base,
+                end: log.log_end_offset(),
+                bytes_max: 1,
+                at_least_one_batch: false,
+            };
+            assert_eq!(storage.read(&log, none).await.unwrap().bytes, 0);
+            let bounded = ReadRequest {
+                from: *base,
+                end: *next,
+                bytes_max: 1 << 20,
+                at_least_one_batch: true,
+            };
+            assert_eq!(
+                storage.read(&log, bounded).await.unwrap().next_offset,
+                *next
+            );
+        }
+        let beyond = ReadRequest {
+            from: log.log_end_offset().plus(1),
+            end: Offset(i64::MAX),
+            bytes_max: 1,
+            at_least_one_batch: true,
+        };
+        assert!(matches!(
+            storage.read(&log, beyond).await,
+            Err(ReadError::OffsetOutOfRange { .. })
+        ));
+        storage.shutdown().await.unwrap();
+        all
+    });
+    simulation.run_for(std::time::Duration::from_millis(10));
+    assert_eq!(
+        simulation.task_count(0),
+        1,
+        "only the retention timer is left"
+    );
+    simulation.kill(0);
+    simulation.restart(0);
+    let io = simulation.io(0, 0);
+    simulation.block_on(0, async {
+        let report = recover_data_dir(&io, &options, |_| ShardId(0), 1)
+            .await
+            .unwrap();
+        assert!(report.clean && report.batches_replayed == 0, "{report:?}");
+        let storage = storage::Storage::open(io.clone(), options.clone())
+            .await
+            .unwrap();
+        let log = storage.log(id).unwrap();
+        assert_eq!(read_all(&storage, &log, 4000).await.unwrap(), all);
+        // Segment files are batches back to back, cut to their size.
+        let bytes: usize = simulation
+            .files(0)
+            .iter()
+            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+            .map(|path| simulation.file_bytes(0, path).unwrap().len())
+            .sum();
+        assert_eq!(bytes as u64, log.size_bytes());
+        // Appending goes on where it stopped.
+        storage.start(listener(&model));
+        fill(&storage, &io, &model, &log, 50).await;
+        assert_eq!(
+            read_all(&storage, &log, 4000).await.unwrap()[..all.len()],
+            all[..]
+        );
+    });
+}
+
+#[test]
+fn tail_reads_never_touch_the_device() {
+    let simulation = Simulation::new(6, 1, 1);
+    let io = simulation.io(0, 0);
+    let model = Model::default();
+    simulation.block_on(0, async {
+        let storage = open_single(
+            &io,
+            &StorageOptions {
+                tail_bytes_max: 8 << 20,
+                ..tiny_options()
+            },
+        )
+        .await;
+        storage.start(listener(&model));
+        let log = storage.create_log(partition(1, 0), tiny_log());
+        fill(&storage, &io, &model, &log, 300).await;
+        let before = simulation.disk_counters(0).reads;
+        read_all(&storage, &log, 100_000).await.unwrap();
+        assert_eq!(simulation.disk_counters(0).reads, before);
+        assert_eq!(storage.statistics().cold_reads, 0);
+    });
+}
+
+#[test]
+fn timestamps_find_the_first_record_that_is_not_older() {
+    let simulation = Simulation::new(7, 1, 1);
+    let io = simulation.io(0, 0);
+    let model = Model::default();
+    simulation.block_on(0, async {
+        let storage = open_single(&io, &tiny_options()).await;
+        storage.start(listener(&model));
+        let log = storage.create_log(partition(1, 0), tiny_log());
+        let end = Offset(i64::MAX);
+        assert_eq!(
+            storage
+                .offset_for_timestamp(&log, Timestamp(0), end)
+                .await
+                .unwrap(),
+            None
+        );
+        assert_eq!(
+            storage.offset_of_max_timestamp(&log, end).await.unwrap(),
+            None
+        );
+        fill(&storage, &io, &model, &log, 500).await;
+        let mut records = Vec::new();
+        for (_, _, bytes) in read_all(&storage, &log, 4000).await.unwrap() {
+            for record in model::record::read_records_owned(&bytes).unwrap() {
+                records.push((record.timestamp, record.offset));
+            }
+        }
+        for target in (900..52_000).step_by(333) {
+            let expected = records.iter().find(|(timestamp, _)| timestamp.0 >= target);
+            let found = storage
+                .offset_for_timestamp(&log, Timestamp(target), end)
+                .await
+                .unwrap();
+            assert_eq!(
+                found.map(|found| (found.timestamp, found.offset)),
+                expected.copied(),
+                "timestamp {target}"
+            );
+        }
+        let newest = records
+            .iter()
+            .max_by_key(|(timestamp, offset)| (*timestamp, -offset.0))
+            .copied();
+        let found = storage
+            .offset_of_max_timestamp(&log, end)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (Some((found.timestamp, found.offset)), found.leader_epoch),
+            (newest, LeaderEpoch(3))
+        );
+    });
+}
+
+#[test]
+fn retention_and_delete_records_move_the_start_and_remove_files() {
+    let simulation = Simulation::new(8, 1, 1);
+    let io = simulation.io(0, 0);
+    let model = Model::default();
+    let id = partition(1, 0);
+    let options = tiny_options();
+    simulation.block_on(0, async {
+        let storage = open_single(&io, &options).await;
+        storage.start(listener(&model));
+        let log = storage.create_log(id, tiny_log());
+        fill(&storage, &io, &model, &log, 600).await;
+        let segments = log.segment_count();
+        storage.advance_log_start(&log, Offset(500)).unwrap();
+        let read = ReadRequest {
+            from: Offset(499),
+            end: log.log_end_offset(),
+            bytes_max: 1,
+            at_least_one_batch: true,
+        };
+        assert!(matches!(
+            storage.read(&log, read).await,
+            Err(ReadError::OffsetOutOfRange { .. })
+        ));
+        storage.set_config(
+            &log,
+            LogConfig {
+                retention_bytes: 100 << 10,
+                ..tiny_log()
+            },
+        );
+        storage.enforce_retention(io.wall_clock());
+        pause(&io, 500_000).await;
+        assert!(log.segment_count() < segments);
+        assert!(log.size_bytes() >= 100 << 10 && log.log_start_offset() > Offset(500));
+        let files = simulation
+            .files(0)
+            .iter()
+            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+            .count();
+        assert_eq!(files, log.segment_count());
+        let start = log.log_start_offset();
+        storage.delete_log(partition(9, 9));
+        storage.shutdown().await.unwrap();
+        let storage = open_single(&io, &options).await;
+        assert_eq!(storage.log(id).unwrap().log_start_offset(), start);
+        storage.start(listener(&model));
+        storage.delete_log(id);
+        pause(&io, 500_000).await;
+        assert!(
+            simulation
+                .files(0)
+                .iter()
+                .all(|path| path.extension().is_none_or(|extension| extension != "log"))
+        );
+        // The name is free: a new log begins at 0 and keeps its own records only.
+        let log = storage.create_log(id, tiny_log());
+        append(
+            &storage,
+            &model,
+            &log,
+            &batch(&io, 1, 10, 5),
+            Durability::Flushed,
+        )
+        .unwrap();
+        storage.shutdown().await.unwrap();
+        let storage = open_single(&io, &options).await;
+        assert_eq!(storage.log(id).unwrap().log_end_offset(), Offset(1));
+    });
+}
+
+#[test]
+fn a_duplicate_is_answered_with_its_offsets_also_after_a_crash() {
+    let simulation = Simulation::new(9, 1, 1);
+    let id = partition(1, 0);
+    let model = Model::default();
+    let build = |sequence: i32| {
+        let mut builder = model::record::BatchBuilder::new().producer(
+            model::ProducerId(5),
+            model::ProducerEpoch(0),
+            sequence,
+        );
+        builder
+            .push(Timestamp(1), None, Some(b"a"))
+            .push(Timestamp(1), None, Some(b"b"));
+        builder.build().unwrap()
+    };
+    for life in 0..3 {
+        let io = simulation.io(0, 0);
+        simulation.block_on(0, async {
+            let storage = open_single(&io, &tiny_options()).await;
+            storage.start(listener(&model));
+            let log = storage.create_log(id, tiny_log());
+            for sequence in [0, 2, 4] {
+                let bytes = build(sequence);
+                let appended = storage
+                    .append(&log, &bytes, &info(&bytes), context(Durability::Flushed))
+                    .unwrap();
+                assert_eq!(
+                    (appended.base_offset, appended.duplicate),
+                    (Offset(sequence.into()), life > 0)
+                );
+            }
+            while log.durable_end_offset() < log.log_end_offset() {
+                pause(&io, 50).await;
+            }
+        });
+        simulation.power_cut(0);
+        simulation.restart(0);
+    }
+}
+
+#[test]
+fn twenty_four_thousand_idle_logs_touch_nothing() {
+    let simulation = Simulation::new(10, 1, 1);
+    let io = simulation.io(0, 0);
+    let model = Model::default();
+    simulation.block_on(0, async {
+        let storage = open_single(&io, &tiny_options()).await;
+        storage.start(listener(&model));
+        let before = simulation.files(0).len();
+        for index in 0..24_000 {
+            storage.create_log(partition(1, index), tiny_log());
+        }
+        assert_eq!(simulation.files(0).len(), before);
+        storage.shutdown().await.unwrap();
+        let storage = open_single(&io, &tiny_options()).await;
+        assert_eq!(storage.logs().len(), 24_000);
+        assert_eq!(std::path::Path::new(DIRECTORY).components().count(), 2);
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// An index search returns what a linear scan returns, whatever the batch sizes and chunk sizes are.
+    #[test]
+    fn index_search_equals_linear_scan(seed in 0u64..1000, chunk in 64u32..20_000, extent in 4096u32..40_000, count in 20usize..120) {
+        let simulation = Simulation::new(seed, 1, 1);
+        let io = simulation.io(0, 0);
+        let model = Model::default();
+        let options = StorageOptions { index_chunk_bytes: chunk, extent_bytes: extent, tail_bytes_max: 64 << 10, ..tiny_options() };
+        simulation.block_on(0, async {
+            let storage = open_single(&io, &options).await;
+            storage.start(listener(&model));
+            let log = storage.create_log(partition(1, 0), tiny_log());
+            fill(&storage, &io, &model, &log, count).await;
+            storage.shutdown().await.unwrap();
+            let storage = open_single(&io, &options).await;
+            let log = storage.log(partition(1, 0)).unwrap();
+            let all = read_all(&storage, &log, 1 << 20).await.unwrap();
+            for (base, next, bytes) in &all {
+                let request = ReadRequest { from: Offset(next.0 - 1), end: log.log_end_offset(), bytes_max: 1, at_least_one_batch: true };
+                let read = storage.read(&log, request).await.unwrap();
+                assert_eq!(&read.batches[0], bytes, "offset {base}");
+            }
+        });
+    }
+}
