@@ -36,4 +36,4 @@ pub use producer_state::{ProducerStates, RememberedBatch, SequenceCheck};
 pub use recovery::{RecoveryReport, recover_data_dir};
 pub use retention::{SegmentSummary, removable_segments};
 pub use statistics::StorageStatistics;
-pub use storage::{Appended, CommitListener, Storage};
+pub use storage::{Appended, CommitListener, Mark, Storage};

@@ -70,6 +70,10 @@ impl<I: Io> Clone for Storage<I> {
     }
 }
 
+/// Something that was noted in the journal and will be durable with its commit group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark(u64);
+
 pub(crate) struct Inner<I: Io> {
     pub(crate) io: I,
     pub(crate) options: StorageOptions,
@@ -191,7 +195,8 @@ impl<I: Io> Inner<I> {
     }
 
     /// Adds an entry without payload to the open group.
-    pub(crate) fn add_mark(&self, log: &Rc<Log>, kind: EntryKind, offset: Offset) {
+    /// Returns the sequence of the group that holds the mark.
+    pub(crate) fn add_mark(&self, log: &Rc<Log>, kind: EntryKind, offset: Offset) -> u64 {
         self.open_room(ENTRY_HEADER_BYTES);
         let mut state = log.state.borrow_mut();
         let mut journal = self.journal.borrow_mut();
@@ -210,6 +215,7 @@ impl<I: Io> Inner<I> {
         };
         journal.open.add_mark(entry, |len| self.io.buffer(len));
         journal.open.flushed = true;
+        sequence
     }
 
     fn append(
@@ -461,7 +467,11 @@ impl<I: Io> Storage<I> {
 
     /// Moves the log start up to `offset` (DeleteRecords). Reads below it fail at once; the commit is reported
     /// through [`CommitListener`]. Moving back is no error and does nothing.
-    pub fn advance_log_start(&self, log: &Rc<Log>, offset: Offset) -> Result<(), AppendError> {
+    pub fn advance_log_start(
+        &self,
+        log: &Rc<Log>,
+        offset: Offset,
+    ) -> Result<Mark, AppendError> {
         let inner = &self.inner;
         inner.check_writable()?;
         if log.deleted.get() {
@@ -478,9 +488,15 @@ impl<I: Io> Storage<I> {
             log.log_start_offset.set(offset);
             log.state.borrow_mut().leader_epochs.truncate_front(offset);
         }
-        inner.add_mark(log, EntryKind::LogStartAdvanced, log.log_start_offset.get());
+        let start = log.log_start_offset.get();
+        let mark = Mark(inner.add_mark(log, EntryKind::LogStartAdvanced, start));
         inner.kick();
-        Ok(())
+        Ok(mark)
+    }
+
+    /// Waits until a mark is on the device.
+    pub async fn wait_for_mark(&self, mark: Mark) -> Result<(), StorageError> {
+        self.inner.wait_durable(mark.0).await
     }
 
     /// The largest known epoch at most `epoch`, and the offset where it ends (KIP-101).

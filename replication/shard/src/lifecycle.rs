@@ -97,6 +97,7 @@ impl<I: Io> Shard<I> {
                 partition.assigned(self.io.now(), assignment(&state));
             }
             Some(partition) => {
+                self.coordinator_partition_closed(id);
                 self.partitions.borrow_mut().remove(id);
                 let waiting = partition.delete();
                 self.tell(waiting, ErrorCode::NotLeaderOrFollower);

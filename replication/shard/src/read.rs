@@ -256,9 +256,12 @@ impl<I: Io> Shard<I> {
             offset => offset,
         };
         if before > partition.log.log_start_offset() {
-            self.storage
+            let mark = self
+                .storage
                 .advance_log_start(&partition.log, before)
                 .map_err(|error| crate::produce::error_code(&error))?;
+            let durable = self.storage.wait_for_mark(mark).await;
+            durable.map_err(|_| ErrorCode::KafkaStorageError)?;
         }
         Ok(partition.log.log_start_offset())
     }

@@ -52,8 +52,6 @@ pub struct DataDirectory {
     pub cluster_id: String,
     /// Identity of the directory.
     pub directory_id: Uuid,
-    /// Whether it was made just now.
-    pub is_new: bool,
     /// Held as long as the process lives.
     _lock: File,
 }
@@ -112,7 +110,6 @@ impl DataDirectory {
         Ok(DataDirectory {
             cluster_id: field("cluster.id")?.to_owned(),
             directory_id: Uuid(directory.0),
-            is_new: false,
             _lock: lock,
         })
     }
@@ -142,7 +139,6 @@ impl DataDirectory {
         Ok(DataDirectory {
             cluster_id: cluster_id.to_string(),
             directory_id: Uuid(directory_id.0),
-            is_new: true,
             _lock: lock,
         })
     }

@@ -3,8 +3,10 @@
 //! Everything large is taken from one of these budgets; what is outside of them (code, stacks, metadata, allocator
 //! slack) is small and does not grow with load.
 
-/// Used when nothing is configured: this share of the machine's memory, within bounds.
-const MACHINE_SHARE: u64 = 8;
+/// Used when nothing is configured: this share of the machine's memory, within bounds. Modest on purpose: the tail needs
+/// to cover the time until records are in their segments and their consumers have seen them, and memory that is touched
+/// for the first time costs more CPU than anything the broker does with it.
+const MACHINE_SHARE: u64 = 32;
 const DEFAULT_MIN: u64 = 256 << 20;
 const DEFAULT_MAX: u64 = 4 << 30;
 

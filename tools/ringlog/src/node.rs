@@ -125,7 +125,8 @@ struct ShardPlan {
     port: flume::Receiver<SocketAddr>,
     reports: flume::Sender<(usize, Report)>,
     senders: Vec<Sender<Envelope>>,
-    inboxes: flume::Receiver<(usize, Inbox<Envelope>)>,
+    /// Each holds the inbox of one shard, for that shard to take.
+    inboxes: Vec<InboxHandover>,
     orders: Vec<flume::Receiver<Order>>,
 }
 
@@ -141,6 +142,7 @@ impl Node {
         let data_dir = PathBuf::from(&config.data_dir);
         let directory = DataDirectory::open(&data_dir, config.node_id)?;
         let (listener, address) = resolve(&config)?;
+        check_free(&listener, address)?;
         let (report_to, reports) = flume::unbounded();
         let (port_to, port) = flume::bounded(cpus.len());
         let (order_to, orders): (Vec<_>, Vec<_>) = cpus.iter().map(|_| flume::bounded(2)).unzip();
@@ -283,23 +285,16 @@ fn unexpected(shard: usize, report: Report) -> NodeError {
     NodeError::Shard { shard, reason }
 }
 
-fn inboxes(
-    count: usize,
-) -> (
-    Vec<Sender<Envelope>>,
-    flume::Receiver<(usize, Inbox<Envelope>)>,
-) {
-    let (inbox_to, inboxes) = flume::bounded(count);
-    let senders = (0..count)
-        .map(|index| {
-            let (sender, inbox) = mailbox(INBOX_CAPACITY);
-            inbox_to
-                .send((index, inbox))
-                .expect("the queue has room for every shard");
-            sender
-        })
-        .collect();
-    (senders, inboxes)
+type InboxHandover = flume::Receiver<Inbox<Envelope>>;
+
+fn inboxes(count: usize) -> (Vec<Sender<Envelope>>, Vec<InboxHandover>) {
+    let one = |_| {
+        let (sender, inbox) = mailbox(INBOX_CAPACITY);
+        let (hand_over, taken) = flume::bounded(1);
+        hand_over.send(inbox).expect("the queue has room for one");
+        (sender, taken)
+    };
+    (0..count).map(one).unzip()
 }
 
 fn identity() -> Result<metadata::Uuid, NodeError> {
@@ -343,6 +338,16 @@ fn resolve(config: &BrokerConfig) -> Result<(Listener, SocketAddr), NodeError> {
     Ok((listener.clone(), address))
 }
 
+/// Refuses an address that another process listens on. The shards share theirs (SO_REUSEPORT), so the kernel would let
+/// a second broker in beside a first one.
+fn check_free(listener: &Listener, address: SocketAddr) -> Result<(), NodeError> {
+    let bound = std::net::TcpListener::bind(address);
+    bound.map(drop).map_err(|error| NodeError::Listener {
+        listener: listener.to_string(),
+        reason: format!("{error}. Is another broker running there? Use --listen HOST:PORT"),
+    })
+}
+
 fn connections_max(config: &BrokerConfig, shard_count: usize) -> usize {
     let configured = usize::try_from(config.max_connections).unwrap_or(0);
     let descriptors = crate::memory::descriptor_limit();
@@ -372,11 +377,8 @@ async fn serve_shard(
     address: SocketAddr,
     plan: ShardPlan,
 ) -> Result<(), String> {
-    let inbox = plan
-        .inboxes
-        .drain()
-        .find_map(|(owner, inbox)| (owner == index).then_some(inbox));
-    let inbox = inbox.ok_or("no inbox was left for this shard")?;
+    let inbox = plan.inboxes[index].try_recv();
+    let inbox = inbox.map_err(|_| "this shard's inbox was taken before")?;
     let orders = Orders::start(&io, plan.orders[index].clone());
     let tell = |report| {
         plan.reports
@@ -437,9 +439,7 @@ async fn listen(
 ) -> Result<<UringIo as Io>::Listener, String> {
     io.listen(address, plan.senders.len() > 1)
         .await
-        .map_err(|error| {
-            format!("cannot listen on {address}: {error}. Is another broker running there? Use --listen HOST:PORT")
-        })
+        .map_err(|error| format!("cannot listen on {address}: {error}"))
 }
 
 fn shard_options(index: usize, bound: SocketAddr, plan: &ShardPlan) -> ShardOptions {
@@ -492,7 +492,7 @@ fn storage_options(shard: ShardId, plan: &ShardPlan) -> StorageOptions {
     StorageOptions {
         directory: plan.data_dir.clone(),
         shard,
-        journal_bytes_max: plan.config.journal_bytes_max / plan.senders.len() as u64,
+        journal_bytes_max: plan.config.journal_bytes_max,
         tail_bytes_max: plan.memory.tail_bytes,
         cache_bytes_max: plan.memory.cache_bytes as u64,
         open_files_max: (DESCRIPTORS_RESERVED / 2 / plan.senders.len()).max(16),

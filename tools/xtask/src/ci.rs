@@ -205,45 +205,63 @@ fn broker() -> Outcome {
     ran(broker_checks())
 }
 
+/// Memory that the broker under attack is given, and what its process may then take: budget, allocator slack, code.
+const ATTACKED_MEMORY: &str = "256M";
+const ATTACKED_RSS_MIB: &str = "640";
+
+/// Kill -9 cycles of a CI run; the full proof is `tools/compat/crash/check --cycles 100`.
+const CRASH_CYCLES: &str = "10";
+
 fn broker_checks() -> Result<(), String> {
     let ringlog = binary("ringlog");
     let data = scratch("broker")?;
-    let broker = Broker::start(&ringlog, &data.join("data"))?;
+    let attacked = [
+        "--memory",
+        ATTACKED_MEMORY,
+        "--override",
+        "num.partitions=4",
+    ];
+    let broker = Broker::start(&ringlog, &data.join("data"), &attacked)?;
     let pid = broker.pid().to_string();
+    let address = broker.address.clone();
+    processes::run("tools/compat/answers/check", &["--bootstrap", &address])?;
+    let hostile = [
+        "--bootstrap",
+        &address,
+        "--pid",
+        &pid,
+        "--rss-max",
+        ATTACKED_RSS_MIB,
+    ];
     processes::run(
-        "python3",
-        &[
-            "tools/compat/answers/answers.py",
-            "--bootstrap",
-            &broker.address,
-        ],
-    )?;
-    processes::run(
-        "python3",
-        &[
-            "tools/compat/hostile/hostile.py",
-            "--bootstrap",
-            &broker.address,
-            "--pid",
-            &pid,
-            "--smoke",
-        ],
+        "tools/compat/hostile/check",
+        &[&hostile[..], &["--seconds", "2"]].concat(),
     )?;
     broker.stop()?;
-    let crash = data.join("crash");
+    let crash = data.join("crash").to_string_lossy().into_owned();
+    let address = free_address()?;
+    let ringlog = ringlog.to_string_lossy().into_owned();
+    let command = [
+        &ringlog,
+        "broker",
+        "--listen",
+        &address,
+        "--data-dir",
+        &crash,
+    ];
+    let harness = ["--bootstrap", &address, "--cycles", CRASH_CYCLES, "--"];
+    processes::run("tools/compat/crash/check", &["--planted"])?;
     processes::run(
-        "python3",
-        &[
-            "tools/compat/crash/crash.py",
-            "--cycles",
-            "10",
-            "--data-dir",
-            &crash.to_string_lossy(),
-            "--",
-            &ringlog.to_string_lossy(),
-            "broker",
-        ],
+        "tools/compat/crash/check",
+        &[&harness[..], &command].concat(),
     )
+}
+
+/// An address that is free now, for a broker that is killed and started on it again and again.
+fn free_address() -> Result<String, String> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    Ok(address.to_string())
 }
 
 fn clients() -> Outcome {
@@ -252,7 +270,7 @@ fn clients() -> Outcome {
     }
     let run = || {
         let data = scratch("clients")?;
-        let broker = Broker::start(&binary("ringlog"), &data.join("data"))?;
+        let broker = Broker::start(&binary("ringlog"), &data.join("data"), &[])?;
         processes::run(
             "tools/compat/run",
             &["--bootstrap", &broker.address, "--smoke"],

@@ -25,11 +25,12 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts a broker on an ephemeral port and waits until it says that it is ready.
-    pub fn start(binary: &Path, data: &Path) -> Result<Broker, String> {
+    /// Starts a broker on an ephemeral port, with `more` arguments, and waits until it says that it is ready.
+    pub fn start(binary: &Path, data: &Path, more: &[&str]) -> Result<Broker, String> {
         let mut child = Command::new(binary)
             .args(["broker", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(data)
+            .args(more)
             .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| format!("{}: {error}", binary.display()))?;

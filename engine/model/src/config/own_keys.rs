@@ -36,10 +36,10 @@ pub(super) const OWN_KEYS: &[Key] = &[
     .at_least(64 << 20),
     long(
         "ringlog.journal.bytes.max",
-        Some("1073741824"),
+        Some("536870912"),
         "Space of one shard's commit journal; bounds both its disk use and what a start must replay.",
     )
-    .at_least(16 << 20),
+    .at_least(192 << 20),
     long(
         "ringlog.connection.bytes.max",
         Some("134217728"),

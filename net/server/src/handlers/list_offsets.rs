@@ -12,6 +12,9 @@ use crate::connection::ConnectionEnd;
 use crate::dispatch::Context;
 use crate::handlers::scatter::Scatter;
 
+/// From here on leader epochs are told (KIP-320).
+const VERSION_WITH_LEADER_EPOCH: i16 = 4;
+
 /// What a timestamp field asks for. The special values exist from a version on.
 fn spec(timestamp: i64, version: i16) -> Result<OffsetSpec, ErrorCode> {
     match timestamp {
@@ -77,7 +80,11 @@ pub async fn handle<I: Io>(
                 error_code: result.error.code(),
                 timestamp: result.timestamp.0,
                 offset: result.offset.0,
-                leader_epoch: result.leader_epoch.0,
+                // Older versions have no place for it.
+                leader_epoch: match context.version() {
+                    VERSION_WITH_LEADER_EPOCH.. => result.leader_epoch.0,
+                    _ => LeaderEpoch::NONE.0,
+                },
             }
         });
         ListOffsetsTopicResponse {

@@ -17,7 +17,7 @@ use shard::message::{ShardReply, ShardRequest};
 
 use crate::connection::ConnectionEnd;
 use crate::dispatch::Context;
-use crate::handlers::topics;
+use crate::handlers::{groups, topics};
 
 /// The first version that tells LISTENER_NOT_FOUND from LEADER_NOT_AVAILABLE.
 const VERSION_WITH_LISTENER_ERROR: i16 = 6;
@@ -183,16 +183,15 @@ fn describe<I: Io>(
 async fn create<I: Io>(context: &Context<'_, I>, names: Vec<String>) {
     let shard = &context.server.shard;
     let config = &shard.options.config;
-    let new = |name: String| NewTopic {
-        partition_count: if name == OFFSETS_TOPIC {
-            config.offsets_topic_num_partitions
-        } else {
-            -1
+    let new = |name: String| match name.as_str() {
+        OFFSETS_TOPIC => groups::offsets_topic(context),
+        _ => NewTopic {
+            name,
+            topic_id: topics::new_topic_id(&context.server.io),
+            partition_count: -1,
+            replication_factor: -1,
+            ..NewTopic::default()
         },
-        name,
-        topic_id: topics::new_topic_id(&context.server.io),
-        replication_factor: -1,
-        ..NewTopic::default()
     };
     let request = ControllerRequest::CreateTopics(CreateTopicsRequest {
         topics: names.into_iter().map(new).collect(),

@@ -26,7 +26,7 @@ pub struct BrokerArgs {
     /// CPUs to run on, one shard each: 0 or 0,1 or 0-3 [ringlog.cores; default all]
     #[arg(long, value_name = "LIST")]
     pub cores: Option<String>,
-    /// Memory for everything the broker keeps, such as 2G [ringlog.memory.bytes; default an eighth of the machine]
+    /// Memory for everything the broker keeps, such as 2G [ringlog.memory.bytes; default 1/32 of the machine]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
     /// A properties file; Kafka's server.properties works
