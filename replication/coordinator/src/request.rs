@@ -152,7 +152,7 @@ pub struct OffsetCommitRequest {
     pub retention_ms: Option<i64>,
     /// Offsets by topic.
     pub topics: Vec<(String, Vec<CommitPartition>)>,
-    /// Version 9 and up: an unknown group is GROUP_ID_NOT_FOUND instead of UNKNOWN_MEMBER_ID.
+    /// Version 9 and up: an unknown group is GROUP_ID_NOT_FOUND instead of ILLEGAL_GENERATION.
     pub knows_group_id_not_found: bool,
 }
 

@@ -83,7 +83,7 @@ impl GroupCoordinator {
         let Some(group) = self.groups.get(id) else {
             return match request.generation_id {
                 0.. if request.knows_group_id_not_found => Err(ErrorCode::GroupIdNotFound),
-                0.. => Err(ErrorCode::UnknownMemberId),
+                0.. => Err(ErrorCode::IllegalGeneration),
                 _ if self.groups.len() >= GROUPS_MAX || count > OFFSETS_PER_GROUP_MAX => {
                     Err(ErrorCode::InvalidCommitOffsetSize)
                 }

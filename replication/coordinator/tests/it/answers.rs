@@ -265,7 +265,10 @@ fn joins() {
 fn offsets() {
     let mut asked = new();
     let one = |topic: &str| Some(vec![(topic.to_owned(), vec![PartitionIndex(0)])]);
-    assert_eq!(asked.commit("no", 5, "m", 0, 0), ErrorCode::UnknownMemberId);
+    assert_eq!(
+        asked.commit("no", 5, "m", 0, 0),
+        ErrorCode::IllegalGeneration
+    );
     assert_eq!(asked.commit("m", -1, "m", 0, 0), ErrorCode::None);
     assert_eq!(asked.commit("", -1, "", 0, 0), ErrorCode::None);
     assert_eq!(asked.commit("g", -1, "", -1, 0), ErrorCode::None);
