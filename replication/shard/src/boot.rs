@@ -89,17 +89,23 @@ async fn boot_first<I: Io>(
     for other in shard.peers.others() {
         shard.peers.send(other, Envelope::Start(shared.clone()));
     }
-    for _ in 1..count {
+    let mut early = Vec::new();
+    let mut waiting_for = count - 1;
+    while waiting_for > 0 {
         match inbox.next().await {
-            Envelope::Started(other) => tracing::debug!(shard = %other, "started"),
-            _ => unreachable!("a shard speaks before it has started"),
+            Envelope::Started(other) => {
+                tracing::debug!(shard = %other, "started");
+                waiting_for -= 1;
+            }
+            // Shards that have started serve clients already.
+            other => early.push(other),
         }
     }
     let image_end = shard.image().end_offset();
     for other in 0..count {
         shard.quorum.applied(ShardId(other), image_end);
     }
-    shard.start(inbox);
+    shard.start(inbox, early);
     shard.register().await?;
     Ok(Booted {
         shard,
@@ -113,16 +119,20 @@ async fn boot_other<I: Io>(
     mut inbox: Inbox<Envelope>,
     senders: Vec<Sender<Envelope>>,
 ) -> Result<Booted<I>, BootError> {
-    let image = match inbox.next().await {
-        Envelope::Start(image) => MetadataImage::clone(&image),
-        _ => unreachable!("shard 0 speaks first"),
+    let mut early = Vec::new();
+    let image = loop {
+        match inbox.next().await {
+            Envelope::Start(image) => break MetadataImage::clone(&image),
+            // Another shard heard of it earlier, and serves clients already.
+            other => early.push(other),
+        }
     };
     let storage = Storage::open(io.clone(), options.storage.clone()).await?;
     let peers = Peers::new(options.shard, senders);
     let shard = assemble(io, options, storage, image, peers);
     shard.delete_unknown_logs();
     shard.open_partitions();
-    shard.start(inbox);
+    shard.start(inbox, early);
     shard.peers.send(ShardId(0), Envelope::Started(shard.id()));
     Ok(Booted {
         shard,

@@ -169,15 +169,20 @@ impl<I: Io> Shard<I> {
         self.watch(watch, &state);
     }
 
-    /// Starts the long-lived tasks.
-    pub(crate) fn start(self: &Rc<Self>, inbox: runtime::mailbox::Inbox<Envelope>) {
+    /// Starts the long-lived tasks. `early` are messages of other shards that came before this one was ready; as many as
+    /// the clients of those shards may have requests under way.
+    pub(crate) fn start(
+        self: &Rc<Self>,
+        inbox: runtime::mailbox::Inbox<Envelope>,
+        early: Vec<Envelope>,
+    ) {
         let io = &self.io;
         self.peers.start(io);
         self.storage.start(Rc::new(Commits {
             shard: Rc::downgrade(self),
             acknowledged: RefCell::default(),
         }));
-        io.spawn(TaskClass::Foreground, dispatch_inbox(self.clone(), inbox));
+        io.spawn(TaskClass::Foreground, dispatch_inbox(self.clone(), inbox, early));
         io.spawn(TaskClass::Foreground, produce_worker(self.clone()));
         for _ in 0..READ_WORKERS {
             io.spawn(TaskClass::Foreground, read_worker(self.clone()));
@@ -271,7 +276,14 @@ impl<I: Io> Shard<I> {
     }
 }
 
-async fn dispatch_inbox<I: Io>(shard: Rc<Shard<I>>, mut inbox: runtime::mailbox::Inbox<Envelope>) {
+async fn dispatch_inbox<I: Io>(
+    shard: Rc<Shard<I>>,
+    mut inbox: runtime::mailbox::Inbox<Envelope>,
+    early: Vec<Envelope>,
+) {
+    for envelope in early {
+        shard.receive(envelope);
+    }
     loop {
         let envelope = inbox.next().await;
         shard.receive(envelope);

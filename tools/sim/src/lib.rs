@@ -1,1 +1,13 @@
-//! (see README)
+//! The whole broker under simulation: storage, shards, server and clients in one thread, from one seed.
+//!
+//! [`run::run`] plays one seed of one of the [`scenarios`] and tells what was wrong, if anything was. Nothing here
+//! knows glommio: the broker runs on [`runtime::sim::SimIo`].
+
+pub mod checker;
+pub mod cluster;
+pub mod fuzz;
+pub mod history;
+pub mod payload;
+pub mod run;
+pub mod scenarios;
+pub mod workload;

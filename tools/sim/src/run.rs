@@ -1,0 +1,321 @@
+//! Plays one seed of one scenario.
+//!
+//! Safety first: the broker lives, suffers and dies as the plan says while clients work. Then everything is made well,
+//! and what was begun must end (liveness). Then the checker reads all of it, once more after a last restart.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use runtime::Io;
+use runtime::sim::{Fault, FaultRule, Generator, SimIo, Simulation};
+
+use crate::checker;
+use crate::cluster::{Broker, NODE, PORT, SHARDS_MAX, Start};
+use crate::history::{History, Tallies};
+use crate::scenarios::{Plan, Scenario, Stop, Trouble};
+use crate::workload::{self, Client};
+
+/// Virtual time that a start may take, a slow disk included.
+const START_PATIENCE: Duration = Duration::from_secs(120);
+/// Virtual time in which clients must finish once everything is well.
+const FINISH_PATIENCE: Duration = Duration::from_secs(60);
+/// How often the driver looks.
+const LOOK_INTERVAL: Duration = Duration::from_micros(500);
+/// Starts that may be cut short in a row.
+const RECOVERY_STOPS_MAX: u64 = 3;
+/// The random stream of plans; those of the simulation have small numbers.
+const PLAN_STREAM: u64 = 100;
+/// The random stream of the driver.
+const DRIVER_STREAM: u64 = 101;
+/// The random stream of the clients.
+const CLIENT_STREAM: u64 = 102;
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// Promises that were broken; the first ones.
+    pub violations: Vec<String>,
+    /// How much happened.
+    pub tallies: Tallies,
+    /// Checkpoints and segment writes at the ends of lives.
+    pub background_work: (u64, u64),
+    /// The same for the same seed and program.
+    pub trace_hash: u64,
+    /// Events of the simulation.
+    pub trace_count: u64,
+}
+
+struct Driver<'a> {
+    simulation: &'a Simulation,
+    plan: Plan,
+    broker: Rc<Broker>,
+    history: Rc<History>,
+    random: Generator,
+    io: SimIo,
+    shards: u16,
+    /// The trouble under way can keep the broker from starting.
+    disk_trouble: bool,
+    background_work: (u64, u64),
+}
+
+/// Plays a seed. `planted` breaks the storage on purpose: groups are acknowledged before they are durable.
+pub fn run(scenario: &Scenario, seed: u64, planted: bool) -> Outcome {
+    let simulation = Simulation::new(seed, 1, SHARDS_MAX);
+    let mut plan = (scenario.draw)(&Generator::new(seed, PLAN_STREAM));
+    plan.broker.storage.planted_acknowledge_before_durable = planted;
+    let history = Rc::new(History::default());
+    let broker = Broker::new(plan.broker.clone());
+    let mut driver = Driver {
+        simulation: &simulation,
+        shards: plan.broker.shards,
+        plan,
+        broker: broker.clone(),
+        history: history.clone(),
+        random: Generator::new(seed, DRIVER_STREAM),
+        io: simulation.io(simulation.client(), 0),
+        disk_trouble: false,
+        background_work: (0, 0),
+    };
+    let ended = simulation.block_on(simulation.client(), driver.drive(seed));
+    if let Err(what) = ended {
+        history.violation(what);
+    }
+    let background_work = driver.background_work;
+    drop(driver);
+    broker.ended();
+    let tallies = history.facts().tallies;
+    Outcome {
+        seed,
+        violations: history.violations(),
+        tallies,
+        background_work,
+        trace_hash: simulation.trace_hash(),
+        trace_count: simulation.trace_count(),
+    }
+}
+
+impl Driver<'_> {
+    async fn drive(&mut self, seed: u64) -> Result<(), String> {
+        self.broker.start(self.simulation, self.shards);
+        self.await_start().await?;
+        let client = Client {
+            io: self.io.clone(),
+            address: self.simulation.address(NODE, PORT),
+            history: self.history.clone(),
+            broker: self.broker.clone(),
+            settings: Rc::new(self.plan.workload.clone()),
+            random: Rc::new(Generator::new(seed, CLIENT_STREAM)),
+        };
+        workload::create_first_topics(&client).await?;
+        workload::start(&client);
+        for _ in 0..self.plan.lives {
+            self.live().await?;
+            if self.history.violation_count() > 0 {
+                return Ok(());
+            }
+            if let Some(stop) = self.draw_stop() {
+                self.stop(stop).await?;
+                self.restart().await?;
+            }
+        }
+        self.finish().await?;
+        checker::check(&client).await?;
+        if self.history.violation_count() == 0 && self.random.one_in(3) {
+            let stop = self.draw_stop().unwrap_or(Stop::Clean);
+            self.stop(stop).await?;
+            self.restart().await?;
+            checker::check(&client).await?;
+        }
+        Ok(())
+    }
+
+    fn draw_stop(&self) -> Option<Stop> {
+        let stops = &self.plan.stops;
+        if self.broker.fence_reason().is_some() {
+            return Some(Stop::Kill);
+        }
+        (!stops.is_empty()).then(|| stops[self.random.index(stops.len())])
+    }
+
+    async fn sleep_us(&self, least: u64, most: u64) {
+        let micros = self.random.between(least, most);
+        self.io.sleep(Duration::from_micros(micros)).await;
+    }
+
+    /// Lets clients work for a while, with a trouble in between.
+    async fn live(&mut self) -> Result<(), String> {
+        let (least, most) = self.plan.life_us;
+        self.sleep_us(least / 2, most / 2).await;
+        let troubles = &self.plan.troubles;
+        if troubles.is_empty() || self.random.one_in(4) {
+            self.sleep_us(least / 2, most / 2).await;
+            return Ok(());
+        }
+        let trouble = troubles[self.random.index(troubles.len())].clone();
+        let has_fence = self.broker.fence_reason().is_some();
+        self.begin(&trouble);
+        self.sleep_us(least, most).await;
+        if !has_fence && self.broker.fence_reason().is_some() {
+            self.history.facts_mut().tallies.fences += 1;
+        }
+        // Half of the time the life ends in the middle of the trouble.
+        if !self.plan.stops.is_empty() && self.random.one_in(2) {
+            return Ok(());
+        }
+        self.make_well();
+        if self.broker.fence_reason().is_some() {
+            self.stop(Stop::Kill).await?;
+            self.restart().await?;
+        }
+        self.sleep_us(least / 2, most / 2).await;
+        Ok(())
+    }
+
+    fn begin(&mut self, trouble: &Trouble) {
+        let (simulation, client) = (self.simulation, self.simulation.client());
+        match trouble {
+            Trouble::Disk(rule) => {
+                self.disk_trouble = true;
+                simulation.faults().add(rule.clone());
+            }
+            Trouble::Full(spare) => {
+                self.disk_trouble = true;
+                let files = simulation.files(NODE);
+                let sizes = files.iter().filter_map(|path| simulation.file_bytes(NODE, path));
+                let held: u64 = sizes.map(|bytes| bytes.len() as u64).sum();
+                simulation.set_disk_capacity(NODE, held + spare);
+            }
+            Trouble::Cut { requests, answers } => {
+                if *requests {
+                    simulation.cut_one_way(client, NODE);
+                }
+                if *answers {
+                    simulation.cut_one_way(NODE, client);
+                }
+            }
+            Trouble::Reset => simulation.reset_connections(client, NODE),
+            Trouble::Resets(per_million) => {
+                let rule = FaultRule::new(Fault::ConnectionReset).per_million(*per_million);
+                simulation.faults().add(rule);
+            }
+            Trouble::Delay(micros) => {
+                let most = Duration::from_micros(*micros);
+                simulation.set_network_delay(Duration::from_micros(50), most);
+            }
+        }
+    }
+
+    /// Ends every trouble.
+    fn make_well(&mut self) {
+        let (simulation, client) = (self.simulation, self.simulation.client());
+        simulation.faults().clear();
+        simulation.set_disk_capacity(NODE, u64::MAX);
+        simulation.release_hung(NODE);
+        simulation.heal(client, NODE);
+        simulation.set_network_delay(Duration::from_micros(30), Duration::from_micros(600));
+        self.disk_trouble = false;
+    }
+
+    async fn stop(&mut self, stop: Stop) -> Result<(), String> {
+        self.history.facts_mut().tallies.stops += 1;
+        let (checkpoints, writes) = self.broker.background_work();
+        self.background_work.0 += checkpoints;
+        self.background_work.1 += writes;
+        match stop {
+            Stop::PowerCut => self.simulation.power_cut(NODE),
+            Stop::Kill => self.simulation.kill(NODE),
+            Stop::Clean => {
+                let stopped = self.broker.stop().await;
+                if let (Err(reason), false) = (stopped, self.disk_trouble) {
+                    return Err(format!("a clean stop failed: {reason}"));
+                }
+                self.simulation.kill(NODE);
+            }
+        }
+        self.broker.ended();
+        Ok(())
+    }
+
+    /// Starts the broker again, maybe after some starts that are cut short.
+    async fn restart(&mut self) -> Result<(), String> {
+        self.sleep_us(0, 5_000).await;
+        if self.plan.stop_in_recovery {
+            for _ in 0..self.random.below(RECOVERY_STOPS_MAX + 1) {
+                self.start_once();
+                self.sleep_us(0, 8_000).await;
+                if self.broker.progress() != Start::Done {
+                    self.history.facts_mut().tallies.stops_in_recovery += 1;
+                }
+                let kills = self.plan.stops.iter().filter(|stop| **stop != Stop::Clean);
+                let kills: Vec<Stop> = kills.copied().collect();
+                let stop = kills[self.random.index(kills.len())];
+                self.stop(stop).await?;
+            }
+        }
+        self.start_once();
+        if self.disk_trouble {
+            // It may start or not; then the disk is mended, and it must.
+            self.sleep_us(1_000, 50_000).await;
+            self.make_well();
+            match self.broker.progress() {
+                Start::Failed(_) => {}
+                _ if self.broker.fence_reason().is_some() => {}
+                _ => {
+                    if self.await_start().await.is_ok() {
+                        return Ok(());
+                    }
+                }
+            }
+            self.stop(Stop::Kill).await?;
+            self.start_once();
+        }
+        self.await_start().await
+    }
+
+    fn start_once(&mut self) {
+        if self.plan.reshard {
+            self.shards = self.random.between(1, SHARDS_MAX as u64) as u16;
+        }
+        self.simulation.restart(NODE);
+        self.broker.start(self.simulation, self.shards);
+    }
+
+    async fn await_start(&self) -> Result<(), String> {
+        let deadline = self.io.now().plus(START_PATIENCE);
+        loop {
+            match self.broker.progress() {
+                Start::Done => return Ok(()),
+                Start::Failed(reason) => {
+                    return Err(format!("the broker does not start: {reason}"));
+                }
+                Start::UnderWay if self.io.now() >= deadline => {
+                    return Err("the broker's start does not end".to_owned());
+                }
+                Start::UnderWay => self.io.sleep(LOOK_INTERVAL).await,
+            }
+        }
+    }
+
+    /// Makes everything well and waits for the clients.
+    async fn finish(&mut self) -> Result<(), String> {
+        self.make_well();
+        if self.broker.fence_reason().is_some() {
+            self.stop(Stop::Kill).await?;
+            self.restart().await?;
+        }
+        self.history.stop();
+        let deadline = self.io.now().plus(FINISH_PATIENCE);
+        while self.history.working() > 0 {
+            if let Some(reason) = self.broker.fence_reason() {
+                return Err(format!("fenced though nothing failed any more: {reason}"));
+            }
+            if self.io.now() >= deadline {
+                return Err("clients of a broker without faults do not get their answers".to_owned());
+            }
+            self.io.sleep(LOOK_INTERVAL).await;
+        }
+        Ok(())
+    }
+}

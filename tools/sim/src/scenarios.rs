@@ -1,0 +1,208 @@
+//! The registry of scenarios. Each draws from the seed what may go wrong and how often ("swarm": every seed has its own
+//! settings and its own part of the faults).
+//!
+//! Adding one is one function and one line in [`SCENARIOS`].
+
+use runtime::sim::{Fault, FaultRule, Generator};
+
+use crate::cluster::{BrokerSettings, NODE};
+use crate::workload::WorkloadSettings;
+
+/// How a life of the broker ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The machine loses power: only what was flushed stays for sure.
+    PowerCut,
+    /// `kill -9`: completed writes stay.
+    Kill,
+    /// SIGTERM.
+    Clean,
+}
+
+/// Something that goes wrong for a while and then is well again.
+#[derive(Clone, Debug)]
+pub enum Trouble {
+    /// Of the disk, while the broker runs.
+    Disk(FaultRule),
+    /// The disk has only so many bytes more than it holds.
+    Full(u64),
+    /// No packets from the broker to the clients, the other way round, or neither.
+    Cut {
+        /// To the broker.
+        requests: bool,
+        /// From the broker.
+        answers: bool,
+    },
+    /// Every connection is reset once.
+    Reset,
+    /// Some connections are reset while they send; in a million.
+    Resets(u32),
+    /// Slow packets: this many microseconds at most.
+    Delay(u64),
+}
+
+/// One run, as drawn.
+#[derive(Clone)]
+pub struct Plan {
+    /// The broker.
+    pub broker: BrokerSettings,
+    /// The clients.
+    pub workload: WorkloadSettings,
+    /// Lives of the broker, at least 1.
+    pub lives: u64,
+    /// Bounds of one life in microseconds.
+    pub life_us: (u64, u64),
+    /// How lives end; empty: they do not, and `lives` only counts troubles.
+    pub stops: Vec<Stop>,
+    /// Whether starts are sometimes cut short, too.
+    pub stop_in_recovery: bool,
+    /// Whether the count of shards changes between lives.
+    pub reshard: bool,
+    /// What may go wrong during a life; one of them at a time.
+    pub troubles: Vec<Trouble>,
+}
+
+/// A named scenario.
+pub struct Scenario {
+    /// As on the command line.
+    pub name: &'static str,
+    /// One line about it.
+    pub about: &'static str,
+    /// Draws a run.
+    pub draw: fn(&Generator) -> Plan,
+}
+
+/// All of them.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "power-cut",
+        about: "the power fails at random moments, also during recovery",
+        draw: power_cut,
+    },
+    Scenario {
+        name: "kill",
+        about: "kill -9 at random moments, also during recovery",
+        draw: kill,
+    },
+    Scenario {
+        name: "disk-faults",
+        about: "writes, flushes and reads fail, the disk is full or slow",
+        draw: disk_faults,
+    },
+    Scenario {
+        name: "network",
+        about: "connections are reset, cut one way or both, delayed",
+        draw: network,
+    },
+    Scenario {
+        name: "shards",
+        about: "restarts with another count of shards, after every kind of stop",
+        draw: shards,
+    },
+];
+
+/// The scenario of a name.
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    SCENARIOS.iter().find(|scenario| scenario.name == name)
+}
+
+fn base(random: &Generator) -> Plan {
+    Plan {
+        broker: BrokerSettings::draw(random),
+        workload: WorkloadSettings::draw(random),
+        lives: random.between(2, 4),
+        life_us: (1_000, [20_000, 60_000, 150_000][random.index(3)]),
+        stops: Vec::new(),
+        stop_in_recovery: false,
+        reshard: false,
+        troubles: Vec::new(),
+    }
+}
+
+/// Some of `all`, in order.
+fn some<T>(random: &Generator, all: Vec<T>) -> Vec<T> {
+    all.into_iter().filter(|_| random.one_in(2)).collect()
+}
+
+fn slow_disk() -> Trouble {
+    Trouble::Disk(FaultRule::new(Fault::Slow).node(NODE).per_million(20_000))
+}
+
+fn power_cut(random: &Generator) -> Plan {
+    let troubles = vec![slow_disk(), Trouble::Reset, Trouble::Delay(5_000)];
+    Plan {
+        stops: vec![Stop::PowerCut],
+        stop_in_recovery: random.one_in(2),
+        troubles: some(random, troubles),
+        ..base(random)
+    }
+}
+
+fn kill(random: &Generator) -> Plan {
+    let troubles = vec![slow_disk(), Trouble::Reset, Trouble::Delay(5_000)];
+    let mut plan = Plan {
+        stops: vec![Stop::Kill],
+        stop_in_recovery: random.one_in(2),
+        troubles: some(random, troubles),
+        ..base(random)
+    };
+    plan.workload.written_topics = random.one_in(2);
+    plan
+}
+
+fn disk_faults(random: &Generator) -> Plan {
+    let rule = |fault| FaultRule::new(fault).node(NODE);
+    let all = vec![
+        Trouble::Disk(rule(Fault::WriteError).path("journal").times(1)),
+        Trouble::Disk(rule(Fault::WriteError).per_million(50_000).times(3)),
+        Trouble::Disk(rule(Fault::SyncError).per_million(200_000).times(1)),
+        Trouble::Disk(rule(Fault::ReadError).per_million(200_000)),
+        Trouble::Disk(rule(Fault::NoSpace).per_million(200_000)),
+        Trouble::Disk(rule(Fault::Hang).per_million(20_000)),
+        slow_disk(),
+        Trouble::Full(random.below(300) << 10),
+    ];
+    let mut troubles = some(random, all.clone());
+    if troubles.is_empty() {
+        troubles = all;
+    }
+    Plan {
+        lives: random.between(2, 4),
+        stops: if random.one_in(2) { vec![] } else { vec![Stop::Kill, Stop::PowerCut] },
+        troubles,
+        ..base(random)
+    }
+}
+
+fn network(random: &Generator) -> Plan {
+    let cut = |requests, answers| Trouble::Cut { requests, answers };
+    let all = vec![
+        cut(true, true),
+        cut(true, false),
+        cut(false, true),
+        Trouble::Reset,
+        Trouble::Resets(50_000),
+        Trouble::Delay(20_000),
+    ];
+    let mut troubles = some(random, all.clone());
+    if troubles.is_empty() {
+        troubles = all;
+    }
+    let mut plan = Plan {
+        lives: random.between(3, 6),
+        troubles,
+        ..base(random)
+    };
+    plan.workload.written_topics = random.one_in(3);
+    plan
+}
+
+fn shards(random: &Generator) -> Plan {
+    Plan {
+        stops: vec![Stop::PowerCut, Stop::Kill, Stop::Clean],
+        stop_in_recovery: random.one_in(3),
+        reshard: true,
+        troubles: some(random, vec![Trouble::Reset, slow_disk()]),
+        ..base(random)
+    }
+}

@@ -1,0 +1,177 @@
+//! An idempotent producer: what has no answer is sent again with the same sequence until it has one, so each batch must
+//! be in the log exactly once (KIP-98).
+//!
+//! Invariant: the unanswered batches of a partition are sent in order of their sequence, at most five at once.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use client::{Acks, Pending, init_producer_id_request};
+use model::{ErrorCode, ProducerEpoch, ProducerId, TopicPartition};
+use protocol::produce::ProduceResponse;
+
+use super::Client;
+use super::link::{IN_FLIGHT_MAX, Link};
+use super::plain_producer::{Answer, Outgoing, answer, make_batch, request};
+use crate::history::Fate;
+use crate::payload::BatchId;
+
+/// The batches of one partition.
+#[derive(Default)]
+struct Lane {
+    next_sequence: i32,
+    unanswered: VecDeque<Outgoing>,
+}
+
+struct Producer {
+    client: Client,
+    link: Link,
+    number: u32,
+    identity: (ProducerId, ProducerEpoch),
+    batches: u64,
+    lanes: BTreeMap<TopicPartition, Lane>,
+}
+
+/// Produces until the run stops and everything has an answer.
+pub(super) async fn run(client: Client, number: u32) {
+    let mut link = Link::new(client.io.clone(), client.address);
+    let identity = loop {
+        if client.history.is_stopping() {
+            return;
+        }
+        client.pause().await;
+        let response = link.call(&init_producer_id_request()).await;
+        if let Ok(response) = response
+            && response.error_code == 0
+        {
+            break (ProducerId(response.producer_id), ProducerEpoch(response.producer_epoch));
+        }
+    };
+    let mut producer = Producer {
+        client,
+        link,
+        number,
+        identity,
+        batches: 0,
+        lanes: BTreeMap::new(),
+    };
+    loop {
+        producer.client.pause().await;
+        if producer.client.history.is_stopping() {
+            if producer.lanes.values().all(|lane| lane.unanswered.is_empty()) {
+                return;
+            }
+        } else {
+            producer.fill();
+        }
+        producer.round().await;
+    }
+}
+
+impl Producer {
+    /// Makes new batches for some partitions.
+    fn fill(&mut self) {
+        let client = &self.client;
+        for to in client.history.alive() {
+            let lane = self.lanes.entry(to.1).or_default();
+            if lane.unanswered.len() >= IN_FLIGHT_MAX - 1 || !client.random.one_in(2) {
+                continue;
+            }
+            self.batches += 1;
+            let id = BatchId {
+                producer: self.number,
+                number: self.batches,
+            };
+            let (producer_id, epoch) = self.identity;
+            let sequence = lane.next_sequence;
+            let stream = producer_id.0.unsigned_abs();
+            let (batch, count) = make_batch(client, id, to, stream, |builder| {
+                builder.producer(producer_id, epoch, sequence)
+            });
+            lane.next_sequence += count as i32;
+            lane.unanswered.push_back(batch);
+        }
+    }
+
+    /// Sends everything that is unanswered, the k-th batch of each partition in the k-th request, and reads the answers.
+    async fn round(&mut self) {
+        if self.link.connected().await.is_none() {
+            return;
+        }
+        let depth = self.lanes.values().map(|lane| lane.unanswered.len()).max().unwrap_or(0);
+        let mut waiting: VecDeque<(Pending<ProduceResponse>, Vec<Outgoing>)> = VecDeque::new();
+        for place in 0..depth.min(IN_FLIGHT_MAX) {
+            let broker = &self.client.broker;
+            let row = self.lanes.values_mut().filter_map(|lane| lane.unanswered.get_mut(place));
+            let batches: Vec<Outgoing> = row
+                .map(|batch| {
+                    batch.fenced = broker.is_fenced(batch.partition);
+                    batch.clone()
+                })
+                .collect();
+            let Some(connection) = self.link.open() else {
+                break;
+            };
+            match connection.send(&request(Acks::All, &batches)).await {
+                Ok(pending) => waiting.push_back((pending, batches)),
+                Err(_) => self.link.lose(),
+            }
+        }
+        while let Some((pending, batches)) = waiting.pop_front() {
+            let Some(connection) = self.link.open() else {
+                break;
+            };
+            match connection.receive(pending).await {
+                Ok(response) => {
+                    for batch in &batches {
+                        self.settle(batch, &answer(&response, batch));
+                    }
+                }
+                Err(_) => self.link.lose(),
+            }
+        }
+        let left: usize = self.lanes.values().map(|lane| lane.unanswered.len()).sum();
+        self.client.history.facts_mut().tallies.retried += left as u64;
+    }
+
+    fn settle(&mut self, batch: &Outgoing, answer: &Answer) {
+        let history = &self.client.history;
+        let (id, partition) = (batch.id, batch.partition);
+        let lane = self.lanes.entry(partition).or_default();
+        let Some(oldest) = lane.unanswered.front().map(|oldest| oldest.id) else {
+            // The topic was deleted, and with it what was left to send.
+            return;
+        };
+        let is_oldest = oldest == id;
+        match answer {
+            Answer::Acknowledged(_) if batch.fenced => history.violation(format!(
+                "{id:?} was acknowledged by the fenced shard of {partition}"
+            )),
+            Answer::Acknowledged(base) if is_oldest => {
+                history.settle(id, Fate::Acknowledged(*base));
+                lane.unanswered.pop_front();
+            }
+            Answer::Acknowledged(_) => history.violation(format!(
+                "{id:?} was acknowledged before {oldest:?}, whose sequence comes first"
+            )),
+            Answer::Refused(ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition) => {
+                let code = ErrorCode::UnknownTopicId.code();
+                history.unknown(partition, code, "producing");
+                for batch in lane.unanswered.drain(..) {
+                    history.settle(batch.id, Fate::Indeterminate);
+                }
+            }
+            Answer::Refused(
+                ErrorCode::KafkaStorageError
+                | ErrorCode::RequestTimedOut
+                | ErrorCode::NotEnoughReplicas,
+            ) => {}
+            Answer::Refused(ErrorCode::OutOfOrderSequenceNumber) if !is_oldest => {}
+            Answer::Refused(code) => history.violation(format!(
+                "the idempotent {id:?} for {partition} was refused with {code:?}"
+            )),
+            Answer::Nonsense(code) => {
+                history.violation(format!("{id:?} was answered with code {code} or not at all"));
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! A connection that is made anew when it breaks.
+//!
+//! Owned by one client task. Invariant: after an error that leaves requests without an answer the connection is gone.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use client::{ClientError, Connection, ConnectionOptions, Rpc};
+use runtime::Io;
+use runtime::sim::SimIo;
+
+/// Requests on the way at once.
+pub const IN_FLIGHT_MAX: usize = 5;
+/// How long an answer may take before the connection is given up.
+const REQUEST_TIMEOUT: Duration = Duration::from_millis(800);
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(200);
+/// Pause after a failed attempt to connect.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(5);
+
+/// See the module's text.
+pub struct Link {
+    io: SimIo,
+    address: SocketAddr,
+    connection: Option<Connection<SimIo>>,
+    number: u64,
+}
+
+impl Link {
+    /// Not connected yet.
+    pub fn new(io: SimIo, address: SocketAddr) -> Link {
+        Link {
+            io,
+            address,
+            connection: None,
+            number: 0,
+        }
+    }
+
+    /// Counts the connections made.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The connection, made now if need be; `None`, after a pause, if that fails.
+    pub async fn connected(&mut self) -> Option<&mut Connection<SimIo>> {
+        if self.connection.as_ref().is_none_or(|connection| !connection.is_open()) {
+            self.connection = None;
+            let options = ConnectionOptions {
+                client_id: "sim".to_owned(),
+                in_flight_max: IN_FLIGHT_MAX,
+                request_timeout: REQUEST_TIMEOUT,
+                connect_timeout: CONNECT_TIMEOUT,
+                read_bytes: 16 << 10,
+                ..ConnectionOptions::default()
+            };
+            match Connection::connect(&self.io, self.address, options).await {
+                Ok(connection) => {
+                    self.number += 1;
+                    self.connection = Some(connection);
+                }
+                Err(_) => self.io.sleep(RECONNECT_PAUSE).await,
+            }
+        }
+        self.connection.as_mut()
+    }
+
+    /// The connection, if it is there: requests sent over an earlier one are lost.
+    pub fn open(&mut self) -> Option<&mut Connection<SimIo>> {
+        self.connection.as_mut()
+    }
+
+    /// Gives the connection up.
+    pub fn lose(&mut self) {
+        self.connection = None;
+    }
+
+    /// Sends one request and waits for its answer. After an error it may have been carried out.
+    pub async fn call<Q: Rpc>(&mut self, request: &Q) -> Result<Q::Response, ClientError> {
+        let Some(connection) = self.connected().await else {
+            return Err(ClientError::Closed);
+        };
+        let answer = connection.call(request).await;
+        if answer.is_err() {
+            self.lose();
+        }
+        answer
+    }
+}
