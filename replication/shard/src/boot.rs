@@ -107,6 +107,7 @@ async fn boot_first<I: Io>(
     }
     shard.start(inbox, early);
     shard.register().await?;
+    shard.start_controller();
     Ok(Booted {
         shard,
         recovery: Some(recovery),

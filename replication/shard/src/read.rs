@@ -267,11 +267,13 @@ impl<I: Io> Shard<I> {
     }
 
     /// Appends a batch of the broker's own to a partition of this shard and waits until every in-sync replica has it.
+    /// Waits for room as clients do: after a restart the journal may be full until its records are in their segments.
     pub async fn append_internal(
         &self,
         id: TopicPartition,
         batch: &[u8],
     ) -> Result<Offset, ErrorCode> {
+        self.admit(batch.len()).await;
         let partition = self.lead(id, LeaderEpoch::NONE)?;
         let appended = self.append_own(&partition, batch)?;
         let until = appended.last_offset.plus(1);

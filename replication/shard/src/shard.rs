@@ -195,12 +195,13 @@ impl<I: Io> Shard<I> {
             TaskClass::Foreground,
             crate::housekeeping::answer_watches(self.clone()),
         );
-        if self.id() == ShardId(0) {
-            io.spawn(
-                TaskClass::Foreground,
-                crate::quorum_driver::run(self.clone()),
-            );
-        }
+    }
+
+    /// Starts the controller, on shard 0. Not before this broker is registered: decisions are made one at a time, and
+    /// those of the registration are made outside of the queue.
+    pub(crate) fn start_controller(self: &Rc<Self>) {
+        let driver = crate::quorum_driver::run(self.clone());
+        self.io.spawn(TaskClass::Foreground, driver);
     }
 
     pub(crate) fn finish(&self, finished: Finished) {

@@ -224,7 +224,9 @@ impl Consumer {
                             self.forgotten.push((gone.topic, id));
                         }
                     }
-                    Some(ErrorCode::KafkaStorageError) => followed.told = None,
+                    Some(ErrorCode::KafkaStorageError | ErrorCode::NotLeaderOrFollower) => {
+                        followed.told = None;
+                    }
                     other => history.violation(format!("fetching {id}: {other:?}")),
                 }
             }

@@ -163,7 +163,8 @@ impl Producer {
             Answer::Refused(
                 ErrorCode::KafkaStorageError
                 | ErrorCode::RequestTimedOut
-                | ErrorCode::NotEnoughReplicas,
+                | ErrorCode::NotEnoughReplicas
+                | ErrorCode::NotLeaderOrFollower,
             ) => {}
             Answer::Refused(ErrorCode::OutOfOrderSequenceNumber) if !is_oldest => {}
             Answer::Refused(code) => history.violation(format!(

@@ -10,7 +10,7 @@ use runtime::Io;
 use runtime::sim::SimIo;
 
 /// Requests on the way at once.
-pub const IN_FLIGHT_MAX: usize = 5;
+pub(super) const IN_FLIGHT_MAX: usize = 5;
 /// How long an answer may take before the connection is given up.
 const REQUEST_TIMEOUT: Duration = Duration::from_millis(800);
 /// How long connecting may take.

@@ -141,9 +141,12 @@ fn settle(client: &Client, batch: &Outgoing, answer: &Answer) {
             history.unknown(batch.partition, code, "producing");
             Fate::Indeterminate
         }
-        Answer::Refused(ErrorCode::KafkaStorageError | ErrorCode::RequestTimedOut) => {
-            Fate::Indeterminate
-        }
+        // A leader that resigns says so also to those whose records it has appended: it may lead again.
+        Answer::Refused(
+            ErrorCode::KafkaStorageError
+            | ErrorCode::RequestTimedOut
+            | ErrorCode::NotLeaderOrFollower,
+        ) => Fate::Indeterminate,
         Answer::Refused(ErrorCode::NotEnoughReplicas) => Fate::Failed,
         Answer::Refused(code) => {
             history.violation(format!("{:?} was refused with {code:?}", batch.id));
