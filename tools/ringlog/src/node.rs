@@ -4,6 +4,7 @@
 //! first every shard answers what it owes, then every shard closes its log. A shard that is still answering may need
 //! the others.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +30,10 @@ const INBOX_CAPACITY: usize = 4096;
 
 /// How long all shards together may take to start: recovery replays at most the journals.
 const START_PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long a port in use is waited for: the kernel takes down the rings, and with them the listener, of a killed
+/// process some time after the process is gone.
+const PORT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long closing the logs may take after the last answer.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
@@ -341,11 +346,23 @@ fn resolve(config: &BrokerConfig) -> Result<(Listener, SocketAddr), NodeError> {
 /// Refuses an address that another process listens on. The shards share theirs (SO_REUSEPORT), so the kernel would let
 /// a second broker in beside a first one.
 fn check_free(listener: &Listener, address: SocketAddr) -> Result<(), NodeError> {
-    let bound = std::net::TcpListener::bind(address);
-    bound.map(drop).map_err(|error| NodeError::Listener {
-        listener: listener.to_string(),
-        reason: format!("{error}. Is another broker running there? Use --listen HOST:PORT"),
-    })
+    let deadline = Instant::now() + PORT_PATIENCE;
+    loop {
+        match std::net::TcpListener::bind(address) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => {
+                return Err(NodeError::Listener {
+                    listener: listener.to_string(),
+                    reason: format!(
+                        "{error}. Is another broker running there? Use --listen HOST:PORT"
+                    ),
+                });
+            }
+        }
+    }
 }
 
 fn connections_max(config: &BrokerConfig, shard_count: usize) -> usize {

@@ -43,7 +43,11 @@ const STEPS: [Step; 11] = [
         "start, kill -9, hostile bytes, the answers table",
         broker,
     ),
-    ("clients", "one real client of each language", clients),
+    (
+        "clients",
+        "one real client of each language, Kafka's own tools",
+        clients,
+    ),
 ];
 
 /// Seconds that the decoder is fuzzed.
@@ -271,11 +275,14 @@ fn clients() -> Outcome {
     let run = || {
         let data = scratch("clients")?;
         let broker = Broker::start(&binary("ringlog"), &data.join("data"), &[])?;
-        processes::run(
-            "tools/compat/run",
-            &["--bootstrap", &broker.address, "--smoke"],
-        )?;
-        broker.stop()
+        let address = broker.address.clone();
+        processes::run("tools/compat/run", &["--bootstrap", &address, "--smoke"])?;
+        let tools = "tools/compat/kafka-tools/check";
+        processes::run(tools, &["--bootstrap", &address, "--smoke"])?;
+        broker.stop()?;
+        // Segments are cut to their exact size when the broker stops.
+        let partitions = data.join("data").join("partitions");
+        processes::run(tools, &["--segments", &partitions.to_string_lossy()])
     };
     ran(run())
 }
