@@ -25,10 +25,8 @@ pub async fn handle<I: Io>(
     context: &Context<'_, I>,
     request: OffsetCommitRequest,
 ) -> Result<(), ConnectionEnd> {
-    let image = context.server.shard.image();
-    let plan = Plan::new(&image, &request, context.version());
-    drop(image);
-    let Plan { commit, refused } = plan;
+    let shard = &context.server.shard;
+    let Plan { commit, refused } = Plan::new(&shard.image(), &request, context.version());
     let mut committed = Vec::new();
     if !commit.topics.is_empty() {
         let commit = GroupRequest::OffsetCommit(commit);

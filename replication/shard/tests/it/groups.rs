@@ -292,6 +292,10 @@ fn a_log_of_old_offsets_is_written_again_and_cut() {
     let partitions: Vec<i32> = (0..500).collect();
     let partition = partition_of("g");
     let rounds = 25;
+    // Written once, before everything else: these live on only if they are written again.
+    let neighbours = (0..).map(|number| format!("neighbour-{number}"));
+    let mut neighbours = neighbours.filter(|id| partition_of(id) == partition);
+    let (old, joined) = (neighbours.next().unwrap(), neighbours.next().unwrap());
     let at = |round: i64| -> Vec<(i32, i64)> {
         let partitions = partitions.iter();
         partitions
@@ -300,6 +304,9 @@ fn a_log_of_old_offsets_is_written_again_and_cut() {
     };
     simulation.block_on(0, async {
         create_offsets_topic(&broker[0]).await;
+        let once = ask(&broker[0], &old, commit(&old, &[(7, 77), (8, 88)], "")).await;
+        assert_committed(&once, 2);
+        join_and_sync(&broker[0], &joined).await;
         for round in 0..rounds {
             let reply = ask(&broker[0], "g", commit("g", &at(round), &note)).await;
             assert_committed(&reply, partitions.len());
@@ -323,6 +330,14 @@ fn a_log_of_old_offsets_is_written_again_and_cut() {
             offsets(ask(&broker[0], "g", fetch_all("g")).await),
             at(rounds - 1)
         );
+        let log = broker[0].partition(partition).unwrap().log.clone();
+        assert!(
+            log.log_start_offset() > Offset::ZERO,
+            "the cut was not durable"
+        );
+        let kept = offsets(ask(&broker[0], &old, fetch_all(&old)).await);
+        assert_eq!(kept, [(7, 77), (8, 88)]);
+        assert_eq!(state_of(&broker[0], &joined).await, "Stable");
     });
 }
 
