@@ -37,8 +37,8 @@ type Broker = Vec<Rc<Shard<SimIo>>>;
 fn start(simulation: &Simulation) -> Broker {
     let ios = simulation.ios(0);
     let (senders, inboxes): (Vec<_>, Vec<_>) = ios.iter().map(|_| mailbox(64)).unzip();
-    let booted: Rc<RefCell<Vec<Option<Rc<Shard<SimIo>>>>>> =
-        Rc::new(RefCell::new(vec![None; ios.len()]));
+    let booted = Rc::new(RefCell::new(Vec::<Option<_>>::new()));
+    booted.borrow_mut().resize_with(ios.len(), || None);
     for ((index, io), inbox) in ios.into_iter().enumerate().zip(inboxes) {
         let (booted, senders) = (booted.clone(), senders.clone());
         let options = options(ShardId(u16::try_from(index).unwrap()));
