@@ -35,7 +35,10 @@ pub async fn check(client: &Client) -> Result<(), String> {
     for topic in topics.iter().filter(|topic| topic.fate == TopicFate::Alive) {
         for index in 0..topic.partitions {
             let partition = PartitionIndex(index);
-            let id = TopicPartition { topic: topic.id, partition };
+            let id = TopicPartition {
+                topic: topic.id,
+                partition,
+            };
             let (start, end) = read_partition(client, &mut link, &topic.name, id).await?;
             check_partition(&client.history, id, start, end);
         }
@@ -57,10 +60,14 @@ async fn check_topics(client: &Client, link: &mut Link) -> Result<(), String> {
         let there = found.get(&topic.name);
         match topic.fate {
             TopicFate::Alive if there != Some(&(topic.id, topic.partitions)) => {
-                client.history.violation(format!("{topic:?} was created, is there as {there:?}"));
+                client
+                    .history
+                    .violation(format!("{topic:?} was created, is there as {there:?}"));
             }
             TopicFate::Deleted if there.is_some_and(|(id, _)| *id == topic.id) => {
-                client.history.violation(format!("{topic:?} was deleted, and is there"));
+                client
+                    .history
+                    .violation(format!("{topic:?} was deleted, and is there"));
             }
             _ => {}
         }
@@ -73,7 +80,8 @@ async fn check_groups(
     link: &mut Link,
     topics: &[KnownTopic],
 ) -> Result<(), String> {
-    let keys: Vec<(String, TopicPartition)> = client.history.facts().commits.keys().cloned().collect();
+    let keys: Vec<(String, TopicPartition)> =
+        client.history.facts().commits.keys().cloned().collect();
     for (group, id) in keys {
         let Some(topic) = topics.iter().find(|topic| topic.id == id.topic) else {
             continue;
@@ -113,7 +121,9 @@ async fn read_partition(
     let end = list_offset(client, link, topic, id, LATEST).await?;
     history.saw_high_watermark(id, end, floor);
     if start > history.start_max(id) {
-        history.violation(format!("{id} starts at {start}, though nobody deleted so much"));
+        history.violation(format!(
+            "{id} starts at {start}, though nobody deleted so much"
+        ));
     }
     let mut next = start;
     while next < end {
@@ -122,10 +132,17 @@ async fn read_partition(
                 let before = next;
                 next = absorb_partition(history, id, next, end, data);
                 if next == before {
-                    retry(client, &mut tries, "a fetch below the high watermark is empty").await?;
+                    retry(
+                        client,
+                        &mut tries,
+                        "a fetch below the high watermark is empty",
+                    )
+                    .await?;
                 }
             }
-            Ok(Err(code)) => retry(client, &mut tries, &format!("{id} at {next}: {code:?}")).await?,
+            Ok(Err(code)) => {
+                retry(client, &mut tries, &format!("{id} at {next}: {code:?}")).await?
+            }
             Err(error) => retry(client, &mut tries, &error.to_string()).await?,
         }
     }
@@ -155,7 +172,11 @@ async fn list_offset(
     loop {
         let reason = match link.call(&request).await {
             Ok(response) => {
-                let part = response.topics.iter().flat_map(|topic| &topic.partitions).next();
+                let part = response
+                    .topics
+                    .iter()
+                    .flat_map(|topic| &topic.partitions)
+                    .next();
                 match part {
                     Some(part) if part.error_code == 0 => return Ok(Offset(part.offset)),
                     Some(part) => format!("{:?}", ErrorCode::from_code(part.error_code)),
@@ -190,7 +211,11 @@ async fn fetch(
         ..FetchRequest::default()
     };
     let response = link.call(&request).await?;
-    let part = response.responses.into_iter().flat_map(|topic| topic.partitions).next();
+    let part = response
+        .responses
+        .into_iter()
+        .flat_map(|topic| topic.partitions)
+        .next();
     Ok(match part {
         Some(part) if part.error_code == 0 => Ok(part),
         Some(part) => Err(ErrorCode::from_code(part.error_code)),
@@ -208,14 +233,20 @@ fn check_partition(history: &History, id: TopicPartition, start: Offset, end: Of
     if let Some((last, record)) = seen.records.last_key_value()
         && *last >= end
     {
-        history.violation(format!("{id} ends at {end}, but {record:?} was read at {last}"));
+        history.violation(format!(
+            "{id} ends at {end}, but {record:?} was read at {last}"
+        ));
     }
     let held = seen.records.range(start..end).count() as i64;
     if held != end.0 - start.0 {
         history.violation(format!("{id} holds {held} records from {start} to {end}"));
     }
     let mut by_offset: BTreeMap<Offset, (BatchId, u64)> = BTreeMap::new();
-    for (batch_id, batch) in facts.batches.iter().filter(|(_, batch)| batch.partition == id) {
+    for (batch_id, batch) in facts
+        .batches
+        .iter()
+        .filter(|(_, batch)| batch.partition == id)
+    {
         if let Some(base) = batch.seen_at {
             by_offset.insert(base, (*batch_id, batch.stream));
             let after = base.plus(i64::from(batch.records));

@@ -216,7 +216,10 @@ impl Broker {
         let shards = life.shards.borrow();
         let all = shards.iter().map(|shard| shard.storage.statistics());
         all.fold((0, 0), |(checkpoints, writes), statistics| {
-            (checkpoints + statistics.checkpoints, writes + statistics.segment_writes)
+            (
+                checkpoints + statistics.checkpoints,
+                writes + statistics.segment_writes,
+            )
         })
     }
 
@@ -268,8 +271,13 @@ async fn serve(
     let number = options.shard;
     let shared = senders.len() > 1;
     let describe = |error: &dyn std::error::Error| format!("shard {number}: {error}");
-    let listener = io.listen(address, shared).await.map_err(|error| describe(&error))?;
-    let booted = boot(io, options, inbox, senders).await.map_err(|error| describe(&error))?;
+    let listener = io
+        .listen(address, shared)
+        .await
+        .map_err(|error| describe(&error))?;
+    let booted = boot(io, options, inbox, senders)
+        .await
+        .map_err(|error| describe(&error))?;
     let server = Server::new(booted.shard.clone(), server_options());
     listener::start(&server, listener);
     life.servers.borrow_mut().push(server);

@@ -107,7 +107,8 @@ pub fn check(
     rules: &ValidationRules,
     scratch: &mut DecompressionScratch,
 ) -> Result<bool, String> {
-    let bound = CAPACITY_FACTOR * decompressed_bytes_limit(batch.len()).max(SCRATCH_BYTES_RETAINED_MAX);
+    let bound =
+        CAPACITY_FACTOR * decompressed_bytes_limit(batch.len()).max(SCRATCH_BYTES_RETAINED_MAX);
     let verdict = validate(batch, rules, NOW, scratch);
     if scratch.bytes_held() > bound {
         return Err(format!("validation holds {} bytes", scratch.bytes_held()));
@@ -138,9 +139,10 @@ pub fn check(
         || info.compression == Compression::None;
     match failure {
         Some(failure) if in_full => Err(format!("valid, but not readable: {failure}")),
-        None if in_full && info.header.record_count != read => {
-            Err(format!("valid with {} records, {read} can be read", info.header.record_count))
-        }
+        None if in_full && info.header.record_count != read => Err(format!(
+            "valid with {} records, {read} can be read",
+            info.header.record_count
+        )),
         _ => Ok(true),
     }
 }
@@ -149,7 +151,11 @@ fn sample(random: &Generator, codec: Compression) -> Vec<u8> {
     let mut builder = BatchBuilder::new().compression(codec);
     if random.one_in(2) {
         let sequence = random.below(1 << 20) as i32;
-        builder = builder.producer(ProducerId(random.below(99) as i64), ProducerEpoch(1), sequence);
+        builder = builder.producer(
+            ProducerId(random.below(99) as i64),
+            ProducerEpoch(1),
+            sequence,
+        );
     }
     for _ in 0..random.between(1, 20) {
         let value = vec![random.next() as u8; random.below(200) as usize];
@@ -163,7 +169,10 @@ fn sample(random: &Generator, codec: Compression) -> Vec<u8> {
             builder.push(timestamp, key, (!random.one_in(5)).then_some(&value));
         }
     }
-    builder.build().expect("a batch with records can be built").to_vec()
+    builder
+        .build()
+        .expect("a batch with records can be built")
+        .to_vec()
 }
 
 fn mutate(random: &Generator, corpus: &[Vec<u8>], batch: &mut Vec<u8>) {
@@ -176,11 +185,16 @@ fn mutate(random: &Generator, corpus: &[Vec<u8>], batch: &mut Vec<u8>) {
             }
         }
         2 => overwrite(batch, at, &[random.next() as u8]),
-        3 => overwrite(batch, at, &NUMBERS[random.index(NUMBERS.len())].to_be_bytes()),
+        3 => overwrite(
+            batch,
+            at,
+            &NUMBERS[random.index(NUMBERS.len())].to_be_bytes(),
+        ),
         4 => overwrite(batch, at, &[0xff, 0xff, 0xff, 0xff, 0x0f]),
         5 => {
-            let noise: Vec<u8> =
-                (0..random.below(INSERTION_BYTES_MAX)).map(|_| random.next() as u8).collect();
+            let noise: Vec<u8> = (0..random.below(INSERTION_BYTES_MAX))
+                .map(|_| random.next() as u8)
+                .collect();
             batch.splice(at..at, noise);
         }
         _ => {

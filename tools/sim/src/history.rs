@@ -7,12 +7,12 @@
 use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{ErrorCode, Offset, PartitionIndex, TopicId, TopicPartition};
+use model::{ErrorCode, Offset, PartitionIndex, ProducerId, TopicId, TopicPartition};
 
 use crate::payload::{BatchId, RecordId};
 
 /// Violations kept in words; more are only counted.
-const VIOLATIONS_MAX: usize = 8;
+const VIOLATIONS_MAX: usize = 12;
 
 /// How an operation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +146,8 @@ pub struct Facts {
     pub topics: Vec<KnownTopic>,
     /// By group and partition.
     pub commits: BTreeMap<(String, TopicPartition), Commits>,
+    /// Ids that idempotent producers were given.
+    pub producer_ids: BTreeSet<ProducerId>,
     /// Counts.
     pub tallies: Tallies,
 }
@@ -229,7 +231,10 @@ impl History {
             Fate::Failed => facts.tallies.failed += 1,
             Fate::Indeterminate => facts.tallies.indeterminate += 1,
         }
-        let batch = facts.batches.get_mut(&id).expect("settled after it was sent");
+        let batch = facts
+            .batches
+            .get_mut(&id)
+            .expect("settled after it was sent");
         batch.fate = fate;
     }
 
@@ -243,12 +248,21 @@ impl History {
     /// Partitions of the topics that nobody asked to delete.
     pub fn alive(&self) -> Vec<(String, TopicPartition)> {
         let facts = self.facts();
-        let alive = facts.topics.iter().filter(|topic| topic.fate == TopicFate::Alive);
+        let alive = facts
+            .topics
+            .iter()
+            .filter(|topic| topic.fate == TopicFate::Alive);
         alive
             .flat_map(|topic| {
                 (0..topic.partitions).map(|index| {
                     let partition = PartitionIndex(index);
-                    (topic.name.clone(), TopicPartition { topic: topic.id, partition })
+                    (
+                        topic.name.clone(),
+                        TopicPartition {
+                            topic: topic.id,
+                            partition,
+                        },
+                    )
                 })
             })
             .collect()
@@ -258,7 +272,9 @@ impl History {
     pub fn unknown(&self, partition: TopicPartition, code: i16, what: &str) {
         if !self.may_be_deleted(partition.topic) {
             let code = ErrorCode::from_code(code);
-            self.violation(format!("{what}: {partition} is unknown ({code:?}) but was never deleted"));
+            self.violation(format!(
+                "{what}: {partition} is unknown ({code:?}) but was never deleted"
+            ));
         }
     }
 
@@ -266,13 +282,19 @@ impl History {
     /// sent.
     pub fn high_watermark_floor(&self, partition: TopicPartition) -> Offset {
         let facts = self.facts();
-        facts.partitions.get(&partition).map_or(Offset::ZERO, |seen| seen.high_watermark)
+        facts
+            .partitions
+            .get(&partition)
+            .map_or(Offset::ZERO, |seen| seen.high_watermark)
     }
 
     /// The highest offset that somebody asked to delete up to: a log starts there or below.
     pub fn start_max(&self, partition: TopicPartition) -> Offset {
         let facts = self.facts();
-        facts.partitions.get(&partition).map_or(Offset::ZERO, |seen| seen.start_max)
+        facts
+            .partitions
+            .get(&partition)
+            .map_or(Offset::ZERO, |seen| seen.start_max)
     }
 
     /// A client was told a high watermark, in answer to a request sent when `floor` was the highest known.
@@ -288,7 +310,13 @@ impl History {
     }
 
     /// A client read a record.
-    pub fn saw_record(&self, partition: TopicPartition, offset: Offset, id: RecordId, bytes: usize) {
+    pub fn saw_record(
+        &self,
+        partition: TopicPartition,
+        offset: Offset,
+        id: RecordId,
+        bytes: usize,
+    ) {
         if let Err(what) = self.place_record(partition, offset, id, bytes) {
             self.violation(format!("{partition} at {offset}: {what}"));
         }
@@ -318,7 +346,9 @@ impl History {
         match batch.fate {
             Fate::Failed => return Err(format!("{id:?} was refused, and is there")),
             Fate::Acknowledged(acknowledged) if acknowledged != base => {
-                return Err(format!("{id:?} was acknowledged at base {acknowledged}, is at {base}"));
+                return Err(format!(
+                    "{id:?} was acknowledged at base {acknowledged}, is at {base}"
+                ));
             }
             Fate::Acknowledged(_) | Fate::Indeterminate => {}
         }

@@ -89,7 +89,9 @@ struct Seeds {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.log {
-        tracing_subscriber::fmt().with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG).init();
+        tracing_subscriber::fmt()
+            .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+            .init();
     }
     name_seed_on_panic();
     let passed = match arguments.command {
@@ -106,7 +108,11 @@ fn main() -> ExitCode {
         Command::Determinism(seeds) => determinism(&seeds),
         Command::Fuzz { seconds, seed } => fuzz(Duration::from_secs(seconds), seed),
     };
-    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// A panic of the broker ends the process in a release build: say at least where.
@@ -114,7 +120,10 @@ fn name_seed_on_panic() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         if let Some((name, seed)) = PLAYING.get() {
-            eprintln!("panic in {name} of seed {seed}; again: {}", again(name, seed));
+            eprintln!(
+                "panic in {name} of seed {seed}; again: {}",
+                again(name, seed)
+            );
         }
         before(panic);
     }));
@@ -151,7 +160,9 @@ fn play_seeds(
                 while !enough.load(Ordering::Relaxed) {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     if index >= count
-                        || to.send(play_one(scenario, seeds.seed + index, planted)).is_err()
+                        || to
+                            .send(play_one(scenario, seeds.seed + index, planted))
+                            .is_err()
                     {
                         return;
                     }
@@ -177,8 +188,19 @@ fn progress(name: &'static str, count: u64) -> ProgressBar {
 fn play(names: &[&str], seeds: &Seeds) -> bool {
     let mut table = Table::new();
     table.set_header([
-        "scenario", "seeds", "failed", "acked", "refused", "no answer", "read", "commits", "stops",
-        "in recovery", "fences", "events", "seconds",
+        "scenario",
+        "seeds",
+        "failed",
+        "acked",
+        "refused",
+        "no answer",
+        "read",
+        "commits",
+        "stops",
+        "in recovery",
+        "fences",
+        "events",
+        "seconds",
     ]);
     let mut failed: Vec<(&str, Outcome)> = Vec::new();
     for scenario in names.iter().filter_map(|name| find(name)) {
@@ -225,8 +247,10 @@ fn play(names: &[&str], seeds: &Seeds) -> bool {
         println!("  again: {}", again(name, outcome.seed));
     }
     if failed.len() > TOLD_MAX {
-        let rest: Vec<String> =
-            failed.iter().map(|(name, outcome)| format!("{name} {}", outcome.seed)).collect();
+        let rest: Vec<String> = failed
+            .iter()
+            .map(|(name, outcome)| format!("{name} {}", outcome.seed))
+            .collect();
         println!("\nall failed seeds: {}", rest.join(", "));
     }
     failed.is_empty()
@@ -240,7 +264,11 @@ fn planted(seeds: &Seeds) -> bool {
     let mut tried = 0_u64;
     play_seeds(scenario, seeds, true, |outcome| {
         tried += 1;
-        let lost = outcome.violations.iter().find(|what| what.contains("is lost")).cloned();
+        let lost = outcome
+            .violations
+            .iter()
+            .find(|what| what.contains("is lost"))
+            .cloned();
         if let Some(what) = lost {
             caught = Some((outcome.seed, what));
         }
@@ -252,7 +280,9 @@ fn planted(seeds: &Seeds) -> bool {
             true
         }
         None => {
-            println!("{tried} seeds did not notice that groups are acknowledged before they are durable");
+            println!(
+                "{tried} seeds did not notice that groups are acknowledged before they are durable"
+            );
             false
         }
     }
@@ -269,7 +299,10 @@ fn determinism(seeds: &Seeds) -> bool {
                 && first.trace_count == second.trace_count
                 && first.tallies == second.tallies;
             if !same {
-                println!("{} of seed {seed} differs from one run to the next", scenario.name);
+                println!(
+                    "{} of seed {seed} differs from one run to the next",
+                    scenario.name
+                );
             }
             equal &= same;
         }
@@ -286,12 +319,18 @@ fn fuzz(duration: Duration, seed: u64) -> bool {
     });
     let mut table = Table::new();
     table.set_header(["fuzzer", "cases", "accepted", "cases/s"]);
-    let rate = |cases: u64, since: Instant| format!("{:.0}", cases as f64 / since.elapsed().as_secs_f64());
+    let rate =
+        |cases: u64, since: Instant| format!("{:.0}", cases as f64 / since.elapsed().as_secs_f64());
     match requests {
         Ok(report) => {
             let numbers = [report.cases.to_string(), report.accepted.to_string()];
             let [cases, accepted] = numbers;
-            table.add_row(["messages".to_owned(), cases, accepted, rate(report.cases, start)]);
+            table.add_row([
+                "messages".to_owned(),
+                cases,
+                accepted,
+                rate(report.cases, start),
+            ]);
         }
         Err(failure) => {
             println!("{failure}\nagain: ringlog-sim fuzz --seed {seed}");
@@ -311,7 +350,12 @@ fn fuzz(duration: Duration, seed: u64) -> bool {
     let report = batches.report();
     let numbers = [report.cases.to_string(), report.accepted.to_string()];
     let [cases, accepted] = numbers;
-    table.add_row(["batches".to_owned(), cases, accepted, rate(report.cases, start)]);
+    table.add_row([
+        "batches".to_owned(),
+        cases,
+        accepted,
+        rate(report.cases, start),
+    ]);
     println!("{table}");
     true
 }

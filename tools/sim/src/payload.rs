@@ -47,8 +47,12 @@ impl RecordId {
 
     /// The key: every third record has none.
     pub fn key(self) -> Option<[u8; 8]> {
-        (!self.batch.number.wrapping_add(u64::from(self.index)).is_multiple_of(3))
-            .then(|| self.batch.number.to_be_bytes())
+        (!self
+            .batch
+            .number
+            .wrapping_add(u64::from(self.index))
+            .is_multiple_of(3))
+        .then(|| self.batch.number.to_be_bytes())
     }
 
     /// The id of a record that was read, if every byte of it is as it was sent.
@@ -58,7 +62,9 @@ impl RecordId {
             return Err(format!("a value of {} bytes", value.len()));
         };
         let number = |from: usize, to: usize| {
-            id[from..to].iter().fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte))
+            id[from..to]
+                .iter()
+                .fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte))
         };
         let found = RecordId {
             batch: BatchId {

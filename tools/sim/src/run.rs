@@ -112,9 +112,6 @@ impl Driver<'_> {
         workload::start(&client);
         for _ in 0..self.plan.lives {
             self.live().await?;
-            if self.history.violation_count() > 0 {
-                return Ok(());
-            }
             if let Some(stop) = self.draw_stop() {
                 self.stop(stop).await?;
                 self.restart().await?;
@@ -183,7 +180,9 @@ impl Driver<'_> {
             Trouble::Full(spare) => {
                 self.disk_trouble = true;
                 let files = simulation.files(NODE);
-                let sizes = files.iter().filter_map(|path| simulation.file_bytes(NODE, path));
+                let sizes = files
+                    .iter()
+                    .filter_map(|path| simulation.file_bytes(NODE, path));
                 let held: u64 = sizes.map(|bytes| bytes.len() as u64).sum();
                 simulation.set_disk_capacity(NODE, held + spare);
             }
@@ -312,7 +311,9 @@ impl Driver<'_> {
                 return Err(format!("fenced though nothing failed any more: {reason}"));
             }
             if self.io.now() >= deadline {
-                return Err("clients of a broker without faults do not get their answers".to_owned());
+                return Err(
+                    "clients of a broker without faults do not get their answers".to_owned(),
+                );
             }
             self.io.sleep(LOOK_INTERVAL).await;
         }

@@ -168,7 +168,11 @@ fn disk_faults(random: &Generator) -> Plan {
     }
     Plan {
         lives: random.between(2, 4),
-        stops: if random.one_in(2) { vec![] } else { vec![Stop::Kill, Stop::PowerCut] },
+        stops: if random.one_in(2) {
+            vec![]
+        } else {
+            vec![Stop::Kill, Stop::PowerCut]
+        },
         troubles,
         ..base(random)
     }

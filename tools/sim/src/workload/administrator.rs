@@ -7,9 +7,7 @@ use client::ClientError;
 use model::{ErrorCode, Offset, TopicId};
 use protocol::Text;
 use protocol::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
-use protocol::delete_records::{
-    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
-};
+use protocol::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use protocol::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
 use protocol::metadata::{MetadataRequest, MetadataRequestTopic};
 use runtime::Io;
@@ -53,7 +51,13 @@ pub(super) async fn run(client: Client) {
         match client.random.below(3) {
             0 if client.settings.topic_churn => {
                 number += 1;
-                let alive = client.history.facts().topics.iter().filter(|topic| topic.fate == TopicFate::Alive).count();
+                let alive = client
+                    .history
+                    .facts()
+                    .topics
+                    .iter()
+                    .filter(|topic| topic.fate == TopicFate::Alive)
+                    .count();
                 if alive < TOPICS_MAX {
                     create(&client, &mut link, &format!("goes-{number}")).await;
                 }
@@ -96,7 +100,9 @@ async fn create(client: &Client, link: &mut Link, name: &str) -> bool {
         return false;
     };
     let Some(result) = response.topics.first() else {
-        client.history.violation(format!("creating {name}: no answer in the answer"));
+        client
+            .history
+            .violation(format!("creating {name}: no answer in the answer"));
         return false;
     };
     let known = match ErrorCode::from_code(result.error_code) {
@@ -108,7 +114,9 @@ async fn create(client: &Client, link: &mut Link, name: &str) -> bool {
         },
         Some(ErrorCode::KafkaStorageError | ErrorCode::RequestTimedOut) => None,
         other => {
-            client.history.violation(format!("creating {name}: {other:?}"));
+            client
+                .history
+                .violation(format!("creating {name}: {other:?}"));
             None
         }
     };
@@ -148,10 +156,13 @@ fn set_fate(client: &Client, id: TopicId, fate: TopicFate) {
 async fn delete(client: &Client, link: &mut Link) {
     let doomed: Vec<(TopicId, String)> = {
         let facts = client.history.facts();
-        let candidates = facts.topics.iter().filter(|topic| {
-            topic.fate != TopicFate::Deleted && topic.name.starts_with("goes")
-        });
-        candidates.map(|topic| (topic.id, topic.name.clone())).collect()
+        let candidates = facts
+            .topics
+            .iter()
+            .filter(|topic| topic.fate != TopicFate::Deleted && topic.name.starts_with("goes"));
+        candidates
+            .map(|topic| (topic.id, topic.name.clone()))
+            .collect()
     };
     if doomed.is_empty() {
         return;
@@ -169,14 +180,19 @@ async fn delete(client: &Client, link: &mut Link) {
     let Ok(response) = link.call(&request).await else {
         return;
     };
-    let code = response.responses.first().map(|result| ErrorCode::from_code(result.error_code));
+    let code = response
+        .responses
+        .first()
+        .map(|result| ErrorCode::from_code(result.error_code));
     match code {
         Some(Some(ErrorCode::None | ErrorCode::UnknownTopicId)) => {
             set_fate(client, id, TopicFate::Deleted);
             client.history.facts_mut().tallies.topics_deleted += 1;
         }
         Some(Some(ErrorCode::KafkaStorageError | ErrorCode::RequestTimedOut)) => {}
-        other => client.history.violation(format!("deleting {name}: {other:?}")),
+        other => client
+            .history
+            .violation(format!("deleting {name}: {other:?}")),
     }
 }
 
@@ -206,14 +222,32 @@ async fn delete_records(client: &Client, link: &mut Link) {
     let Ok(response) = link.call(&request).await else {
         return;
     };
-    let part = response.topics.iter().flat_map(|topic| &topic.partitions).next();
-    match part.map(|part| (ErrorCode::from_code(part.error_code), Offset(part.low_watermark))) {
+    let part = response
+        .topics
+        .iter()
+        .flat_map(|topic| &topic.partitions)
+        .next();
+    match part.map(|part| {
+        (
+            ErrorCode::from_code(part.error_code),
+            Offset(part.low_watermark),
+        )
+    }) {
         Some((Some(ErrorCode::None), low)) if low >= offset => {}
-        Some((Some(ErrorCode::KafkaStorageError | ErrorCode::RequestTimedOut), _)) => {}
+        Some((
+            Some(
+                ErrorCode::KafkaStorageError
+                | ErrorCode::RequestTimedOut
+                | ErrorCode::NotLeaderOrFollower,
+            ),
+            _,
+        )) => {}
         Some((Some(ErrorCode::UnknownTopicOrPartition), _))
             if client.history.may_be_deleted(id.topic) => {}
         other => {
-            client.history.violation(format!("deleting records of {id} below {offset}: {other:?}"));
+            client.history.violation(format!(
+                "deleting records of {id} below {offset}: {other:?}"
+            ));
         }
     }
 }

@@ -79,7 +79,10 @@ impl Consumer {
                 self.partitions.insert(id, new);
             }
         }
-        let chosen = self.partitions.keys().nth(random.index(self.partitions.len().max(1)));
+        let chosen = self
+            .partitions
+            .keys()
+            .nth(random.index(self.partitions.len().max(1)));
         let Some(id) = chosen.copied() else {
             return;
         };
@@ -211,7 +214,9 @@ impl Consumer {
                         let allowed = history.start_max(id);
                         if followed.position >= allowed {
                             let at = followed.position;
-                            history.violation(format!("{id}: {at} is out of range, but was read before"));
+                            history.violation(format!(
+                                "{id}: {at} is out of range, but was read before"
+                            ));
                         }
                         followed.position = match data.log_start_offset {
                             0.. => Offset(data.log_start_offset),
@@ -272,7 +277,10 @@ pub(crate) fn absorb_partition(
             history.violation(format!("{id}: read up to {to}, beyond {high_watermark}"));
         }
         if !model::record::crc_matches(batch) {
-            history.violation(format!("{id} at {}: the checksum is wrong", header.base_offset));
+            history.violation(format!(
+                "{id} at {}: the checksum is wrong",
+                header.base_offset
+            ));
         }
         match read_records_owned(batch) {
             Err(error) => history.violation(format!("{id} at {}: {error}", header.base_offset)),
@@ -281,7 +289,9 @@ pub(crate) fn absorb_partition(
                     let bytes = record.value.as_ref().map_or(0, |value| value.len());
                     match RecordId::of(record) {
                         Ok(found) => history.saw_record(id, record.offset, found, bytes),
-                        Err(what) => history.violation(format!("{id} at {}: {what}", record.offset)),
+                        Err(what) => {
+                            history.violation(format!("{id} at {}: {what}", record.offset))
+                        }
                     }
                 }
             }

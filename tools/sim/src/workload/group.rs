@@ -49,7 +49,9 @@ pub(super) async fn run(client: Client, group: String) {
         commit(&client, &mut link, &group, (&topic, id), Offset(next)).await;
         if client.random.one_in(3) {
             // An error is an answer that did not come: the next round asks again.
-            read_back(&client, &mut link, &group, (&topic, id)).await.ok();
+            read_back(&client, &mut link, &group, (&topic, id))
+                .await
+                .ok();
         }
     }
 }
@@ -78,12 +80,20 @@ async fn commit(
         }],
         ..OffsetCommitRequest::default()
     };
-    history.facts_mut().commits.entry(key.clone()).or_default().indeterminate.insert(offset);
+    history
+        .facts_mut()
+        .commits
+        .entry(key.clone())
+        .or_default()
+        .indeterminate
+        .insert(offset);
     let Ok(response) = link.call(&request).await else {
         return;
     };
     let mut codes = response.topics.iter().flat_map(|topic| &topic.partitions);
-    let code = codes.next().map(|partition| ErrorCode::from_code(partition.error_code));
+    let code = codes
+        .next()
+        .map(|partition| ErrorCode::from_code(partition.error_code));
     match code {
         Some(Some(ErrorCode::None)) => {
             let mut facts = history.facts_mut();
@@ -128,7 +138,11 @@ fn judge(client: &Client, group: &str, id: TopicPartition, response: &OffsetFetc
         history.violation(format!("{group}: the answer does not mention the group"));
         return true;
     };
-    let part = answer.topics.iter().flat_map(|topic| &topic.partitions).next();
+    let part = answer
+        .topics
+        .iter()
+        .flat_map(|topic| &topic.partitions)
+        .next();
     let code = match part {
         Some(part) if answer.error_code == 0 => part.error_code,
         _ => answer.error_code,
@@ -142,11 +156,18 @@ fn judge(client: &Client, group: &str, id: TopicPartition, response: &OffsetFetc
         }
     };
     let key = (group.to_owned(), id);
-    let commits = history.facts().commits.get(&key).cloned().unwrap_or_default();
+    let commits = history
+        .facts()
+        .commits
+        .get(&key)
+        .cloned()
+        .unwrap_or_default();
     let is_right = commits.acknowledged.unwrap_or(Offset::NONE) == found
         || commits.indeterminate.contains(&found);
     if !is_right {
-        history.violation(format!("{group} reads {found} for {id}, committed {commits:?}"));
+        history.violation(format!(
+            "{group} reads {found} for {id}, committed {commits:?}"
+        ));
     }
     true
 }

@@ -1,7 +1,8 @@
 //! An idempotent producer: what has no answer is sent again with the same sequence until it has one, so each batch must
 //! be in the log exactly once (KIP-98).
 //!
-//! Invariant: the unanswered batches of a partition are sent in order of their sequence, at most five at once.
+//! Invariant: the unacknowledged batches of a partition are sent in order of their sequence, and from the oldest of them
+//! on there are never more than five: as many as the broker remembers.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -12,14 +13,24 @@ use protocol::produce::ProduceResponse;
 use super::Client;
 use super::link::{IN_FLIGHT_MAX, Link};
 use super::plain_producer::{Answer, Outgoing, answer, make_batch, request};
-use crate::history::Fate;
+use crate::history::{Fate, History};
 use crate::payload::BatchId;
 
 /// The batches of one partition.
 #[derive(Default)]
 struct Lane {
     next_sequence: i32,
-    unanswered: VecDeque<Outgoing>,
+    /// From the oldest unacknowledged one on; with each, whether it is acknowledged.
+    window: VecDeque<(Outgoing, bool)>,
+}
+
+impl Lane {
+    fn unacknowledged(&self) -> usize {
+        self.window
+            .iter()
+            .filter(|(_, acknowledged)| !acknowledged)
+            .count()
+    }
 }
 
 struct Producer {
@@ -43,9 +54,18 @@ pub(super) async fn run(client: Client, number: u32) {
         if let Ok(response) = response
             && response.error_code == 0
         {
-            break (ProducerId(response.producer_id), ProducerEpoch(response.producer_epoch));
+            break (
+                ProducerId(response.producer_id),
+                ProducerEpoch(response.producer_epoch),
+            );
         }
     };
+    if !client.history.facts_mut().producer_ids.insert(identity.0) {
+        client.history.violation(format!(
+            "the producer id {} was given away twice",
+            identity.0
+        ));
+    }
     let mut producer = Producer {
         client,
         link,
@@ -57,7 +77,7 @@ pub(super) async fn run(client: Client, number: u32) {
     loop {
         producer.client.pause().await;
         if producer.client.history.is_stopping() {
-            if producer.lanes.values().all(|lane| lane.unanswered.is_empty()) {
+            if producer.lanes.values().all(|lane| lane.window.is_empty()) {
                 return;
             }
         } else {
@@ -73,7 +93,7 @@ impl Producer {
         let client = &self.client;
         for to in client.history.alive() {
             let lane = self.lanes.entry(to.1).or_default();
-            if lane.unanswered.len() >= IN_FLIGHT_MAX - 1 || !client.random.one_in(2) {
+            if lane.window.len() >= IN_FLIGHT_MAX - 1 || !client.random.one_in(2) {
                 continue;
             }
             self.batches += 1;
@@ -88,26 +108,38 @@ impl Producer {
                 builder.producer(producer_id, epoch, sequence)
             });
             lane.next_sequence += count as i32;
-            lane.unanswered.push_back(batch);
+            lane.window.push_back((batch, false));
         }
     }
 
-    /// Sends everything that is unanswered, the k-th batch of each partition in the k-th request, and reads the answers.
+    /// Sends everything that is unacknowledged, the k-th batch of each partition in the k-th request, and reads the answers.
     async fn round(&mut self) {
         if self.link.connected().await.is_none() {
             return;
         }
-        let depth = self.lanes.values().map(|lane| lane.unanswered.len()).max().unwrap_or(0);
+        let depth = self
+            .lanes
+            .values()
+            .map(|lane| lane.window.len())
+            .max()
+            .unwrap_or(0);
         let mut waiting: VecDeque<(Pending<ProduceResponse>, Vec<Outgoing>)> = VecDeque::new();
         for place in 0..depth.min(IN_FLIGHT_MAX) {
             let broker = &self.client.broker;
-            let row = self.lanes.values_mut().filter_map(|lane| lane.unanswered.get_mut(place));
+            let row = self
+                .lanes
+                .values_mut()
+                .filter_map(|lane| lane.window.get_mut(place));
             let batches: Vec<Outgoing> = row
-                .map(|batch| {
+                .filter(|(_, acknowledged)| !acknowledged)
+                .map(|(batch, _)| {
                     batch.fenced = broker.is_fenced(batch.partition);
                     batch.clone()
                 })
                 .collect();
+            if batches.is_empty() {
+                continue;
+            }
             let Some(connection) = self.link.open() else {
                 break;
             };
@@ -129,7 +161,7 @@ impl Producer {
                 Err(_) => self.link.lose(),
             }
         }
-        let left: usize = self.lanes.values().map(|lane| lane.unanswered.len()).sum();
+        let left: usize = self.lanes.values().map(Lane::unacknowledged).sum();
         self.client.history.facts_mut().tallies.retried += left as u64;
     }
 
@@ -137,42 +169,66 @@ impl Producer {
         let history = &self.client.history;
         let (id, partition) = (batch.id, batch.partition);
         let lane = self.lanes.entry(partition).or_default();
-        let Some(oldest) = lane.unanswered.front().map(|oldest| oldest.id) else {
+        let Some(place) = lane.window.iter().position(|(known, _)| known.id == id) else {
             // The topic was deleted, and with it what was left to send.
             return;
         };
-        let is_oldest = oldest == id;
+        let is_oldest = lane
+            .window
+            .iter()
+            .take(place)
+            .all(|(_, acknowledged)| *acknowledged);
         match answer {
             Answer::Acknowledged(_) if batch.fenced => history.violation(format!(
                 "{id:?} was acknowledged by the fenced shard of {partition}"
             )),
-            Answer::Acknowledged(base) if is_oldest => {
+            // Maybe before an older one, if that was appended but not acknowledged: it is sent again, and known there.
+            Answer::Acknowledged(base) => {
                 history.settle(id, Fate::Acknowledged(*base));
-                lane.unanswered.pop_front();
+                lane.window[place].1 = true;
+                while lane
+                    .window
+                    .front()
+                    .is_some_and(|(_, acknowledged)| *acknowledged)
+                {
+                    lane.window.pop_front();
+                }
             }
-            Answer::Acknowledged(_) => history.violation(format!(
-                "{id:?} was acknowledged before {oldest:?}, whose sequence comes first"
-            )),
-            Answer::Refused(ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition) => {
+            Answer::Refused(ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition, _) => {
                 let code = ErrorCode::UnknownTopicId.code();
                 history.unknown(partition, code, "producing");
-                for batch in lane.unanswered.drain(..) {
-                    history.settle(batch.id, Fate::Indeterminate);
-                }
+                give_up(history, lane);
             }
             Answer::Refused(
                 ErrorCode::KafkaStorageError
                 | ErrorCode::RequestTimedOut
                 | ErrorCode::NotEnoughReplicas
                 | ErrorCode::NotLeaderOrFollower,
+                _,
             ) => {}
-            Answer::Refused(ErrorCode::OutOfOrderSequenceNumber) if !is_oldest => {}
-            Answer::Refused(code) => history.violation(format!(
-                "the idempotent {id:?} for {partition} was refused with {code:?}"
-            )),
-            Answer::Nonsense(code) => {
-                history.violation(format!("{id:?} was answered with code {code} or not at all"));
+            Answer::Refused(ErrorCode::OutOfOrderSequenceNumber, _) if !is_oldest => {}
+            Answer::Refused(code, message) => {
+                let producer_id = self.identity.0;
+                history.violation(format!(
+                    "the idempotent {id:?} for {partition} of producer id {producer_id} was refused with {code:?}: \
+                     {message}"
+                ));
+                give_up(history, lane);
             }
+            Answer::Nonsense(code) => {
+                history.violation(format!(
+                    "{id:?} was answered with code {code} or not at all"
+                ));
+            }
+        }
+    }
+}
+
+/// Sends nothing of a lane again.
+fn give_up(history: &History, lane: &mut Lane) {
+    for (batch, acknowledged) in lane.window.drain(..) {
+        if !acknowledged {
+            history.settle(batch.id, Fate::Indeterminate);
         }
     }
 }

@@ -44,7 +44,11 @@ impl Link {
 
     /// The connection, made now if need be; `None`, after a pause, if that fails.
     pub async fn connected(&mut self) -> Option<&mut Connection<SimIo>> {
-        if self.connection.as_ref().is_none_or(|connection| !connection.is_open()) {
+        if self
+            .connection
+            .as_ref()
+            .is_none_or(|connection| !connection.is_open())
+        {
             self.connection = None;
             let options = ConnectionOptions {
                 client_id: "sim".to_owned(),

@@ -5,9 +5,9 @@
 mod administrator;
 mod consumer;
 mod group;
+mod idempotent_producer;
 mod link;
 mod plain_producer;
-mod idempotent_producer;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -79,7 +79,8 @@ impl WorkloadSettings {
             value_bytes_max: [64, 700, 4000][random.index(3)],
             records_max: random.between(1, 8),
             pause_us_max: [500, 3_000, 10_000][random.index(3)],
-            segment_ms: [vec![3_600_000], vec![20, 100], vec![5, 50, 3_600_000]][random.index(3)].clone(),
+            segment_ms: [vec![3_600_000], vec![20, 100], vec![5, 50, 3_600_000]][random.index(3)]
+                .clone(),
             written_topics: false,
         }
     }
@@ -109,11 +110,7 @@ impl Client {
         self.io.sleep(Duration::from_micros(micros)).await;
     }
 
-    fn start<F: Future<Output = ()> + 'static>(
-        &self,
-        number: u64,
-        work: impl FnOnce(Client) -> F,
-    ) {
+    fn start<F: Future<Output = ()> + 'static>(&self, number: u64, work: impl FnOnce(Client) -> F) {
         let client = Client {
             random: Rc::new(Generator::new(self.random.next(), number)),
             ..self.clone()
@@ -138,7 +135,9 @@ pub fn start(client: &Client) {
     }
     for _ in 0..settings.idempotent_producers {
         number += 1;
-        client.start(number.into(), |client| idempotent_producer::run(client, number));
+        client.start(number.into(), |client| {
+            idempotent_producer::run(client, number)
+        });
     }
     for _ in 0..settings.consumers {
         number += 1;
@@ -146,7 +145,9 @@ pub fn start(client: &Client) {
     }
     for _ in 0..settings.groups {
         number += 1;
-        client.start(number.into(), |client| group::run(client, format!("group-{number}")));
+        client.start(number.into(), |client| {
+            group::run(client, format!("group-{number}"))
+        });
     }
     if settings.topic_churn || settings.delete_records {
         number += 1;

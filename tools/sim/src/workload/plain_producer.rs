@@ -6,9 +6,7 @@ use bytes::Bytes;
 use client::{Acks, Pending};
 use model::record::BatchBuilder;
 use model::{ErrorCode, Offset, Timestamp, TopicPartition};
-use protocol::produce::{
-    PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData,
-};
+use protocol::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
 use protocol::{Records, Text};
 use runtime::Io;
 
@@ -36,7 +34,7 @@ pub(super) struct Outgoing {
 /// What was said about a batch.
 pub(super) enum Answer {
     Acknowledged(Offset),
-    Refused(ErrorCode),
+    Refused(ErrorCode, String),
     /// The answer does not mention it, or with a code that Kafka does not have.
     Nonsense(i16),
 }
@@ -52,7 +50,8 @@ pub(super) fn make_batch(
     let settings = &client.settings;
     let random = &client.random;
     let count = random.between(1, settings.records_max) as u32;
-    let value_bytes = crate::payload::ID_BYTES + random.below(settings.value_bytes_max + 1) as usize;
+    let value_bytes =
+        crate::payload::ID_BYTES + random.below(settings.value_bytes_max + 1) as usize;
     let codec = settings.codecs[random.index(settings.codecs.len())];
     let mut builder = finish(BatchBuilder::new().compression(codec));
     let now = client.io.wall_clock();
@@ -92,7 +91,10 @@ pub(super) fn request(acks: Acks, batches: &[Outgoing]) -> ProduceRequest {
             index: batch.partition.partition.0,
             records: Some(Records::from(batch.bytes.clone())),
         };
-        match topics.iter_mut().find(|topic| topic.topic_id == batch.partition.topic) {
+        match topics
+            .iter_mut()
+            .find(|topic| topic.topic_id == batch.partition.topic)
+        {
             Some(topic) => topic.partition_data.push(data),
             None => topics.push(TopicProduceData {
                 name: Text::copy_from(&batch.topic),
@@ -112,7 +114,10 @@ pub(super) fn request(acks: Acks, batches: &[Outgoing]) -> ProduceRequest {
 /// What a response says about one batch.
 pub(super) fn answer(response: &ProduceResponse, batch: &Outgoing) -> Answer {
     let id = batch.partition;
-    let topics = response.responses.iter().filter(|topic| topic.topic_id == id.topic);
+    let topics = response
+        .responses
+        .iter()
+        .filter(|topic| topic.topic_id == id.topic);
     let mut parts = topics
         .flat_map(|topic| &topic.partition_responses)
         .filter(|part| part.index == id.partition.0);
@@ -121,7 +126,10 @@ pub(super) fn answer(response: &ProduceResponse, batch: &Outgoing) -> Answer {
     };
     match ErrorCode::from_code(part.error_code) {
         Some(ErrorCode::None) => Answer::Acknowledged(Offset(part.base_offset)),
-        Some(code) => Answer::Refused(code),
+        Some(code) => {
+            let message = part.error_message.as_deref().unwrap_or_default();
+            Answer::Refused(code, message.to_owned())
+        }
         None => Answer::Nonsense(part.error_code),
     }
 }
@@ -132,11 +140,13 @@ fn settle(client: &Client, batch: &Outgoing, answer: &Answer) {
     let fate = match answer {
         Answer::Acknowledged(_) if batch.fenced => {
             let (id, partition) = (batch.id, batch.partition);
-            history.violation(format!("{id:?} was acknowledged by the fenced shard of {partition}"));
+            history.violation(format!(
+                "{id:?} was acknowledged by the fenced shard of {partition}"
+            ));
             Fate::Indeterminate
         }
         Answer::Acknowledged(base) => Fate::Acknowledged(*base),
-        Answer::Refused(ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition) => {
+        Answer::Refused(ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition, _) => {
             let code = ErrorCode::UnknownTopicId.code();
             history.unknown(batch.partition, code, "producing");
             Fate::Indeterminate
@@ -146,14 +156,21 @@ fn settle(client: &Client, batch: &Outgoing, answer: &Answer) {
             ErrorCode::KafkaStorageError
             | ErrorCode::RequestTimedOut
             | ErrorCode::NotLeaderOrFollower,
+            _,
         ) => Fate::Indeterminate,
-        Answer::Refused(ErrorCode::NotEnoughReplicas) => Fate::Failed,
-        Answer::Refused(code) => {
-            history.violation(format!("{:?} was refused with {code:?}", batch.id));
+        Answer::Refused(ErrorCode::NotEnoughReplicas, _) => Fate::Failed,
+        Answer::Refused(code, message) => {
+            history.violation(format!(
+                "{:?} was refused with {code:?}: {message}",
+                batch.id
+            ));
             Fate::Failed
         }
         Answer::Nonsense(code) => {
-            history.violation(format!("{:?} was answered with code {code} or not at all", batch.id));
+            history.violation(format!(
+                "{:?} was answered with code {code} or not at all",
+                batch.id
+            ));
             Fate::Indeterminate
         }
     };

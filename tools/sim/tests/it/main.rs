@@ -33,11 +33,14 @@ fn the_same_seed_gives_the_same_trace() {
 #[test]
 fn an_acknowledgement_before_durability_is_caught() {
     let scenario = find("power-cut").expect("it is registered");
-    let caught = (0..30).any(|seed| {
+    let caught = (0..80).any(|seed| {
         let outcome = run(scenario, seed, true);
-        outcome.violations.iter().any(|what| what.contains("is lost"))
+        outcome
+            .violations
+            .iter()
+            .any(|what| what.contains("is lost"))
     });
-    assert!(caught, "30 seeds did not notice");
+    assert!(caught, "80 seeds did not notice");
 }
 
 #[test]
@@ -47,5 +50,8 @@ fn mutated_batches_do_no_harm() {
         fuzzer.step().expect("bounded, and readable if valid");
     }
     let report = fuzzer.report();
-    assert!(report.accepted > 0 && report.accepted < report.cases, "{report:?}");
+    assert!(
+        report.accepted > 0 && report.accepted < report.cases,
+        "{report:?}"
+    );
 }
