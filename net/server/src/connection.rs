@@ -65,7 +65,7 @@ pub enum ConnectionEnd {
 pub fn start<I: Io>(server: &Rc<Server<I>>, stream: I::Stream) {
     let connection = Rc::new(Connection {
         stream,
-        outbox: Outbox::new(),
+        outbox: Outbox::new(server.options.outbox),
         active_at: Cell::new(server.io.now()),
         frame_started_at: Cell::new(None),
         write_started_at: Cell::new(None),

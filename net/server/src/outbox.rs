@@ -1,7 +1,7 @@
 //! Answers of one connection, in request order.
 //!
 //! The reader task puts a place into the queue for every request it takes from the wire; the writer task sends what
-//! is complete at the front. Bounds: [`REQUESTS_IN_FLIGHT_MAX`] places and [`RESPONSE_BYTES_MAX`] unsent bytes.
+//! is complete at the front. Bounded by requests and by unsent bytes ([`OutboxLimits`]).
 //! Invariant: an answer leaves only after every answer before it.
 
 use std::cell::{Cell, RefCell};
@@ -13,11 +13,15 @@ use runtime::Signal;
 
 use crate::handlers::produce::PendingProduce;
 
-/// Requests of one connection that may be unanswered. Kafka's clients keep 5; load tools keep more.
-pub const REQUESTS_IN_FLIGHT_MAX: usize = 128;
-
-/// Bytes of answers that may wait for a slow reader before its next request is looked at.
-pub const RESPONSE_BYTES_MAX: usize = 2 << 20;
+/// What one connection may owe.
+#[derive(Clone, Copy, Debug)]
+pub struct OutboxLimits {
+    /// Unanswered requests (`ringlog.connection.requests.max`). Kafka's clients keep 5; load tools keep more.
+    pub requests_max: usize,
+    /// Bytes of answers that may wait for a slow reader before its next request is looked at
+    /// (`ringlog.connection.bytes.max`).
+    pub bytes_max: usize,
+}
 
 /// The place of one answer.
 pub enum Answer {
@@ -41,6 +45,7 @@ pub enum Front {
 pub struct Outbox {
     answers: RefCell<VecDeque<Answer>>,
     unsent_bytes: Cell<usize>,
+    limits: OutboxLimits,
     closed: Cell<bool>,
     /// Wakes the writer; shared by the pending answers.
     pub writer: Rc<Signal>,
@@ -50,8 +55,9 @@ pub struct Outbox {
 
 impl Outbox {
     /// An empty queue.
-    pub fn new() -> Rc<Outbox> {
+    pub fn new(limits: OutboxLimits) -> Rc<Outbox> {
         Rc::new(Outbox {
+            limits,
             answers: RefCell::default(),
             unsent_bytes: Cell::new(0),
             closed: Cell::new(false),
@@ -73,8 +79,8 @@ impl Outbox {
     /// Waits until another request may be taken from the wire.
     pub async fn room(&self) {
         while !self.closed.get()
-            && (self.answers.borrow().len() >= REQUESTS_IN_FLIGHT_MAX
-                || self.unsent_bytes.get() >= RESPONSE_BYTES_MAX)
+            && (self.answers.borrow().len() >= self.limits.requests_max
+                || self.unsent_bytes.get() >= self.limits.bytes_max)
         {
             self.reader.wait().await;
         }

@@ -12,6 +12,7 @@ use shard::Shard;
 use crate::connection::ConnectionEnd;
 use crate::fetch_session::FetchSessions;
 use crate::listener::Connections;
+use crate::outbox::OutboxLimits;
 
 /// Limits of a shard's connections.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct ServerOptions {
     pub request_bytes_max: usize,
     /// Memory for requests larger than a read buffer, in bytes.
     pub large_request_bytes_max: usize,
+    /// What one connection may owe its client.
+    pub outbox: OutboxLimits,
     /// Open connections (`max.connections`, and what the descriptor limit allows).
     pub connections_max: usize,
     /// A connection without traffic ends after this (`connections.max.idle.ms`).

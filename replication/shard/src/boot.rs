@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use metadata::MetadataImage;
-use metadata::controller::{change_fencing, register_broker};
+use metadata::controller::{BrokerRegistrationRequest, change_fencing, register_broker};
 use model::record::{DecompressionScratch, ValidationRules};
 use model::{BrokerEpoch, ErrorCode, LeaderEpoch, PartitionEpoch, ShardId};
 use replica::{Assignment, LeaderReplica, LeaderSettings};
@@ -106,7 +106,7 @@ async fn boot_first<I: Io>(
         shard.quorum.applied(ShardId(other), image_end);
     }
     shard.start(inbox, early);
-    shard.register().await?;
+    shard.register(recovery.clean).await?;
     shard.start_controller();
     Ok(Booted {
         shard,
@@ -206,11 +206,18 @@ impl<I: Io> Shard<I> {
     }
 
     /// Registers this process with the cluster and lifts its fence: in a quorum of one, it is its own controller.
-    async fn register(self: &Rc<Self>) -> Result<(), BootError> {
+    ///
+    /// After a clean stop it says so, and no partition needs a new leader epoch.
+    async fn register(self: &Rc<Self>, is_clean: bool) -> Result<(), BootError> {
         let decision = {
             let image = self.image();
             let epoch = BrokerEpoch(image.end_offset().0);
-            register_broker(&image, &self.options.registration, epoch, false)
+            let previous = image.broker(self.options.broker);
+            let registration = BrokerRegistrationRequest {
+                clean_shutdown_epoch: previous.filter(|_| is_clean).map(|broker| broker.epoch),
+                ..self.options.registration.as_ref().clone()
+            };
+            register_broker(&image, &registration, epoch, false)
         };
         decision
             .results

@@ -182,7 +182,10 @@ impl<I: Io> Shard<I> {
             shard: Rc::downgrade(self),
             acknowledged: RefCell::default(),
         }));
-        io.spawn(TaskClass::Foreground, dispatch_inbox(self.clone(), inbox, early));
+        io.spawn(
+            TaskClass::Foreground,
+            dispatch_inbox(self.clone(), inbox, early),
+        );
         io.spawn(TaskClass::Foreground, produce_worker(self.clone()));
         for _ in 0..READ_WORKERS {
             io.spawn(TaskClass::Foreground, read_worker(self.clone()));

@@ -16,6 +16,7 @@ use model::ShardId;
 use model::config::{BrokerConfig, Listener};
 use runtime::mailbox::{Inbox, Sender, mailbox};
 use runtime::{Io, Listener as _, Signal, TaskClass};
+use server::outbox::OutboxLimits;
 use server::{Server, ServerOptions, listener};
 use shard::message::Envelope;
 use shard::{ShardOptions, boot};
@@ -525,6 +526,10 @@ fn server_options(plan: &ShardPlan) -> ServerOptions {
         listener: plan.listener.name.clone(),
         request_bytes_max: usize::try_from(config.socket_request_max_bytes).unwrap_or(0),
         large_request_bytes_max: plan.memory.request_bytes,
+        outbox: OutboxLimits {
+            requests_max: config.connection_requests_max,
+            bytes_max: usize::try_from(config.connection_bytes_max).unwrap_or(usize::MAX),
+        },
         connections_max: plan.connections_max,
         idle_max: ms(config.connections_max_idle_ms),
         frame_duration_max: ms(i64::from(config.request_read_timeout_ms)),

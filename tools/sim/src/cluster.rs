@@ -17,6 +17,7 @@ use model::{ShardId, TopicPartition};
 use runtime::mailbox::{Inbox, Sender, mailbox};
 use runtime::sim::{Generator, SimIo, Simulation};
 use runtime::{Io, TaskClass};
+use server::outbox::OutboxLimits;
 use server::{Server, ServerOptions, listener};
 use shard::message::Envelope;
 use shard::{Shard, ShardOptions, boot};
@@ -290,6 +291,10 @@ fn server_options() -> ServerOptions {
         listener: "PLAINTEXT".to_owned(),
         request_bytes_max: 1 << 20,
         large_request_bytes_max: 4 << 20,
+        outbox: OutboxLimits {
+            requests_max: 16,
+            bytes_max: 64 << 10,
+        },
         connections_max: 100,
         idle_max: Duration::from_secs(600),
         frame_duration_max: Duration::from_secs(30),

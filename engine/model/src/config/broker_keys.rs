@@ -121,6 +121,7 @@ pub(super) const BROKER_KEYS: &[Key] = &[
         "Connections accepted from one address at a time.",
     )
     .at_least(0)
+    .ignored(LATER)
     .cluster(),
     string(
         "max.connections.per.ip.overrides",

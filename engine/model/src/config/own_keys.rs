@@ -42,14 +42,14 @@ pub(super) const OWN_KEYS: &[Key] = &[
     .at_least(192 << 20),
     long(
         "ringlog.connection.bytes.max",
-        Some("134217728"),
-        "Bytes of requests and answers that one connection may hold in the broker.",
+        Some("2097152"),
+        "Bytes of answers that may wait for one client to read them; until then its next request waits.",
     )
-    .at_least(1 << 20),
+    .at_least(64 << 10),
     int(
         "ringlog.connection.requests.max",
-        Some("64"),
-        "Requests of one connection that the broker works on at a time; further ones wait in the socket.",
+        Some("128"),
+        "Unanswered requests of one connection; further ones wait in the socket.",
     )
     .range(1, 4096),
     int(

@@ -54,7 +54,7 @@ pub fn handle<I: Io>(
         finalized_features_epoch: image.end_offset().0,
         finalized_features: finalized
             .map(|(name, level)| FinalizedFeatureKey {
-                name: Text::copy_from(&name),
+                name: Text::copy_from(name),
                 max_version_level: *level,
                 min_version_level: *level,
             })

@@ -19,7 +19,7 @@ pub async fn handle<I: Io>(
     context: &Context<'_, I>,
     request: &DeleteRecordsRequest,
 ) -> Result<(), ConnectionEnd> {
-    let mut scatter = Scatter::new();
+    let mut scatter = Scatter::default();
     for topic in &request.topics {
         let id = context.server.shard.image().topic_id(&topic.name);
         for partition in &topic.partitions {

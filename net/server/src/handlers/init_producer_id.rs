@@ -14,7 +14,8 @@ pub async fn handle<I: Io>(
 ) -> Result<(), ConnectionEnd> {
     let identity = match request.transactional_id.as_deref() {
         Some("") => Err(ErrorCode::InvalidRequest),
-        Some(_) => Err(ErrorCode::CoordinatorNotAvailable),
+        // Not retriable, so that the client says so at once; FindCoordinator answers the same.
+        Some(_) => Err(ErrorCode::UnsupportedVersion),
         None => context.server.shard.new_producer_id().await,
     };
     let (error, id, epoch) = match identity {

@@ -39,7 +39,7 @@ pub async fn handle<I: Io>(
         1 => Isolation::ReadCommitted,
         _ => Isolation::ReadUncommitted,
     };
-    let mut scatter = Scatter::new();
+    let mut scatter = Scatter::default();
     for topic in &request.topics {
         let id = context.server.shard.image().topic_id(&topic.name);
         for partition in &topic.partitions {

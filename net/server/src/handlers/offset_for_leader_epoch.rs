@@ -18,7 +18,7 @@ pub async fn handle<I: Io>(
     context: &Context<'_, I>,
     request: &OffsetForLeaderEpochRequest,
 ) -> Result<(), ConnectionEnd> {
-    let mut scatter = Scatter::new();
+    let mut scatter = Scatter::default();
     for topic in &request.topics {
         let id = context.server.shard.image().topic_id(&topic.topic);
         for partition in &topic.partitions {

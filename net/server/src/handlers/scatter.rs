@@ -18,15 +18,17 @@ enum Place<A> {
     Part(usize),
 }
 
-impl<Q, A> Scatter<Q, A> {
+impl<Q, A> Default for Scatter<Q, A> {
     /// No questions.
-    pub fn new() -> Scatter<Q, A> {
+    fn default() -> Scatter<Q, A> {
         Scatter {
             places: Vec::new(),
             parts: Vec::new(),
         }
     }
+}
 
+impl<Q, A> Scatter<Q, A> {
     /// The next question needs no shard.
     pub fn decided(&mut self, answer: A) {
         self.places.push(Place::Decided(answer));
