@@ -1,4 +1,4 @@
-//! `ringlog-benches [FILTER] [--quick]`: runs the benches whose name contains FILTER and prints a table.
+//! `ringlog-benches [FILTER] [--quick]`: runs the bench of that name, or else all whose names contain it.
 
 use std::process::ExitCode;
 
@@ -30,10 +30,7 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<(), String> {
         }
     }
     let filter = filter.unwrap_or_default();
-    let wanted: Vec<&Bench> = BENCHES
-        .iter()
-        .filter(|bench| bench.name.contains(&filter))
-        .collect();
+    let wanted = chosen(&filter);
     if wanted.is_empty() {
         let names: Vec<&str> = BENCHES.iter().map(|bench| bench.name).collect();
         return Err(format!(
@@ -51,6 +48,18 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<(), String> {
         print_row(bench, &bench.measure(effort), width);
     }
     Ok(())
+}
+
+/// The bench of that name alone, or else all that have it in their names.
+fn chosen(filter: &str) -> Vec<&'static Bench> {
+    let named = BENCHES.iter().find(|bench| bench.name == filter);
+    named.map_or_else(
+        || {
+            let contain = BENCHES.iter().filter(|bench| bench.name.contains(filter));
+            contain.collect()
+        },
+        |bench| vec![bench],
+    )
 }
 
 fn print_row(bench: &Bench, measured: &Measured, width: usize) {
