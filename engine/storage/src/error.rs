@@ -94,6 +94,9 @@ pub enum AppendError {
     /// A write or flush failed: this shard's storage takes no more appends until the process restarts.
     #[error("storage is fenced: {0}")]
     Fenced(String),
+    /// The storage is being closed: what came after would be missing in the checkpoint of a clean stop.
+    #[error("storage is being closed")]
+    Closing,
     /// The batch does not fit a journal file.
     #[error("a batch of {bytes} bytes is larger than {bytes_max}")]
     TooLarge {

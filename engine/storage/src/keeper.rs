@@ -520,11 +520,13 @@ impl<I: Io> Storage<I> {
         }
     }
 
-    /// Commits and writes everything, leaves a checkpoint that says so, and ends the tasks. The caller has stopped
-    /// appending.
+    /// Commits and writes everything, leaves a checkpoint that says so, and ends the tasks. Appends are refused from now
+    /// on: after a clean stop the journal is not replayed.
     pub async fn shutdown(&self) -> Result<(), StorageError> {
         let inner = &self.inner;
         inner.check_fence()?;
+        inner.closing.set(true);
+        inner.admission.notify();
         let through = inner.request_barrier();
         inner.wait_durable(through).await?;
         // Directories of deleted logs stand in the way of logs made anew under their names.

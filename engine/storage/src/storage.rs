@@ -96,6 +96,8 @@ pub(crate) struct Inner<I: Io> {
     pub(crate) fence_reason: RefCell<String>,
     pub(crate) disk_full: Cell<bool>,
     pub(crate) stopping: Cell<bool>,
+    /// Set when a shutdown begins: appends are refused.
+    pub(crate) closing: Cell<bool>,
     /// The journal's write slots end too.
     pub(crate) stopped: Cell<bool>,
     pub(crate) admission: Waiters,
@@ -133,6 +135,7 @@ impl<I: Io> Inner<I> {
             fence_reason: RefCell::default(),
             disk_full: Cell::new(false),
             stopping: Cell::new(false),
+            closing: Cell::new(false),
             stopped: Cell::new(false),
             admission: Waiters::default(),
             journal_changed: Waiters::default(),
@@ -175,6 +178,9 @@ impl<I: Io> Inner<I> {
     fn check_writable(&self) -> Result<(), AppendError> {
         if self.fenced.get() {
             return Err(AppendError::Fenced(self.fence_reason.borrow().clone()));
+        }
+        if self.closing.get() {
+            return Err(AppendError::Closing);
         }
         if self.disk_full.get() {
             return Err(AppendError::DiskFull);
@@ -467,11 +473,7 @@ impl<I: Io> Storage<I> {
 
     /// Moves the log start up to `offset` (DeleteRecords). Reads below it fail at once; the commit is reported
     /// through [`CommitListener`]. Moving back is no error and does nothing.
-    pub fn advance_log_start(
-        &self,
-        log: &Rc<Log>,
-        offset: Offset,
-    ) -> Result<Mark, AppendError> {
+    pub fn advance_log_start(&self, log: &Rc<Log>, offset: Offset) -> Result<Mark, AppendError> {
         let inner = &self.inner;
         inner.check_writable()?;
         if log.deleted.get() {

@@ -235,9 +235,10 @@ pub(crate) fn error_code(error: &AppendError) -> ErrorCode {
         AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
         AppendError::InvalidProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
         AppendError::TooLarge { .. } => ErrorCode::RecordListTooLarge,
-        AppendError::DiskFull | AppendError::JournalFull | AppendError::Fenced(_) => {
-            ErrorCode::KafkaStorageError
-        }
+        AppendError::DiskFull
+        | AppendError::JournalFull
+        | AppendError::Closing
+        | AppendError::Fenced(_) => ErrorCode::KafkaStorageError,
         AppendError::Deleted => ErrorCode::UnknownTopicOrPartition,
         AppendError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         AppendError::LeaderEpochStale { .. } => ErrorCode::FencedLeaderEpoch,

@@ -172,6 +172,7 @@ impl Driver<'_> {
 
     fn begin(&mut self, trouble: &Trouble) {
         let (simulation, client) = (self.simulation, self.simulation.client());
+        tracing::info!(?trouble, "begins");
         match trouble {
             Trouble::Disk(rule) => {
                 self.disk_trouble = true;
@@ -218,6 +219,7 @@ impl Driver<'_> {
     }
 
     async fn stop(&mut self, stop: Stop) -> Result<(), String> {
+        tracing::info!(?stop, "stops");
         self.history.facts_mut().tallies.stops += 1;
         let (checkpoints, writes) = self.broker.background_work();
         self.background_work.0 += checkpoints;
@@ -277,6 +279,7 @@ impl Driver<'_> {
         if self.plan.reshard {
             self.shards = self.random.between(1, SHARDS_MAX as u64) as u16;
         }
+        tracing::info!(shards = self.shards, "starts");
         self.simulation.restart(NODE);
         self.broker.start(self.simulation, self.shards);
     }
