@@ -1,7 +1,8 @@
 //! Starting a shard: recovery, metadata, partitions, then the long-lived tasks.
 //!
 //! Shard 0 goes first: it recovers the data directory (the journals of the last run, however many shards that had)
-//! and reads the metadata log. Then it hands the image to the others, which open their logs and report back.
+//! and reads the metadata log. Then it hands the image to the others, which open their logs and report back. At last it
+//! registers the broker; no shard serves clients before that is done.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -12,8 +13,8 @@ use metadata::controller::{BrokerRegistrationRequest, change_fencing, register_b
 use model::record::{DecompressionScratch, ValidationRules};
 use model::{BrokerEpoch, ErrorCode, LeaderEpoch, PartitionEpoch, ShardId};
 use replica::{Assignment, LeaderReplica, LeaderSettings};
-use runtime::Io;
 use runtime::mailbox::{Inbox, Sender};
+use runtime::{Io, Oneshot};
 use storage::{Durability, LogConfig, OpenError, RecoveryReport, Storage};
 
 use crate::coordinator_host::CoordinatorHost;
@@ -97,7 +98,7 @@ async fn boot_first<I: Io>(
                 tracing::debug!(shard = %other, "started");
                 waiting_for -= 1;
             }
-            // Shards that have started serve clients already.
+            // Work of a shard that has started: for later.
             other => early.push(other),
         }
     }
@@ -108,6 +109,9 @@ async fn boot_first<I: Io>(
     shard.start(inbox, early);
     shard.register(recovery.clean).await?;
     shard.start_controller();
+    for other in shard.peers.others() {
+        shard.peers.send(other, Envelope::Serve);
+    }
     Ok(Booted {
         shard,
         recovery: Some(recovery),
@@ -124,7 +128,7 @@ async fn boot_other<I: Io>(
     let image = loop {
         match inbox.next().await {
             Envelope::Start(image) => break MetadataImage::clone(&image),
-            // Another shard heard of it earlier, and serves clients already.
+            // Work of a shard that has started: for later.
             other => early.push(other),
         }
     };
@@ -135,6 +139,9 @@ async fn boot_other<I: Io>(
     shard.open_partitions();
     shard.start(inbox, early);
     shard.peers.send(ShardId(0), Envelope::Started(shard.id()));
+    // Registration may take the partitions' leadership away and give it back. A client in between would have one
+    // request refused and the next one accepted, out of order for its producer.
+    shard.serve.take().await;
     Ok(Booted {
         shard,
         recovery: None,
@@ -166,6 +173,7 @@ fn assemble<I: Io>(
         coordinators: CoordinatorHost::default(),
         producer_ids: ProducerIds::default(),
         fenced: Cell::new(false),
+        serve: Oneshot::new(),
     })
 }
 

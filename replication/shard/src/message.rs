@@ -85,6 +85,8 @@ pub enum Envelope {
     Start(Arc<MetadataImage>),
     /// A shard serves.
     Started(ShardId),
+    /// The broker is registered: clients may come.
+    Serve,
     /// Shard 0 has committed metadata records ending before this offset.
     Metadata(Offset, Arc<[MetadataRecord]>),
     /// A shard has applied the metadata records before this offset.

@@ -13,7 +13,7 @@ use metadata::controller::BrokerRegistrationRequest;
 use model::config::BrokerConfig;
 use model::record::DecompressionScratch;
 use model::{BrokerId, ErrorCode, Offset, ShardId, TopicPartition};
-use runtime::{Io, Signal, TaskClass};
+use runtime::{Io, Oneshot, Signal, TaskClass};
 use storage::{CommitListener, Log, Storage};
 
 use crate::coordinator_host::CoordinatorHost;
@@ -78,6 +78,8 @@ pub struct Shard<I: Io> {
     pub(crate) coordinators: CoordinatorHost,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) fenced: Cell<bool>,
+    /// Set when the broker is registered and clients may come; not on shard 0, which registers it.
+    pub(crate) serve: Rc<Oneshot<()>>,
 }
 
 impl<I: Io> Shard<I> {
@@ -169,8 +171,8 @@ impl<I: Io> Shard<I> {
         self.watch(watch, &state);
     }
 
-    /// Starts the long-lived tasks. `early` are messages of other shards that came before this one was ready; as many as
-    /// the clients of those shards may have requests under way.
+    /// Starts the long-lived tasks. `early` are messages of other shards that came before this one was ready: few, as
+    /// no shard has clients yet.
     pub(crate) fn start(
         self: &Rc<Self>,
         inbox: runtime::mailbox::Inbox<Envelope>,
@@ -310,6 +312,7 @@ impl<I: Io> Shard<I> {
                 self.peers.send(ShardId(0), applied);
             }
             Envelope::MetadataApplied(shard, end) => self.quorum.applied(shard, end),
+            Envelope::Serve => self.serve.set(()),
             Envelope::Start(_) | Envelope::Started(_) => {
                 unreachable!("start-up messages after start-up")
             }

@@ -146,7 +146,8 @@ async fn read_partition(
             Err(error) => retry(client, &mut tries, &error.to_string()).await?,
         }
     }
-    Ok((start, end))
+    // A request that was under way when its connection was lost may have been carried out meanwhile.
+    Ok((start, end.max(next)))
 }
 
 async fn list_offset(

@@ -2,7 +2,9 @@
 //! be in the log exactly once (KIP-98).
 //!
 //! Invariant: the unacknowledged batches of a partition are sent in order of their sequence, and from the oldest of them
-//! on there are never more than five: as many as the broker remembers.
+//! on there are never more than five: as many as the broker remembers. The first batch of a partition goes alone: a log
+//! that does not know a producer takes any sequence (as Kafka's does), so a second batch would be accepted after the
+//! first was refused.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -20,6 +22,8 @@ use crate::payload::BatchId;
 #[derive(Default)]
 struct Lane {
     next_sequence: i32,
+    /// Whether any batch was acknowledged.
+    is_known: bool,
     /// From the oldest unacknowledged one on; with each, whether it is acknowledged.
     window: VecDeque<(Outgoing, bool)>,
 }
@@ -126,10 +130,11 @@ impl Producer {
         let mut waiting: VecDeque<(Pending<ProduceResponse>, Vec<Outgoing>)> = VecDeque::new();
         for place in 0..depth.min(IN_FLIGHT_MAX) {
             let broker = &self.client.broker;
-            let row = self
+            let lanes = self
                 .lanes
                 .values_mut()
-                .filter_map(|lane| lane.window.get_mut(place));
+                .filter(|lane| place == 0 || lane.is_known);
+            let row = lanes.filter_map(|lane| lane.window.get_mut(place));
             let batches: Vec<Outgoing> = row
                 .filter(|(_, acknowledged)| !acknowledged)
                 .map(|(batch, _)| {
@@ -186,6 +191,7 @@ impl Producer {
             Answer::Acknowledged(base) => {
                 history.settle(id, Fate::Acknowledged(*base));
                 lane.window[place].1 = true;
+                lane.is_known = true;
                 while lane
                     .window
                     .front()
