@@ -7,7 +7,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::{Rc, Weak};
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,7 +23,8 @@ use protocol::messages::fetch::{
 use protocol::{Message as _, Text};
 use runtime::{Io, Stream as _, TaskClass};
 
-use crate::core_state::{CoreState, Expiry, Share, Watched};
+use crate::core_state::{Bounds, CoreState, Expiry, Observer, Share, Watched};
+use crate::process::Window;
 use crate::tally::Tally;
 use crate::topology;
 use crate::verify::Verifier;
@@ -44,16 +44,18 @@ pub struct Consumed {
     pub elapsed: Duration,
     /// What was read, if it was verified.
     pub verifier: Verifier,
+    /// The processes' counters at both ends of that time.
+    pub window: Window,
     /// Why the load was given up, if it was.
     pub fatal: Option<String>,
 }
 
-/// Runs this core's share of a load. Sends a tally a second to `progress`.
+/// Runs this core's share of a load.
 pub async fn consume<I: Io>(
     io: I,
     workload: ConsumeWorkload,
     share: Share,
-    progress: Option<SyncSender<Tally>>,
+    observer: Observer,
 ) -> Consumed {
     let workload = Rc::new(workload);
     let mut plan = Plan::default();
@@ -67,9 +69,12 @@ pub async fn consume<I: Io>(
     let core = CoreState::new(
         io,
         plan.lanes.len() as u64,
-        workload.warmup,
-        workload.limit.duration,
-        progress,
+        Bounds {
+            warmup: workload.warmup,
+            duration: workload.limit.duration,
+            stall: (workload.request_timeout + workload.wait) * 2,
+        },
+        observer,
     );
     let verifier = Rc::new(RefCell::new(Verifier::new(workload.verify_run)));
     let left = workload
@@ -91,13 +96,13 @@ pub async fn consume<I: Io>(
         };
         core.io.spawn(TaskClass::Foreground, lane.run());
     }
-    let (tally, elapsed, fatal) = core.run().await;
-    let verifier = verifier.take();
+    let outcome = core.run().await;
     Consumed {
-        tally,
-        elapsed,
-        verifier,
-        fatal: failure.or(fatal),
+        tally: outcome.tally,
+        elapsed: outcome.elapsed,
+        verifier: verifier.take(),
+        window: outcome.window,
+        fatal: failure.or(outcome.fatal),
     }
 }
 

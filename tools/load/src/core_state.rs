@@ -12,6 +12,7 @@ use client::ClientError;
 use model::MonotonicTime;
 use runtime::{Io, Signal, Stream, TaskClass};
 
+use crate::process::{Reading, Window};
 use crate::tally::Tally;
 
 /// How often deadlines and the end of the run are looked at.
@@ -36,6 +37,34 @@ impl Share {
     }
 }
 
+/// Who is told about a load while it runs, and whose use of the machine is read.
+#[derive(Clone, Debug, Default)]
+pub struct Observer {
+    /// Gets a tally a second.
+    pub progress: Option<SyncSender<Tally>>,
+    /// A process to read beside this one.
+    pub watch_pid: Option<u32>,
+}
+
+/// When a core's load begins to count and when it ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Time before counting.
+    pub(crate) warmup: Duration,
+    /// Time that counts, if time ends the load.
+    pub(crate) duration: Option<Duration>,
+    /// Without such an end: how long a load may stay without one more record before it is given up.
+    pub(crate) stall: Duration,
+}
+
+/// What a core's load came to.
+pub(crate) struct Outcome {
+    pub(crate) tally: Tally,
+    pub(crate) elapsed: Duration,
+    pub(crate) window: Window,
+    pub(crate) fatal: Option<String>,
+}
+
 /// A connection's face to the core's watch task.
 pub(crate) trait Watched {
     /// When the oldest unanswered request is overdue.
@@ -52,10 +81,12 @@ pub(crate) struct CoreState<I: Io> {
     pub(crate) interval: RefCell<Tally>,
     total: RefCell<Tally>,
     progress: RefCell<Option<SyncSender<Tally>>>,
+    watch_pid: Option<u32>,
     start: Cell<MonotonicTime>,
     measured_from: Cell<MonotonicTime>,
-    warmup: Duration,
-    duration: Option<Duration>,
+    /// Counters of the processes at `measured_from`.
+    begin: Cell<Reading>,
+    bounds: Bounds,
     stopping: Cell<bool>,
     fatal: RefCell<Option<String>>,
     lanes: Cell<u64>,
@@ -65,23 +96,18 @@ pub(crate) struct CoreState<I: Io> {
 }
 
 impl<I: Io> CoreState<I> {
-    pub(crate) fn new(
-        io: I,
-        lanes: u64,
-        warmup: Duration,
-        duration: Option<Duration>,
-        progress: Option<SyncSender<Tally>>,
-    ) -> Rc<CoreState<I>> {
+    pub(crate) fn new(io: I, lanes: u64, bounds: Bounds, observer: Observer) -> Rc<CoreState<I>> {
         let now = io.now();
         Rc::new(CoreState {
             io,
             interval: RefCell::default(),
             total: RefCell::default(),
-            progress: RefCell::new(progress),
+            progress: RefCell::new(observer.progress),
+            watch_pid: observer.watch_pid,
             start: Cell::new(now),
             measured_from: Cell::new(now),
-            warmup,
-            duration,
+            begin: Cell::new(Reading::now(observer.watch_pid)),
+            bounds,
             stopping: Cell::new(false),
             fatal: RefCell::default(),
             lanes: Cell::new(lanes),
@@ -137,9 +163,8 @@ impl<I: Io> CoreState<I> {
         }
     }
 
-    /// Starts the watch task and waits until every lane has ended. The counts since the warm-up, the time they took,
-    /// and why the run was given up, if it was.
-    pub(crate) async fn run(self: &Rc<Self>) -> (Tally, Duration, Option<String>) {
+    /// Starts the watch task and waits until every lane has ended.
+    pub(crate) async fn run(self: &Rc<Self>) -> Outcome {
         let core = self.clone();
         self.io.spawn(
             TaskClass::Foreground,
@@ -152,23 +177,28 @@ impl<I: Io> CoreState<I> {
         self.publish();
         // A detached task may outlive this future and keep the state: hang up now, or the watcher waits for ever.
         self.progress.take();
-        let elapsed = self.last_answer.get().since(self.measured_from.get());
-        let total = std::mem::take(&mut *self.total.borrow_mut());
-        (total, elapsed, self.fatal.borrow_mut().take())
+        Outcome {
+            tally: std::mem::take(&mut *self.total.borrow_mut()),
+            elapsed: self.last_answer.get().since(self.measured_from.get()),
+            window: Window {
+                begin: self.begin.get(),
+                end: Reading::now(self.watch_pid),
+            },
+            fatal: self.fatal.borrow_mut().take(),
+        }
     }
 
     async fn watch_clock(self: Rc<Self>) {
-        let warm = self.start.get().plus(self.warmup);
-        let end = self.duration.map(|d| warm.plus(d));
-        let mut warming = !self.warmup.is_zero();
+        let warm = self.start.get().plus(self.bounds.warmup);
+        let end = self.bounds.duration.map(|d| warm.plus(d));
+        let mut warming = !self.bounds.warmup.is_zero();
+        let mut last_gain = (0, self.start.get());
         let mut next_interval = self.start.get().plus(INTERVAL);
         while self.lanes.get() > 0 {
             let now = self.io.now();
             if warming && now >= warm {
                 warming = false;
-                self.measured_from.set(now);
-                self.interval.take();
-                self.total.take();
+                self.begin_measuring(now);
             }
             if end.is_some_and(|end| now >= end) && !self.stopping.get() {
                 self.stop();
@@ -178,10 +208,35 @@ impl<I: Io> CoreState<I> {
                 self.publish();
             }
             self.expire(now);
+            if end.is_none() {
+                self.give_up_if_stalled(&mut last_gain, now);
+            }
             let until_end = end.map_or(CHECK, |end| end.since(now));
             self.io
                 .sleep(CHECK.min(until_end.max(Duration::from_millis(1))))
                 .await;
+        }
+    }
+
+    /// Forgets the counts of the warm-up; connections stay connected, so they stay counted.
+    fn begin_measuring(&self, now: MonotonicTime) {
+        self.measured_from.set(now);
+        self.begin.set(Reading::now(self.watch_pid));
+        let mut total = self.total.take();
+        total.merge(&self.interval.take());
+        self.total.borrow_mut().connects = total.connects;
+    }
+
+    /// `last_gain` holds the count of records and when it last rose.
+    fn give_up_if_stalled(&self, last_gain: &mut (u64, MonotonicTime), now: MonotonicTime) {
+        let records = self.total.borrow().records + self.interval.borrow().records;
+        if records != last_gain.0 {
+            *last_gain = (records, now);
+        } else if now.since(last_gain.1) >= self.bounds.stall && !self.stopping.get() {
+            self.give_up(format!(
+                "no record for {} s, after {records} on this core",
+                self.bounds.stall.as_secs()
+            ));
         }
     }
 

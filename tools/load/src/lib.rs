@@ -21,7 +21,7 @@ pub mod verify;
 pub mod workload;
 
 pub use consume::{Consumed, consume};
-pub use core_state::Share;
+pub use core_state::{Observer, Share};
 pub use produce::{Produced, produce};
 pub use report::Report;
 pub use tally::Tally;

@@ -7,7 +7,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::{Rc, Weak};
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use client::{Acks, ClientError, ConnectionOptions, FrameReader, init_producer_id_request, rpc};
@@ -15,8 +14,9 @@ use model::{MonotonicTime, PartitionIndex, ProducerEpoch, ProducerId};
 use protocol::{Message as _, ProduceRequest, ProduceResponse};
 use runtime::{Io, Signal, Stream as _, TaskClass};
 
-use crate::core_state::{CoreState, Expiry, Share, Watched};
+use crate::core_state::{Bounds, CoreState, Expiry, Observer, Share, Watched};
 use crate::keys::{KeyDistribution, KeySource};
+use crate::process::Window;
 use crate::schedule::{OpenSchedule, Schedule};
 use crate::tally::Tally;
 use crate::template::{
@@ -50,24 +50,29 @@ pub struct Produced {
     pub elapsed: Duration,
     /// Everything that was sent, the warm-up included, if records are stamped.
     pub ledger: Ledger,
+    /// The processes' counters at both ends of that time.
+    pub window: Window,
     /// Why the load was given up, if it was.
     pub fatal: Option<String>,
 }
 
-/// Runs this core's share of a load. Sends a tally a second to `progress`.
+/// Runs this core's share of a load.
 pub async fn produce<I: Io>(
     io: I,
     workload: ProduceWorkload,
     share: Share,
-    progress: Option<SyncSender<Tally>>,
+    observer: Observer,
 ) -> Produced {
     let lanes: Vec<u64> = share.connections(workload.connections).collect();
     let core = CoreState::new(
         io,
         lanes.len() as u64,
-        workload.warmup,
-        workload.limit.duration,
-        progress,
+        Bounds {
+            warmup: workload.warmup,
+            duration: workload.limit.duration,
+            stall: workload.stall(),
+        },
+        observer,
     );
     let (workload, ledger) = (Rc::new(workload), Rc::new(RefCell::new(Ledger::default())));
     for index in lanes {
@@ -83,13 +88,13 @@ pub async fn produce<I: Io>(
         };
         core.io.spawn(TaskClass::Foreground, lane.run());
     }
-    let (tally, elapsed, fatal) = core.run().await;
-    let ledger = ledger.take();
+    let outcome = core.run().await;
     Produced {
-        tally,
-        elapsed,
-        ledger,
-        fatal,
+        tally: outcome.tally,
+        elapsed: outcome.elapsed,
+        ledger: ledger.take(),
+        window: outcome.window,
+        fatal: outcome.fatal,
     }
 }
 

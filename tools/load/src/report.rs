@@ -34,6 +34,8 @@ pub struct ProcessUse {
     pub device_bytes_written: u64,
     /// Bytes it caused to be read from devices.
     pub device_bytes_read: u64,
+    /// Times one of its threads went to sleep.
+    pub voluntary_switches: u64,
 }
 
 /// Everything a load came to.
@@ -75,6 +77,8 @@ pub struct Report {
     pub watched: Option<ProcessUse>,
     /// The verdict, if records were verified.
     pub verification: Option<Findings>,
+    /// Why there is nothing to report, if there is nothing.
+    pub note: Option<String>,
     /// Why the load was given up before its end.
     pub fatal: Option<String>,
 }
@@ -115,6 +119,7 @@ impl Report {
             generator: ProcessUse::default(),
             watched: None,
             verification: None,
+            note: None,
             fatal: None,
         }
     }
@@ -129,6 +134,9 @@ impl Report {
     pub fn rows(&self) -> Vec<(String, String)> {
         let mut rows = Vec::new();
         let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
+        if let Some(note) = &self.note {
+            row("note", note.clone());
+        }
         row("time", format!("{:.2} s", self.seconds));
         row("records", grouped(self.records));
         row("records/s", grouped(self.records_per_second as u64));
@@ -173,6 +181,10 @@ impl Report {
                 "watched device reads",
                 self.device_bytes(watched.device_bytes_read),
             );
+            row(
+                "watched sleeps",
+                self.per_request(watched.voluntary_switches),
+            );
         }
         if let Some(findings) = &self.verification {
             verification_rows(findings, &mut row);
@@ -198,6 +210,14 @@ impl Report {
         row(name, text);
     }
 
+    fn per_request(&self, count: u64) -> String {
+        let mut text = grouped(count);
+        if self.requests > 0 {
+            text += &format!(", {:.2} per request", count as f64 / self.requests as f64);
+        }
+        text
+    }
+
     fn device_bytes(&self, bytes: u64) -> String {
         let mut text = format!("{:.1} MB", bytes as f64 / 1e6);
         if self.batch_bytes > 0 {
@@ -209,15 +229,11 @@ impl Report {
 }
 
 fn verification_rows(findings: &Findings, row: &mut impl FnMut(&str, String)) {
-    let verdict = if findings.is_clean() {
-        "clean"
-    } else {
-        "VIOLATED"
-    };
-    row("verification", verdict.to_owned());
+    row("verification", findings.verdict());
     let counts = [
         ("  records verified", findings.verified),
         ("  lost", findings.lost),
+        ("  gaps", findings.gaps),
         ("  duplicated", findings.duplicated),
         ("  reordered", findings.reordered),
         ("  corrupt", findings.corrupt),

@@ -170,8 +170,11 @@ pub struct Findings {
     pub verified: u64,
     /// Records of other runs or without a stamp; no violation.
     pub foreign: u64,
-    /// Acknowledged records that are not there.
+    /// Acknowledged records that are not there. Only who knows what was acknowledged can tell them from gaps.
     pub lost: u64,
+    /// Sequences missing where nobody knows whether they were acknowledged: lost records, or refused ones. No
+    /// violation by itself.
+    pub gaps: u64,
     /// Records seen a second time.
     pub duplicated: u64,
     /// Records seen after a later one.
@@ -192,6 +195,20 @@ impl Findings {
     /// Whether nothing is wrong.
     pub fn is_clean(&self) -> bool {
         self.violations() == 0
+    }
+
+    /// The result in a few words.
+    pub fn verdict(&self) -> String {
+        match (self.violations(), self.gaps) {
+            (0, _) if self.verified == 0 && self.unknown == 0 => {
+                "nothing to verify: no record with a stamp was read".to_owned()
+            }
+            (0, 0) => "clean".to_owned(),
+            (0, gaps) => format!(
+                "no violation, {gaps} gaps (refused or lost: only `produce --verify` can tell)"
+            ),
+            (violations, _) => format!("VIOLATED, {violations} times"),
+        }
     }
 
     /// Count of what is wrong.
@@ -339,6 +356,7 @@ impl Verifier {
         a.verified += b.verified;
         a.foreign += b.foreign;
         a.lost += b.lost;
+        a.gaps += b.gaps;
         a.duplicated += b.duplicated;
         a.reordered += b.reordered;
         a.corrupt += b.corrupt;
@@ -349,7 +367,7 @@ impl Verifier {
     }
 
     /// The verdict. With a ledger, everything acknowledged must have been seen, to the last record, and what was not
-    /// acknowledged may be absent; without one, every gap inside what was seen is a loss.
+    /// acknowledged may be absent; without one, what is missing inside what was seen counts as gaps.
     pub fn finish(mut self, ledger: Option<&Ledger>) -> Findings {
         if let Some(ledger) = ledger {
             for (key, sent) in &ledger.streams {
@@ -368,10 +386,15 @@ impl Verifier {
         }
         for (key, seen) in &self.streams {
             for (&start, &end) in &seen.missing {
-                let lost = match ledger {
-                    Some(ledger) => ledger.acknowledged(key, start, end),
-                    None => end - start,
+                let Some(ledger) = ledger else {
+                    self.findings.gaps += end - start;
+                    self.findings.example(format_args!(
+                        "partition {}: producer {} gap in sequences {start} to {end}: refused, or lost",
+                        key.partition, key.producer
+                    ));
+                    continue;
                 };
+                let lost = ledger.acknowledged(key, start, end);
                 if lost > 0 {
                     self.findings.lost += lost;
                     self.findings.example(format_args!(
@@ -467,7 +490,18 @@ mod tests {
         check(&[0, 2, 1, 3, 4], Some(&five), (0, 0, 1)); // swapped
         check(&[0, 3, 4, 1, 2, 2], Some(&five), (0, 1, 2));
         check(&[0, 1, 2], None, (0, 0, 0)); // without a ledger the end cannot be known
-        check(&[0, 2], None, (1, 0, 0));
+    }
+
+    #[test]
+    fn without_a_ledger_what_is_missing_is_a_gap_and_no_loss() {
+        let mut verifier = Verifier::new(None);
+        verifier.begin(P, Offset::ZERO);
+        for (offset, sequence) in [(0, 1), (1, 2), (2, 5)] {
+            verifier.observe(P, Offset(offset), Some(&value(sequence)));
+        }
+        let f = verifier.finish(None);
+        assert_eq!((f.gaps, f.lost, f.verified), (3, 0, 3));
+        assert!(f.is_clean() && f.examples.len() == 2, "{f:?}");
     }
 
     #[test]
@@ -517,6 +551,6 @@ mod tests {
         for (offset, sequence) in [(100, 40), (101, 41), (102, 43)] {
             verifier.observe(P, Offset(offset), Some(&value(sequence)));
         }
-        assert_eq!(verifier.finish(None).lost, 1);
+        assert_eq!(verifier.finish(None).gaps, 1);
     }
 }

@@ -124,6 +124,16 @@ impl ProduceWorkload {
         }
     }
 
+    /// How long no record may be acknowledged before a load that only a count of records ends is given up: two
+    /// timeouts, or as long as the rate may leave between requests.
+    pub fn stall(&self) -> Duration {
+        let paced = self.rate.map_or(Duration::ZERO, |rate| {
+            let records = self.records_per_batch(1).saturating_mul(self.connections);
+            Duration::from_secs(records.saturating_mul(2) / rate.max(1))
+        });
+        paced.max(self.request_timeout.saturating_mul(2))
+    }
+
     /// Checks ranges and combinations.
     pub fn validate(&self) -> Result<(), WorkloadError> {
         let record_min = if self.stamp_run.is_some() {

@@ -1,17 +1,18 @@
 //! `ringlog load produce | consume`: load for any broker that speaks Kafka's protocol, one executor per core.
 
+mod cores;
+mod values;
+
 use std::net::SocketAddr;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use client::{Acks, ClientError, Cluster, NewTopic, OffsetSpec};
 use load::keys::KeyDistribution;
-use load::report::{ProcessUse, grouped};
+use load::process::Window;
 use load::verify::{Findings, Ledger, Verifier};
 use load::{
-    BatchSize, ConsumeWorkload, Consumed, From, Limit, ProduceWorkload, Produced, Report, Share,
-    Tally,
+    BatchSize, ConsumeWorkload, Consumed, From, Limit, ProduceWorkload, Produced, Report, Tally,
 };
 use model::ErrorCode;
 use model::record::Compression;
@@ -20,16 +21,20 @@ use uring::{UringIo, UringOptions};
 
 use super::CommandError;
 use super::table::{Format, print_json, print_table};
+use cores::{cores, on_cores};
+use values::{compression, count, duration, size};
 
-/// Ticks that may wait for the progress line.
-const TICKS_MAX: usize = 1024;
-/// How long the cores may take to end after their last result.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Load without --duration and --records runs this long.
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
 
+/// What `--help` says about how a load ends.
+const EXIT_CODES: &str = "Exit code: 0 if every request succeeded and verification, if asked for, found nothing; \
+    1 if a request failed, the load was given up or produced nothing, or verification found a violation; \
+    2 if the command line cannot be parsed. The report is printed in either case, unless the load could not begin.";
+
 /// Arguments of `ringlog load`.
 #[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
 pub struct LoadArgs {
     #[command(subcommand)]
     action: Action,
@@ -38,8 +43,10 @@ pub struct LoadArgs {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Send records.
+    #[command(after_help = EXIT_CODES)]
     Produce(Box<ProduceArgs>),
     /// Read records.
+    #[command(after_help = EXIT_CODES)]
     Consume(Box<ConsumeArgs>),
     /// Answer every produce request without keeping anything, to measure the generator alone.
     #[command(hide = true)]
@@ -192,8 +199,8 @@ struct NullServerArgs {
 /// Runs the command.
 pub fn run(args: LoadArgs) -> Result<(), CommandError> {
     match args.action {
-        Action::Produce(args) => produce(&args),
-        Action::Consume(args) => consume(&args),
+        Action::Produce(args) => finish(&produce(&args)?, args.shared.format),
+        Action::Consume(args) => finish(&consume(&args)?, args.shared.format),
         Action::NullServer(args) => null_server(&args),
     }
 }
@@ -207,34 +214,63 @@ fn null_server(args: &NullServerArgs) -> Result<(), CommandError> {
     served.map_err(|error| CommandError::io(format!("serving on {address}"), error))
 }
 
-fn produce(args: &ProduceArgs) -> Result<(), CommandError> {
+/// What a producing load given as words of a command line came to; errors of the load are in the report.
+pub fn produce_report(args: LoadArgs) -> Result<Report, CommandError> {
+    match args.action {
+        Action::Produce(args) => produce(&args),
+        Action::Consume(_) | Action::NullServer(_) => Err(CommandError::Usage(
+            "only `produce` makes this report".to_owned(),
+        )),
+    }
+}
+
+fn produce(args: &ProduceArgs) -> Result<Report, CommandError> {
     let workload = produce_workload(args)?;
     workload
         .validate()
         .map_err(|error| CommandError::Usage(error.to_string()))?;
     ensure_topic(args)?;
     let cpus = cores(&args.shared)?;
-    let use_before = Use::now(&args.shared);
-    let results: Vec<Produced> = on_cores(&cpus, args.shared.format, {
+    let results: Vec<Produced> = on_cores(&cpus, &args.shared, {
         let workload = workload.clone();
-        move |io, share, progress| load::produce(io, workload.clone(), share, Some(progress))
+        move |io, share, observer| load::produce(io, workload.clone(), share, observer)
     })?;
     let (mut tally, mut elapsed, mut ledger) =
         (Tally::default(), Duration::ZERO, Ledger::default());
-    let mut fatal = None;
+    let (mut fatal, mut window) = (None, None);
     for result in results {
         tally.merge(&result.tally);
         elapsed = elapsed.max(result.elapsed);
         ledger.merge(result.ledger);
         fatal = fatal.or(result.fatal);
+        window = join(window, result.window);
     }
     let mut report = Report::new("produce", &tally, elapsed);
-    use_before.report(&args.shared, &mut report);
+    report_use(&mut report, window, args.shared.watch_pid);
     report.fatal = fatal;
+    if report.requests == 0 {
+        report.note = Some("no request succeeded in the measured time".to_owned());
+    }
     if let Some(run) = workload.stamp_run.filter(|_| report.fatal.is_none()) {
         report.verification = Some(read_back(args, &cpus, run, &ledger)?);
     }
-    finish(&report, args.shared.format)
+    Ok(report)
+}
+
+fn join(known: Option<Window>, window: Window) -> Option<Window> {
+    Some(known.map_or(window, |known| known.join(window)))
+}
+
+/// Puts in what the processes used while the load was measured.
+fn report_use(report: &mut Report, window: Option<Window>, watch_pid: Option<u32>) {
+    let Some(window) = window else {
+        return;
+    };
+    report.generator = window.own();
+    report.watched = window.watched();
+    if let Some(pid) = watch_pid.filter(|_| report.watched.is_none()) {
+        eprintln!("ringlog: process {pid} cannot be watched: it is not there, or not ours to read");
+    }
 }
 
 fn produce_workload(args: &ProduceArgs) -> Result<ProduceWorkload, CommandError> {
@@ -311,9 +347,6 @@ fn read_back(
     run: u64,
     ledger: &Ledger,
 ) -> Result<Findings, CommandError> {
-    if args.shared.format == Format::Text {
-        println!("reading back and verifying");
-    }
     let workload = ConsumeWorkload {
         bootstrap: args.shared.bootstrap.clone(),
         topic: args.shared.topic.clone(),
@@ -332,8 +365,8 @@ fn read_back(
         verify_run: Some(run),
         request_timeout: args.shared.request_timeout,
     };
-    let results: Vec<Consumed> = on_cores(cpus, args.shared.format, move |io, share, progress| {
-        load::consume(io, workload.clone(), share, Some(progress))
+    let results: Vec<Consumed> = on_cores(cpus, &args.shared, move |io, share, observer| {
+        load::consume(io, workload.clone(), share, observer)
     })?;
     let mut verifier = Verifier::new(Some(run));
     for result in results {
@@ -345,7 +378,7 @@ fn read_back(
     Ok(verifier.finish(Some(ledger)))
 }
 
-fn consume(args: &ConsumeArgs) -> Result<(), CommandError> {
+fn consume(args: &ConsumeArgs) -> Result<Report, CommandError> {
     let size = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
     let ends_by_itself = args.until_end && !args.repeat;
     let workload = ConsumeWorkload {
@@ -374,27 +407,32 @@ fn consume(args: &ConsumeArgs) -> Result<(), CommandError> {
         .map_err(|error| CommandError::Usage(error.to_string()))?;
     check_readable(&args.shared)?;
     let cpus = cores(&args.shared)?;
-    let use_before = Use::now(&args.shared);
-    let results: Vec<Consumed> =
-        on_cores(&cpus, args.shared.format, move |io, share, progress| {
-            load::consume(io, workload.clone(), share, Some(progress))
-        })?;
+    let results: Vec<Consumed> = on_cores(&cpus, &args.shared, move |io, share, observer| {
+        load::consume(io, workload.clone(), share, observer)
+    })?;
     let (mut tally, mut elapsed, mut verifier) =
         (Tally::default(), Duration::ZERO, Verifier::new(None));
-    let mut fatal = None;
+    let (mut fatal, mut window) = (None, None);
     for result in results {
         tally.merge(&result.tally);
         elapsed = elapsed.max(result.elapsed);
         verifier.merge(result.verifier);
         fatal = fatal.or(result.fatal);
+        window = join(window, result.window);
     }
     let mut report = Report::new("consume", &tally, elapsed);
-    use_before.report(&args.shared, &mut report);
+    report_use(&mut report, window, args.shared.watch_pid);
     report.fatal = fatal;
+    if report.records == 0 {
+        report.note = Some(format!(
+            "nothing to read: topic {} has no record there",
+            args.shared.topic
+        ));
+    }
     if args.verify {
         report.verification = Some(verifier.finish(None));
     }
-    finish(&report, args.shared.format)
+    Ok(report)
 }
 
 /// Fails early, with a clear reason, when the topic cannot be read.
@@ -408,116 +446,6 @@ fn check_readable(shared: &SharedArgs) -> Result<(), CommandError> {
     })?;
     checked?;
     Ok(())
-}
-
-/// CPUs for the executors; `None` is one that is not pinned.
-fn cores(shared: &SharedArgs) -> Result<Vec<Option<usize>>, CommandError> {
-    match &shared.cores {
-        None => Ok(vec![None]),
-        Some(list) => Ok(uring::parse_cpus(list)?.into_iter().map(Some).collect()),
-    }
-}
-
-/// Runs one task per core, shows their progress, and collects their results.
-fn on_cores<T, Make, Task>(
-    cpus: &[Option<usize>],
-    format: Format,
-    make: Make,
-) -> Result<Vec<T>, CommandError>
-where
-    T: Send + 'static,
-    Make: Fn(UringIo, Share, SyncSender<Tally>) -> Task + Clone + Send + 'static,
-    Task: Future<Output = T> + 'static,
-{
-    let (progress, ticks) = sync_channel(TICKS_MAX);
-    let (results, finished) = sync_channel(cpus.len());
-    let mut threads = Vec::with_capacity(cpus.len());
-    for (core, cpu) in cpus.iter().copied().enumerate() {
-        let share = Share {
-            core: core as u64,
-            cores: cpus.len() as u64,
-        };
-        let (make, progress, results) = (make.clone(), progress.clone(), results.clone());
-        threads.push(std::thread::spawn(move || {
-            let result = uring::block_on(cpu, UringOptions::default(), move |io| {
-                make(io, share, progress)
-            });
-            // The receiver lives until every core has sent its result.
-            drop(results.send(result));
-        }));
-    }
-    drop((progress, results));
-    show_progress(&ticks, cpus.len(), format);
-    let mut collected = Vec::with_capacity(cpus.len());
-    for _ in cpus {
-        let result = finished
-            .recv()
-            .map_err(|_| CommandError::Failed("a core ended without a result".to_owned()))?;
-        collected.push(result?);
-    }
-    for thread in threads {
-        if thread.join().is_err() {
-            return Err(CommandError::Failed("a core ended abnormally".to_owned()));
-        }
-    }
-    Ok(collected)
-}
-
-/// One line, renewed once a second, until every core has hung up.
-fn show_progress(ticks: &Receiver<Tally>, cores: usize, format: Format) {
-    let bar = match format {
-        Format::Json => indicatif::ProgressBar::hidden(),
-        Format::Text => indicatif::ProgressBar::new_spinner(),
-    };
-    bar.enable_steady_tick(Duration::from_millis(250));
-    let (mut second, mut waiting, mut errors) = (Tally::default(), cores, 0);
-    loop {
-        match ticks.recv_timeout(JOIN_TIMEOUT) {
-            Ok(tally) => {
-                errors += tally.error_count();
-                second.merge(&tally);
-                waiting = waiting.saturating_sub(1);
-            }
-            Err(RecvTimeoutError::Timeout) => continue,
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
-        if waiting == 0 {
-            bar.set_message(format!(
-                "{} records/s  {:.1} MB/s  p99 {:.2} ms  {} errors",
-                grouped(second.records),
-                second.batch_bytes as f64 / 1e6,
-                second.latency_ms(0.99),
-                grouped(errors),
-            ));
-            (second, waiting) = (Tally::default(), cores);
-        }
-    }
-    bar.finish_and_clear();
-}
-
-/// CPU and device use before the load.
-struct Use {
-    own: ProcessUse,
-    watched: Option<ProcessUse>,
-}
-
-impl Use {
-    fn now(shared: &SharedArgs) -> Use {
-        Use {
-            own: load::process::usage(None).unwrap_or_default(),
-            watched: shared
-                .watch_pid
-                .and_then(|pid| load::process::usage(Some(pid)).ok()),
-        }
-    }
-
-    fn report(&self, shared: &SharedArgs, report: &mut Report) {
-        let after = Use::now(shared);
-        report.generator = load::process::since(&self.own, &after.own);
-        if let (Some(before), Some(after)) = (&self.watched, &after.watched) {
-            report.watched = Some(load::process::since(before, after));
-        }
-    }
 }
 
 /// Prints the report; an error if the load did not go well, so that scripts notice.
@@ -535,95 +463,22 @@ fn finish(report: &Report, format: Format) -> Result<(), CommandError> {
     if let Some(fatal) = &report.fatal {
         return Err(CommandError::Failed(format!("given up: {fatal}")));
     }
-    match &report.verification {
-        Some(findings) if !findings.is_clean() => Err(CommandError::Failed(format!(
+    if let Some(findings) = report.verification.as_ref().filter(|f| !f.is_clean()) {
+        return Err(CommandError::Failed(format!(
             "verification found {} violations",
             findings.violations()
-        ))),
-        _ => Ok(()),
+        )));
     }
-}
-
-/// `500ms`, `30s`, `5m`, `2h`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let split = text
-        .find(|c: char| c.is_ascii_alphabetic())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let scale = match unit {
-        "us" => 1e-6,
-        "ms" => 1e-3,
-        "s" | "" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err("expected a number with us, ms, s, m or h, for example 30s".to_owned()),
-    };
-    let number: f64 = number
-        .parse()
-        .map_err(|_| "expected a number, for example 30s".to_owned())?;
-    Duration::try_from_secs_f64(number * scale).map_err(|error| error.to_string())
-}
-
-/// `1000`, `16k`, `1m`, `2g`, in powers of 1024.
-fn size(text: &str) -> Result<usize, String> {
-    let bytes = scaled(text, 1024)?;
-    usize::try_from(bytes).map_err(|error| error.to_string())
-}
-
-/// `1000`, `16k`, `1m`, in powers of 1000.
-fn count(text: &str) -> Result<u64, String> {
-    scaled(text, 1000)
-}
-
-fn scaled(text: &str, base: u64) -> Result<u64, String> {
-    let lower = text.to_ascii_lowercase();
-    let (number, power) = match lower.char_indices().next_back() {
-        Some((at, 'k')) => (&lower[..at], 1),
-        Some((at, 'm')) => (&lower[..at], 2),
-        Some((at, 'g')) => (&lower[..at], 3),
-        _ => (lower.as_str(), 0),
-    };
-    let number: u64 = number
-        .parse()
-        .map_err(|_| "expected a number, perhaps with k, m or g".to_owned())?;
-    number
-        .checked_mul(base.pow(power))
-        .ok_or_else(|| "too large".to_owned())
-}
-
-fn compression(name: &str) -> Result<Compression, String> {
-    Compression::from_name(name)
-        .ok_or_else(|| "expected none, gzip, snappy, lz4 or zstd".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations() {
-        for (text, millis) in [
-            ("500ms", 500),
-            ("30s", 30_000),
-            ("1.5s", 1500),
-            ("2m", 120_000),
-            ("3", 3000),
-        ] {
-            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
-        }
-        for text in ["", "s", "5 parsecs", "-1s"] {
-            assert!(duration(text).is_err(), "{text}");
-        }
+    if report.errors > 0 {
+        return Err(CommandError::Failed(format!(
+            "{} requests failed",
+            report.errors
+        )));
     }
-
-    #[test]
-    fn sizes_and_counts() {
-        assert_eq!(size("16k"), Ok(16_384));
-        assert_eq!(size("1M"), Ok(1_048_576));
-        assert_eq!(count("16k"), Ok(16_000));
-        assert_eq!(count("7"), Ok(7));
-        for text in ["", "k", "-1", "1t", "99999999999g"] {
-            assert!(count(text).is_err(), "{text}");
-        }
+    if report.mode == "produce" && report.requests == 0 {
+        return Err(CommandError::Failed(
+            "nothing was produced in the measured time".to_owned(),
+        ));
     }
+    Ok(())
 }

@@ -1,0 +1,5 @@
+//! The load generator against the null server, on the simulated machine.
+
+extern crate ringlog_load as load;
+
+mod produce;
