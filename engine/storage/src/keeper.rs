@@ -38,16 +38,21 @@ impl<I: Io> Inner<I> {
     }
 
     async fn free_space(&self) -> Result<(), StorageError> {
+        // Whoever waits for room gets it, also when the files do not look crowded: what is left of the active file may
+        // be too little for what is asked for.
+        let demand = self.journal_demand.take();
+        let wanted = demand > 0 && !self.journal_has_room(demand);
         let (journal_target, tail_target) = {
             let journal = self.journal.borrow();
-            let crowded = journal.files.used_bytes() >= self.options.journal_bytes_max / 4
+            let crowded = wanted
+                || journal.files.used_bytes() >= self.options.journal_bytes_max / 4
                 || !journal
                     .files
                     .fits([self.options.group_bytes_max].into_iter());
-            let tail_max = self.options.tail_bytes_max;
             let tail = self.tail.borrow();
-            let tail_target = if tail.bytes() > tail_max / 4 * 3 {
-                tail.sequence_to_clean(tail_max / 2)
+            let kept_max = self.options.tail_kept_bytes_max();
+            let tail_target = if tail.bytes() > kept_max {
+                tail.sequence_to_clean(kept_max / 3 * 2)
             } else {
                 None
             };

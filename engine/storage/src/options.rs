@@ -114,6 +114,13 @@ impl StorageOptions {
             .min(i32::MAX as usize)
     }
 
+    /// Tails are kept up to this, so that whoever asks for admission finds room for a group above it. Were it higher,
+    /// an appender could wait for an eviction that nobody has a reason to make.
+    pub(crate) fn tail_kept_bytes_max(&self) -> usize {
+        let headroom = self.tail_bytes_max.saturating_sub(self.group_bytes_max);
+        (self.tail_bytes_max / 4 * 3).min(headroom)
+    }
+
     /// Refuses what cannot work.
     pub(crate) fn check(&self) -> Result<(), OpenError> {
         let aligned = |bytes: u64| bytes > 0 && bytes.is_multiple_of(ALIGNMENT as u64);
@@ -131,6 +138,9 @@ impl StorageOptions {
             || self.group_bytes_max as u64 > self.journal_file_bytes
         {
             return refuse("group_bytes_max must be at least 8192 and at most journal_file_bytes");
+        }
+        if self.tail_bytes_max < 2 * self.group_bytes_max {
+            return refuse("tail_bytes_max must hold two groups");
         }
         if self.groups_in_flight_max == 0 || self.segment_writers == 0 || self.open_files_max == 0 {
             return refuse("counts must not be zero");

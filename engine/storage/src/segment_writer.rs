@@ -512,7 +512,7 @@ impl<I: Io> Inner<I> {
 
     /// Drops tail memory beyond three quarters of the budget; asks for cleaning if what is left is dirty.
     pub(crate) fn relieve_tail(&self) {
-        let kept_max = self.options.tail_bytes_max / 4 * 3;
+        let kept_max = self.options.tail_kept_bytes_max();
         let left = {
             let mut tail = self.tail.borrow_mut();
             if tail.bytes() <= kept_max {

@@ -101,6 +101,8 @@ pub(crate) struct Inner<I: Io> {
     /// The journal's write slots end too.
     pub(crate) stopped: Cell<bool>,
     pub(crate) admission: Waiters,
+    /// The most journal bytes that somebody waits for since the keeper last looked.
+    pub(crate) journal_demand: Cell<usize>,
     pub(crate) journal_changed: Waiters,
     pub(crate) slots: Vec<Rc<Signal>>,
     pub(crate) journal_extend: Rc<Signal>,
@@ -138,6 +140,7 @@ impl<I: Io> Inner<I> {
             closing: Cell::new(false),
             stopped: Cell::new(false),
             admission: Waiters::default(),
+            journal_demand: Cell::new(0),
             journal_changed: Waiters::default(),
             slots: (0..options.groups_in_flight_max)
                 .map(|_| Signal::new())
@@ -436,11 +439,9 @@ impl<I: Io> Storage<I> {
         loop {
             inner.check_writable()?;
             let congested = inner.journal_congested();
-            let journal_full = !inner.journal_has_room(
-                bytes
-                    .min(inner.options.batch_bytes_max())
-                    .saturating_add(ENTRY_HEADER_BYTES),
-            );
+            let entry = bytes.min(inner.options.batch_bytes_max());
+            let demand = entry.saturating_add(ENTRY_HEADER_BYTES);
+            let journal_full = !inner.journal_has_room(demand) && inner.journal_can_free();
             let tail_full = inner
                 .tail
                 .borrow()
@@ -449,6 +450,10 @@ impl<I: Io> Storage<I> {
                 > inner.options.tail_bytes_max;
             if !congested && !tail_full && !journal_full {
                 return Ok(());
+            }
+            if journal_full {
+                let known = inner.journal_demand.get();
+                inner.journal_demand.set(known.max(demand));
             }
             if tail_full || journal_full {
                 inner.keeper_signal.raise();

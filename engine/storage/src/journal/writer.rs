@@ -485,6 +485,17 @@ impl<I: Io> Inner<I> {
         )
     }
 
+    /// Whether waiting can make room: a full file can be recycled or another one added. If not, the journal is as empty
+    /// as it gets, and the append itself says whether it fits.
+    pub(crate) fn journal_can_free(&self) -> bool {
+        let journal = self.journal.borrow();
+        let (size, bytes_max) = (
+            self.options.journal_file_bytes,
+            self.options.journal_bytes_max,
+        );
+        journal.files.used_bytes() > 0 || journal.files.wants_file(size, bytes_max).is_some()
+    }
+
     /// Whether sealed groups pile up before the device.
     pub(crate) fn journal_congested(&self) -> bool {
         self.journal.borrow().ready_bytes >= READY_GROUPS_MAX * self.options.group_bytes_max
