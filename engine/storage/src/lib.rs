@@ -6,6 +6,7 @@
 
 mod cache;
 mod checkpoint;
+pub mod dump;
 mod encoding;
 mod error;
 mod file_cache;

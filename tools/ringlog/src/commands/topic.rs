@@ -102,9 +102,9 @@ async fn perform(io: UringIo, action: Action) -> Result<(), CommandError> {
                 Format::Json => print_json(&TopicRow::of(&topic)),
                 Format::Text => {
                     println!(
-                        "created {} with {} partitions, id {}",
+                        "created {} with {}, id {}",
                         topic.name,
-                        topic.partitions.len(),
+                        partition_count(topic.partitions.len()),
                         topic.id
                     );
                     Ok(())
@@ -240,10 +240,10 @@ fn describe(topic: &Topic, configs: &[TopicConfig], format: Format) -> Result<()
         }));
     }
     println!(
-        "{}  id {}  {} partitions",
+        "{}  id {}  {}",
         topic.name,
         topic.id,
-        partitions.len()
+        partition_count(partitions.len())
     );
     for config in own {
         println!(
@@ -265,4 +265,10 @@ fn describe(topic: &Topic, configs: &[TopicConfig], format: Format) -> Result<()
     let header = ["partition", "leader", "epoch", "replicas", "in sync"];
     print_table(&header, cells.collect(), &[0, 1, 2]);
     Ok(())
+}
+
+/// `1 partition`, `8 partitions`.
+fn partition_count(count: usize) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} partition{ending}")
 }

@@ -24,7 +24,7 @@ pub fn cores(shared: &SharedArgs) -> Result<Vec<Option<usize>>, CommandError> {
     let cpus: Vec<Option<usize>> = uring::parse_cpus(list)?.into_iter().map(Some).collect();
     if cpus.len() as u64 > shared.connections {
         return Err(CommandError::Usage(format!(
-            "--cores names {} CPUs, but only {} connections are there to share",
+            "--cores names {} CPUs for {} connections to share: fewer CPUs, or more --connections",
             cpus.len(),
             shared.connections
         )));
