@@ -251,10 +251,23 @@ fn produce(args: &ProduceArgs) -> Result<Report, CommandError> {
     if report.requests == 0 {
         report.note = Some("no request succeeded in the measured time".to_owned());
     }
+    note_early_end(&mut report, &args.shared);
     if let Some(run) = workload.stamp_run.filter(|_| report.fatal.is_none()) {
         report.verification = Some(read_back(args, &cpus, run, &ledger)?);
     }
     Ok(report)
+}
+
+/// Says so when answers ended long before the load did: the rates are of the time until then.
+fn note_early_end(report: &mut Report, shared: &SharedArgs) {
+    let asked = shared.duration.unwrap_or(DURATION_DEFAULT).as_secs_f64();
+    let bounded = shared.duration.is_none() && shared.records.is_some();
+    if report.note.is_none() && report.errors > 0 && !bounded && report.seconds < asked * 0.9 {
+        report.note = Some(format!(
+            "the last answer came after {:.2} of {asked:.2} s; rates are of the time until then",
+            report.seconds
+        ));
+    }
 }
 
 fn join(known: Option<Window>, window: Window) -> Option<Window> {
@@ -429,6 +442,7 @@ fn consume(args: &ConsumeArgs) -> Result<Report, CommandError> {
             args.shared.topic
         ));
     }
+    note_early_end(&mut report, &args.shared);
     if args.verify {
         report.verification = Some(verifier.finish(None));
     }
