@@ -24,7 +24,7 @@ use crate::journal::frame::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind, GROUP_HE
 use crate::journal::group::GroupBatch;
 use crate::journal::writer::Journal;
 use crate::layout::Layout;
-use crate::log::Log;
+use crate::log::{Log, LogState};
 use crate::options::{AppendContext, Durability, LogConfig, StorageOptions};
 use crate::producer_state::SequenceCheck;
 use crate::read::ReadAhead;
@@ -235,28 +235,12 @@ impl<I: Io> Inner<I> {
         context: AppendContext,
     ) -> Result<Appended, AppendError> {
         self.check_writable()?;
-        let header = &info.header;
-        if log.deleted.get() {
-            return Err(AppendError::Deleted);
-        }
-        if header.size_bytes() != batch.len() || header.last_offset_delta < 0 {
-            return Err(AppendError::Malformed);
-        }
-        let bytes_max = self.options.batch_bytes_max();
-        if batch.len() > bytes_max {
-            return Err(AppendError::TooLarge {
-                bytes: batch.len(),
-                bytes_max,
-            });
-        }
-        if !self.journal_has_room(ENTRY_HEADER_BYTES + batch.len()) {
-            return Err(AppendError::JournalFull);
-        }
+        self.check_size(log, batch, info)?;
         self.open_room(ENTRY_HEADER_BYTES + batch.len());
         let mut state = log.state.borrow_mut();
         if context.check_producer
-            && header.is_idempotent()
-            && let SequenceCheck::Duplicate(known) = state.producers.check(header)?
+            && info.header.is_idempotent()
+            && let SequenceCheck::Duplicate(known) = state.producers.check(&info.header)?
         {
             return Ok(Appended {
                 base_offset: known.base_offset(),
@@ -273,25 +257,68 @@ impl<I: Io> Inner<I> {
                 latest,
             });
         }
-        let base_offset = log.log_end_offset.get();
-        let next_offset = base_offset
-            .0
-            .checked_add(i64::from(header.last_offset_delta) + 1)
-            .ok_or(AppendError::Malformed)?;
-        let next_offset = Offset(next_offset);
-        let max_timestamp = context.log_append_time.unwrap_or(info.max_timestamp);
-        let place = BatchPlace {
-            base_offset,
-            next_offset,
-            max_timestamp,
-            offset_of_max_timestamp: base_offset
-                .plus(info.offset_delta_of_max_timestamp.max(0).into()),
-        };
+        let place = place_batch(log.log_end_offset.get(), info, &context)?;
+        self.add_to_group(log, &mut state, batch, info, &context, place)?;
+        state
+            .leader_epochs
+            .assign(context.leader_epoch, place.base_offset);
+        if info.header.is_idempotent() {
+            let stored = BatchHeader {
+                base_offset: place.base_offset,
+                max_timestamp: place.max_timestamp,
+                ..info.header
+            };
+            state.producers.learn(&stored, context.now);
+        }
+        drop(state);
+        log.log_end_offset.set(place.next_offset);
+        log.size_bytes
+            .set(log.size_bytes.get() + batch.len() as u64);
+        self.kick();
+        Ok(Appended {
+            base_offset: place.base_offset,
+            last_offset: Offset(place.next_offset.0 - 1),
+            duplicate: false,
+            log_append_time: context.log_append_time,
+        })
+    }
+
+    /// Refuses what is not one batch, or has no room.
+    fn check_size(&self, log: &Log, batch: &[u8], info: &BatchInfo) -> Result<(), AppendError> {
+        if log.deleted.get() {
+            return Err(AppendError::Deleted);
+        }
+        if info.header.size_bytes() != batch.len() || info.header.last_offset_delta < 0 {
+            return Err(AppendError::Malformed);
+        }
+        let bytes_max = self.options.batch_bytes_max();
+        if batch.len() > bytes_max {
+            return Err(AppendError::TooLarge {
+                bytes: batch.len(),
+                bytes_max,
+            });
+        }
+        if !self.journal_has_room(ENTRY_HEADER_BYTES + batch.len()) {
+            return Err(AppendError::JournalFull);
+        }
+        Ok(())
+    }
+
+    /// Copies the batch into the open group, stamping the copy.
+    fn add_to_group(
+        &self,
+        log: &Rc<Log>,
+        state: &mut LogState,
+        batch: &[u8],
+        info: &BatchInfo,
+        context: &AppendContext,
+        place: BatchPlace,
+    ) -> Result<(), AppendError> {
         let entry = EntryHeader {
             kind: EntryKind::Batch,
             id: log.id(),
             leader_epoch: context.leader_epoch,
-            offset: base_offset,
+            offset: place.base_offset,
             length: u32::try_from(batch.len()).map_err(|_| AppendError::Malformed)?,
             batch_crc: 0,
             offset_delta_of_max_timestamp: info.offset_delta_of_max_timestamp,
@@ -303,13 +330,14 @@ impl<I: Io> Inner<I> {
                 entry,
                 batch,
                 |len| self.io.buffer(len),
-                |stored| stamp(stored, base_offset, info, &context),
+                |stored| stamp(stored, place.base_offset, info, context),
             )
             .map_err(|_| AppendError::Malformed)?;
         let sequence = journal.next_sequence;
-        let number = journal
-            .open
-            .log_number(log, &mut state.open_group, sequence, next_offset);
+        let number =
+            journal
+                .open
+                .log_number(log, &mut state.open_group, sequence, place.next_offset);
         journal.open.batches.push(GroupBatch {
             log: number,
             place,
@@ -318,30 +346,25 @@ impl<I: Io> Inner<I> {
             carried: false,
         });
         journal.open.flushed |= context.durability == Durability::Flushed;
-        drop(journal);
-        state
-            .leader_epochs
-            .assign(context.leader_epoch, base_offset);
-        if header.is_idempotent() {
-            let stored = BatchHeader {
-                base_offset,
-                max_timestamp,
-                ..*header
-            };
-            state.producers.learn(&stored, context.now);
-        }
-        drop(state);
-        log.log_end_offset.set(next_offset);
-        log.size_bytes
-            .set(log.size_bytes.get() + batch.len() as u64);
-        self.kick();
-        Ok(Appended {
-            base_offset,
-            last_offset: Offset(next_offset.0 - 1),
-            duplicate: false,
-            log_append_time: context.log_append_time,
-        })
+        Ok(())
     }
+}
+
+/// The offsets and the time of a batch that goes to the end of a log.
+fn place_batch(
+    base_offset: Offset,
+    info: &BatchInfo,
+    context: &AppendContext,
+) -> Result<BatchPlace, AppendError> {
+    let count = i64::from(info.header.last_offset_delta) + 1;
+    let next_offset = base_offset.0.checked_add(count);
+    let next_offset = next_offset.ok_or(AppendError::Malformed)?;
+    Ok(BatchPlace {
+        base_offset,
+        next_offset: Offset(next_offset),
+        max_timestamp: context.log_append_time.unwrap_or(info.max_timestamp),
+        offset_of_max_timestamp: base_offset.plus(info.offset_delta_of_max_timestamp.max(0).into()),
+    })
 }
 
 /// Makes the stored copy of a batch final.

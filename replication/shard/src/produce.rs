@@ -5,7 +5,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use model::record::{self, BatchInfo, ValidationRules};
 use model::{ErrorCode, Offset, Timestamp};
 use runtime::Io;
@@ -132,13 +132,6 @@ impl<I: Io> Shard<I> {
             let info = record::validate(&batch, &validation, now, &mut scratch)
                 .map_err(|error| Box::new(refused_by_validation(&error, partition)))?;
             return Ok((batch, info));
-        }
-        if info.timestamp_patch_needed && !rules.log_append_time {
-            let mut patched = BytesMut::from(&batch[..]);
-            let kind = rules.validation.timestamp_type;
-            record::set_max_timestamp(&mut patched, kind, info.max_timestamp)
-                .map_err(|_| Box::new(Produced::refused(ErrorCode::InvalidRecord)))?;
-            return Ok((patched.freeze(), info));
         }
         Ok((batch, info))
     }

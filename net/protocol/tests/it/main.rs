@@ -1,5 +1,8 @@
 //! Tests of the codec: against another implementation, against fixed bytes, and against hostile ones.
 
+// Tables and scripts of many rows read best in one piece.
+#![allow(clippy::too_many_lines)]
+
 extern crate ringlog_protocol as protocol;
 
 mod frames;
