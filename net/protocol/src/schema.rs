@@ -83,6 +83,7 @@ macro_rules! schema {
                 bytes
             }
 
+            // A message without tagged fields assigns none of its variables again.
             #[allow(unused_mut)]
             fn decode_wire(
                 reader: &mut $crate::reader::Reader<'_>,
