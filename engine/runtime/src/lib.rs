@@ -21,9 +21,11 @@ pub use budget::{Budget, Reservation};
 pub use buffer::{ALIGNMENT, Buffer, Frozen, align_up};
 pub use file::{File, OpenMode};
 pub use gate::{Gate, Pass};
-pub use histogram::Histogram;
+pub use histogram::{Histogram, HistogramSnapshot, LatencyHistogram};
 pub use io::{Io, TaskClass};
 pub use mailbox::{Inbox, Sender, mailbox};
-pub use metrics::{Counter, Gauge, Snapshot};
+pub use metrics::{
+    Counter, Gauge, LabelValue, Labels, MetricDefinition, MetricKind, Snapshot, Unit, Value, labels,
+};
 pub use signal::{Oneshot, Signal};
 pub use socket::{Listener, Stream};
