@@ -7,42 +7,38 @@ use load::report::grouped;
 use load::{Observer, Share, Tally};
 use uring::{UringIo, UringOptions};
 
-use super::SharedArgs;
+use super::run::Runner;
 use crate::commands::CommandError;
-use crate::commands::table::Format;
 
 /// Ticks that may wait for the progress line.
 const TICKS_MAX: usize = 1024;
 /// How long to wait for a tick before looking whether the cores have hung up.
 const TICK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// CPUs for the executors; `None` is one that is not pinned.
-pub fn cores(shared: &SharedArgs) -> Result<Vec<Option<usize>>, CommandError> {
-    let Some(list) = &shared.cores else {
+/// CPUs for the executors out of a list like `0,2-3`; `None` is one that is not pinned.
+pub fn cores(list: Option<&str>, connections: u64) -> Result<Vec<Option<usize>>, CommandError> {
+    let Some(list) = list else {
         return Ok(vec![None]);
     };
     let cpus: Vec<Option<usize>> = uring::parse_cpus(list)?.into_iter().map(Some).collect();
-    if cpus.len() as u64 > shared.connections {
+    if cpus.len() as u64 > connections {
         return Err(CommandError::Usage(format!(
             "--cores names {} CPUs for {} connections to share: fewer CPUs, or more --connections",
             cpus.len(),
-            shared.connections
+            connections
         )));
     }
     Ok(cpus)
 }
 
 /// Runs one task per core, shows their progress, and collects their results.
-pub fn on_cores<T, Make, Task>(
-    cpus: &[Option<usize>],
-    shared: &SharedArgs,
-    make: Make,
-) -> Result<Vec<T>, CommandError>
+pub fn on_cores<T, Make, Task>(runner: &Runner, make: Make) -> Result<Vec<T>, CommandError>
 where
     T: Send + 'static,
     Make: Fn(UringIo, Share, Observer) -> Task + Clone + Send + 'static,
     Task: Future<Output = T> + 'static,
 {
+    let cpus = &runner.cpus;
     let (progress, ticks) = sync_channel(TICKS_MAX);
     let (results, finished) = sync_channel(cpus.len());
     let mut threads = Vec::with_capacity(cpus.len());
@@ -53,7 +49,7 @@ where
         };
         let observer = Observer {
             progress: Some(progress.clone()),
-            watch_pid: shared.watch_pid,
+            watch_pid: runner.watch_pid,
         };
         let (make, results) = (make.clone(), results.clone());
         threads.push(std::thread::spawn(move || {
@@ -65,7 +61,7 @@ where
         }));
     }
     drop((progress, results));
-    show_progress(&ticks, cpus.len(), shared.format);
+    show_progress(&ticks, cpus.len(), runner.progress);
     let mut collected = Vec::with_capacity(cpus.len());
     for _ in cpus {
         let result = finished
@@ -82,10 +78,10 @@ where
 }
 
 /// One line, renewed once a second, until every core has hung up.
-fn show_progress(ticks: &Receiver<Tally>, cores: usize, format: Format) {
-    let bar = match format {
-        Format::Json => indicatif::ProgressBar::hidden(),
-        Format::Text => indicatif::ProgressBar::new_spinner(),
+fn show_progress(ticks: &Receiver<Tally>, cores: usize, shown: bool) {
+    let bar = match shown {
+        false => indicatif::ProgressBar::hidden(),
+        true => indicatif::ProgressBar::new_spinner(),
     };
     bar.enable_steady_tick(Duration::from_millis(250));
     let (mut second, mut waiting, mut errors) = (Tally::default(), cores, 0);

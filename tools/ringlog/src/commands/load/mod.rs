@@ -1,27 +1,24 @@
 //! `ringlog load produce | consume`: load for any broker that speaks Kafka's protocol, one executor per core.
 
 mod cores;
-mod values;
+pub mod run;
+pub mod values;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use client::{Acks, ClientError, Cluster, NewTopic, OffsetSpec};
+use client::{Acks, Cluster, NewTopic, OffsetSpec};
 use load::keys::KeyDistribution;
-use load::process::Window;
-use load::verify::{Findings, Ledger, Verifier};
-use load::{
-    BatchSize, ConsumeWorkload, Consumed, From, Limit, ProduceWorkload, Produced, Report, Tally,
-};
-use model::ErrorCode;
+use load::{BatchSize, ConsumeWorkload, From, Limit, ProduceWorkload, Report};
 use model::record::Compression;
 use runtime::Io as _;
 use uring::{UringIo, UringOptions};
 
 use super::CommandError;
 use super::table::{Format, print_json, print_table};
-use cores::{cores, on_cores};
+pub use cores::cores;
+use run::Runner;
 use values::{compression, count, duration, size};
 
 /// Load without --duration and --records runs this long.
@@ -229,61 +226,25 @@ fn produce(args: &ProduceArgs) -> Result<Report, CommandError> {
     workload
         .validate()
         .map_err(|error| CommandError::Usage(error.to_string()))?;
-    ensure_topic(args)?;
-    let cpus = cores(&args.shared)?;
-    let results: Vec<Produced> = on_cores(&cpus, &args.shared, {
-        let workload = workload.clone();
-        move |io, share, observer| load::produce(io, workload.clone(), share, observer)
-    })?;
-    let (mut tally, mut elapsed, mut ledger) =
-        (Tally::default(), Duration::ZERO, Ledger::default());
-    let (mut fatal, mut window) = (None, None);
-    for result in results {
-        tally.merge(&result.tally);
-        elapsed = elapsed.max(result.elapsed);
-        ledger.merge(result.ledger);
-        fatal = fatal.or(result.fatal);
-        window = join(window, result.window);
-    }
-    let mut report = Report::new("produce", &tally, elapsed);
-    report_use(&mut report, window, args.shared.watch_pid);
-    report.fatal = fatal;
-    if report.requests == 0 {
-        report.note = Some("no request succeeded in the measured time".to_owned());
-    }
-    note_early_end(&mut report, &args.shared);
-    if let Some(run) = workload.stamp_run.filter(|_| report.fatal.is_none()) {
-        report.verification = Some(read_back(args, &cpus, run, &ledger)?);
-    }
-    Ok(report)
+    let runner = runner(&args.shared)?;
+    run::ensure_topic(
+        &args.shared.bootstrap,
+        NewTopic {
+            name: args.shared.topic.clone(),
+            partitions: args.partitions,
+            replication_factor: args.replication_factor.unwrap_or(-1),
+            configs: Vec::new(),
+        },
+    )?;
+    run::run_produce(&workload, &runner)
 }
 
-/// Says so when answers ended long before the load did: the rates are of the time until then.
-fn note_early_end(report: &mut Report, shared: &SharedArgs) {
-    let asked = shared.duration.unwrap_or(DURATION_DEFAULT).as_secs_f64();
-    let bounded = shared.duration.is_none() && shared.records.is_some();
-    if report.note.is_none() && report.errors > 0 && !bounded && report.seconds < asked * 0.9 {
-        report.note = Some(format!(
-            "the last answer came after {:.2} of {asked:.2} s; rates are of the time until then",
-            report.seconds
-        ));
-    }
-}
-
-fn join(known: Option<Window>, window: Window) -> Option<Window> {
-    Some(known.map_or(window, |known| known.join(window)))
-}
-
-/// Puts in what the processes used while the load was measured.
-fn report_use(report: &mut Report, window: Option<Window>, watch_pid: Option<u32>) {
-    let Some(window) = window else {
-        return;
-    };
-    report.generator = window.own();
-    report.watched = window.watched();
-    if let Some(pid) = watch_pid.filter(|_| report.watched.is_none()) {
-        eprintln!("ringlog: process {pid} cannot be watched: it is not there, or not ours to read");
-    }
+fn runner(shared: &SharedArgs) -> Result<Runner, CommandError> {
+    Ok(Runner {
+        cpus: cores(shared.cores.as_deref(), shared.connections)?,
+        watch_pid: shared.watch_pid,
+        progress: shared.format == Format::Text,
+    })
 }
 
 fn produce_workload(args: &ProduceArgs) -> Result<ProduceWorkload, CommandError> {
@@ -326,71 +287,6 @@ fn limit(shared: &SharedArgs, ends_by_itself: bool) -> Limit {
     }
 }
 
-/// Creates the topic if it is not there.
-fn ensure_topic(args: &ProduceArgs) -> Result<(), CommandError> {
-    let bootstrap = args.shared.bootstrap.clone();
-    let new = NewTopic {
-        name: args.shared.topic.clone(),
-        partitions: args.partitions,
-        replication_factor: args.replication_factor.unwrap_or(-1),
-        configs: Vec::new(),
-    };
-    let ensured = uring::block_on(None, UringOptions::default(), async move |io| {
-        let options = load::cluster_options("ringlog-load");
-        let mut cluster = Cluster::connect(&io, &bootstrap, options).await?;
-        match cluster.describe_topic(&new.name).await {
-            Err(error) if error.code() == Some(ErrorCode::UnknownTopicOrPartition) => {}
-            Err(error) => return Err(error),
-            Ok(_) => return Ok(()),
-        }
-        match cluster.create_topic(&new).await {
-            Err(error) if error.code() == Some(ErrorCode::TopicAlreadyExists) => Ok(()),
-            // A broker that does not create topics may still know this one by the time it is asked.
-            Err(ClientError::Unsupported { .. }) | Ok(_) => Ok(()),
-            Err(error) => Err(error),
-        }
-    })?;
-    Ok(ensured?)
-}
-
-/// Reads the whole topic and compares it with what the producers know.
-fn read_back(
-    args: &ProduceArgs,
-    cpus: &[Option<usize>],
-    run: u64,
-    ledger: &Ledger,
-) -> Result<Findings, CommandError> {
-    let workload = ConsumeWorkload {
-        bootstrap: args.shared.bootstrap.clone(),
-        topic: args.shared.topic.clone(),
-        connections: args.shared.connections,
-        in_flight: 1,
-        from: From::Start,
-        until_end: true,
-        repeat: false,
-        limit: Limit::default(),
-        warmup: Duration::ZERO,
-        partition_bytes_max: 1 << 20,
-        response_bytes_max: 50 << 20,
-        bytes_min: 1,
-        wait: Duration::from_millis(500),
-        verify: true,
-        verify_run: Some(run),
-        request_timeout: args.shared.request_timeout,
-    };
-    let results: Vec<Consumed> = on_cores(cpus, &args.shared, move |io, share, observer| {
-        load::consume(io, workload.clone(), share, observer)
-    })?;
-    let mut verifier = Verifier::new(Some(run));
-    for result in results {
-        if let Some(fatal) = result.fatal {
-            return Err(CommandError::Failed(format!("reading back: {fatal}")));
-        }
-        verifier.merge(result.verifier);
-    }
-    Ok(verifier.finish(Some(ledger)))
-}
-
 fn consume(args: &ConsumeArgs) -> Result<Report, CommandError> {
     let size = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
     let ends_by_itself = args.until_end && !args.repeat;
@@ -418,35 +314,9 @@ fn consume(args: &ConsumeArgs) -> Result<Report, CommandError> {
     workload
         .validate()
         .map_err(|error| CommandError::Usage(error.to_string()))?;
+    let runner = runner(&args.shared)?;
     check_readable(&args.shared)?;
-    let cpus = cores(&args.shared)?;
-    let results: Vec<Consumed> = on_cores(&cpus, &args.shared, move |io, share, observer| {
-        load::consume(io, workload.clone(), share, observer)
-    })?;
-    let (mut tally, mut elapsed, mut verifier) =
-        (Tally::default(), Duration::ZERO, Verifier::new(None));
-    let (mut fatal, mut window) = (None, None);
-    for result in results {
-        tally.merge(&result.tally);
-        elapsed = elapsed.max(result.elapsed);
-        verifier.merge(result.verifier);
-        fatal = fatal.or(result.fatal);
-        window = join(window, result.window);
-    }
-    let mut report = Report::new("consume", &tally, elapsed);
-    report_use(&mut report, window, args.shared.watch_pid);
-    report.fatal = fatal;
-    if report.records == 0 {
-        report.note = Some(format!(
-            "nothing to read: topic {} has no record there",
-            args.shared.topic
-        ));
-    }
-    note_early_end(&mut report, &args.shared);
-    if args.verify {
-        report.verification = Some(verifier.finish(None));
-    }
-    Ok(report)
+    run::run_consume(&workload, &runner)
 }
 
 /// Fails early, with a clear reason, when the topic cannot be read.
