@@ -44,6 +44,8 @@ typed_settings! {
         connection_requests_max: usize = count("ringlog.connection.requests.max"),
         request_read_timeout_ms: i32 = int("ringlog.request.read.timeout.ms"),
         drain_timeout_ms: i32 = int("ringlog.drain.timeout.ms"),
+        /// Where metrics are served; `None`: nowhere.
+        http_listen: Option<Listener> = http_listen("ringlog.http.listen"),
         num_partitions: i32 = int("num.partitions"),
         default_replication_factor: i32 = int("default.replication.factor"),
         auto_create_topics_enable: bool = boolean("auto.create.topics.enable"),

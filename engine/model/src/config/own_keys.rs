@@ -64,6 +64,11 @@ pub(super) const OWN_KEYS: &[Key] = &[
         "Time that a stopping broker gives to requests already accepted.",
     )
     .at_least(0),
+    string(
+        "ringlog.http.listen",
+        Some("127.0.0.1:9191"),
+        "Address of the broker's HTTP server (`/metrics`, `/metrics.json`, `/healthz`), as `host:port`; empty is none. Port 0 is any free one. If this is not set and the default is taken, the broker runs without.",
+    ),
 ];
 
 /// Own keys of a topic.

@@ -204,6 +204,22 @@ impl Values {
         }
     }
 
+    /// An address without a listener name: `host:port`. `None` if empty.
+    pub(super) fn http_listen(&self, name: &'static str) -> Result<Option<Listener>, ConfigError> {
+        let text = self.text(name)?.trim();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        match Listener::parse(text) {
+            Some(listener) if !text.contains("://") => Ok(Some(listener)),
+            _ => Err(invalid(
+                name,
+                text,
+                "write it as host:port, or leave it empty",
+            )),
+        }
+    }
+
     pub(super) fn data_dir(&self, name: &'static str) -> Result<String, ConfigError> {
         if self.0.contains_key(name) {
             return Ok(self.text(name)?.to_owned());
