@@ -10,6 +10,7 @@ use model::{MonotonicTime, Timestamp};
 
 use crate::buffer::Buffer;
 use crate::file::{File, OpenMode};
+use crate::metrics::Snapshot;
 use crate::socket::{Listener, Stream};
 
 /// Which queue of the executor a task runs in.
@@ -37,6 +38,9 @@ pub trait Io: Clone + 'static {
 
     /// Monotonic time. Cheap: may be called for every request.
     fn now(&self) -> MonotonicTime;
+
+    /// Adds what the machine has counted about this shard, if it counts anything.
+    fn snapshot_into(&self, _snapshot: &mut Snapshot) {}
 
     /// Wall-clock time. Labels records and ages them; never decides safety.
     fn wall_clock(&self) -> Timestamp;

@@ -342,6 +342,11 @@ impl Snapshot {
         self.families.get(name)?.series.get(labels)
     }
 
+    /// The number of one series, as [`Value::number`] gives it; zero if it is not there.
+    pub fn number(&self, name: &str, labels: &Labels) -> u64 {
+        self.get(name, labels).map_or(0, Value::number)
+    }
+
     /// The sum over the series of a counter or gauge; for a histogram, how many values it counted. Zero if unknown.
     pub fn total(&self, name: &str) -> u64 {
         let family = self.families.get(name);
@@ -408,9 +413,7 @@ mod tests {
         total.merge(&first);
         // A name given at run time is the same label as one known at compile time.
         let named = labels([("api", Arc::<str>::from("fetch"))]);
-        let number = |snapshot: &Snapshot, name: &str, labels: &Labels| {
-            snapshot.get(name, labels).map_or(0, super::Value::number)
-        };
+        let number = Snapshot::number;
         assert_eq!(number(&total, "ringlog_requests_total", &named), 10);
         assert_eq!(number(&total, "ringlog_connections", &Labels::new()), 8);
         assert_eq!(number(&total, "ringlog_request_seconds", &fetch), 2);

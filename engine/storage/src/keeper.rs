@@ -20,7 +20,6 @@ use crate::journal::group::GroupBatch;
 use crate::log::Log;
 use crate::retention::{SegmentSummary, removable_segments};
 use crate::segment_writer::{Unsynced, is_disk_full};
-use crate::statistics::count;
 use crate::storage::{Inner, Storage};
 
 impl<I: Io> Inner<I> {
@@ -174,7 +173,7 @@ impl<I: Io> Inner<I> {
                     len: stored.len(),
                     carried: true,
                 });
-                count(&self.counters.carried_bytes, stored.len() as u64);
+                self.counters.carried_bytes.add(stored.len() as u64);
                 let full = journal.open.used() >= self.options.group_bytes_max;
                 drop((journal, state));
                 if full {
@@ -239,7 +238,7 @@ impl<I: Io> Inner<I> {
         }
         self.clear_disk_full();
         self.checkpoint_sequence.set(sequence);
-        count(&self.counters.checkpoints, 1);
+        self.counters.checkpoints.increment();
         let recycled = self.journal.borrow_mut().files.recycle(replay.sequence);
         if recycled > 0 {
             self.admission.notify();
@@ -254,7 +253,7 @@ impl<I: Io> Inner<I> {
         unsynced: BTreeMap<SegmentId, Unsynced>,
     ) -> Result<(), StorageError> {
         let synced = if unsynced.len() > self.options.sync_files_max {
-            count(&self.counters.flushes, 1);
+            self.counters.file_system_flushes.increment();
             self.io.sync_file_system(self.layout.root()).await
         } else {
             self.sync_each(&unsynced).await
@@ -276,7 +275,7 @@ impl<I: Io> Inner<I> {
                     .await?
                     .sync_data()
                     .await?;
-                count(&self.counters.flushes, 1);
+                self.counters.segment.flushes.increment();
             }
             if what.index {
                 let path = self.layout.index(id.partition, id.base_offset);
@@ -285,7 +284,7 @@ impl<I: Io> Inner<I> {
                     .await?
                     .sync_data()
                     .await?;
-                count(&self.counters.flushes, 1);
+                self.counters.index.flushes.increment();
             }
             if what.directory {
                 self.io
@@ -303,7 +302,8 @@ impl<I: Io> Inner<I> {
         bytes: &[u8],
     ) -> std::io::Result<()> {
         write_checkpoint_file(&self.io, &self.layout, self.options.shard, sequence, bytes).await?;
-        count(&self.counters.checkpoint_bytes, bytes.len() as u64);
+        self.counters.checkpoint.wrote(bytes.len() as u64);
+        self.counters.checkpoint.flushes.increment();
         Ok(())
     }
 
@@ -402,7 +402,8 @@ impl<I: Io> Inner<I> {
                 .await
                 {
                     Ok(file) => {
-                        count(&self.counters.journal_prepared_bytes, size);
+                        self.counters.journal_prepared_bytes.add(size);
+                        self.counters.journal.flushes.increment();
                         self.journal.borrow_mut().files.add(Rc::new(file));
                         self.clear_disk_full();
                         self.admission.notify();

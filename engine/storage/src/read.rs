@@ -22,7 +22,6 @@ use crate::index::{
 use crate::log::{Log, ReadBatches, ReadRequest};
 use crate::segment::Segment;
 use crate::segment_writer::Unsynced;
-use crate::statistics::count;
 use crate::storage::{Inner, Storage};
 use crate::waiters::Waiters;
 
@@ -120,7 +119,7 @@ impl<I: Io> Inner<I> {
                 .tail_start()
                 .is_some_and(|start| start <= request.from)
             {
-                count(&self.counters.tail_reads, 1);
+                self.counters.tail_reads.increment();
                 return Ok(state.read_tail(&request));
             }
             let Some(segment) = state.segment_of(request.from) else {
@@ -136,7 +135,7 @@ impl<I: Io> Inner<I> {
         {
             return Err(ReadError::Fenced(reason));
         }
-        count(&self.counters.cold_reads, 1);
+        self.counters.cold_reads.increment();
         let read = self.read_segment(log, segment, &request, sequential).await;
         match read {
             Ok(read) => {
@@ -297,7 +296,7 @@ impl<I: Io> Inner<I> {
             .await
             .map_err(failed)?;
         let bytes = file.read_at(position, len).await.map_err(failed)?;
-        count(&self.counters.device_read_bytes, bytes.len() as u64);
+        self.counters.segment.read(bytes.len() as u64);
         Ok(bytes)
     }
 
@@ -349,6 +348,9 @@ impl<I: Io> Inner<I> {
             Ok(file) => file.read_at(0, len).await,
             Err(error) => Err(error),
         };
+        if let Ok(bytes) = &read {
+            self.counters.index.read(bytes.len() as u64);
+        }
         let entries = read.ok().and_then(|bytes| parse_pages(segment, &bytes));
         let entries = match entries {
             Some(entries) => entries,
@@ -447,6 +449,7 @@ impl<I: Io> Inner<I> {
         };
         match written {
             Ok(()) => {
+                self.counters.index.wrote((pages.len() * PAGE_BYTES) as u64);
                 self.note_unsynced(
                     log,
                     id,

@@ -19,7 +19,6 @@ use crate::file_cache::FileKind;
 use crate::index::{PAGE_BYTES, PAGE_ENTRIES, SegmentId, write_page};
 use crate::log::{Log, LogState};
 use crate::segment::{Planned, Segment};
-use crate::statistics::count;
 use crate::storage::Inner;
 use crate::waiters::Waiters;
 
@@ -321,8 +320,7 @@ impl<I: Io> Inner<I> {
         }
         let frozen = plan.buffer.freeze();
         file.write_at(frozen.clone(), plan.position).await?;
-        count(&self.counters.segment_bytes, len);
-        count(&self.counters.segment_writes, 1);
+        self.counters.segment.wrote(len);
         if log.deleted.get() {
             return Ok(());
         }
@@ -397,7 +395,9 @@ impl<I: Io> Inner<I> {
         let bytes = if len == 0 {
             bytes::Bytes::new()
         } else {
-            file.read_at(position, len).await?
+            let bytes = file.read_at(position, len).await?;
+            self.counters.segment.read(len as u64);
+            bytes
         };
         if bytes.len() != len {
             return Err(io::Error::new(
@@ -481,7 +481,7 @@ impl<I: Io> Inner<I> {
             let position = u64::from(number) * PAGE_BYTES as u64;
             file.allocate(position + PAGE_BYTES as u64).await?;
             file.write_at(page.freeze(), position).await?;
-            count(&self.counters.index_bytes, PAGE_BYTES as u64);
+            self.counters.index.wrote(PAGE_BYTES as u64);
             self.note_unsynced(
                 log,
                 id,

@@ -11,8 +11,8 @@ use model::record::{
     BatchError, BatchHeader, BatchInfo, TimestampType, set_base_offset, set_leader_epoch,
     set_log_append_time, set_max_timestamp,
 };
-use model::{LeaderEpoch, Offset, Timestamp, TopicPartition};
-use runtime::{Io, Signal, TaskClass};
+use model::{LeaderEpoch, MonotonicTime, Offset, Timestamp, TopicPartition};
+use runtime::{Io, Signal, Snapshot, TaskClass};
 
 use crate::cache::extent::ExtentCache;
 use crate::cache::tail::TailGroups;
@@ -25,19 +25,28 @@ use crate::journal::group::GroupBatch;
 use crate::journal::writer::Journal;
 use crate::layout::Layout;
 use crate::log::{Log, LogState};
+use crate::metrics::Counters;
 use crate::options::{AppendContext, Durability, LogConfig, StorageOptions};
 use crate::producer_state::SequenceCheck;
 use crate::read::ReadAhead;
 use crate::segment::BatchPlace;
 use crate::segment_writer::{Unsynced, WriteQueue};
-use crate::statistics::{Counters, StorageStatistics};
 use crate::waiters::Waiters;
+
+/// When a commit group made its way to the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CommitTimes {
+    /// Its write was submitted.
+    pub submitted_at: MonotonicTime,
+    /// It, and all groups before it, were written, and flushed if they asked for it. The time now.
+    pub durable_at: MonotonicTime,
+}
 
 /// Hears of commits, on the shard's own core. Calls are synchronous and may call back into [`Storage`].
 pub trait CommitListener {
     /// Records of `log` below `durable_end` are committed at the durability they asked for. Called in order, once
     /// per log of each completed group; also for a log start that has become durable.
-    fn committed(&self, log: &Rc<Log>, durable_end: Offset);
+    fn committed(&self, log: &Rc<Log>, durable_end: Offset, times: CommitTimes);
     /// All logs of a group were reported.
     fn group_done(&self);
     /// A write or flush failed: nothing is acknowledged any more in the life of this process.
@@ -546,9 +555,9 @@ impl<I: Io> Storage<I> {
         log.state.borrow().leader_epochs.epoch_of(offset)
     }
 
-    /// Counts and sizes.
-    pub fn statistics(&self) -> StorageStatistics {
-        self.inner.statistics()
+    /// Adds counts and sizes.
+    pub fn snapshot_into(&self, snapshot: &mut Snapshot) {
+        self.inner.snapshot_into(snapshot);
     }
 
     /// Why the storage is fenced, if it is.

@@ -15,6 +15,7 @@ use runtime::{Io, Stream, TaskClass};
 
 use crate::dispatch;
 use crate::outbox::{Front, Outbox};
+use crate::request_clock::{RequestClock, Stage};
 use crate::server::Server;
 
 /// Spare room offered to the first read of a connection, and kept while it is idle.
@@ -76,10 +77,12 @@ pub fn start<I: Io>(server: &Rc<Server<I>>, stream: I::Stream) {
     match server.connections.add(connection.clone()) {
         Some(place) => connection.place.set(place),
         None => {
+            server.metrics.connections_refused.increment();
             connection.stream.shutdown();
             return;
         }
     }
+    server.metrics.connections_accepted.increment();
     server.io.spawn(
         TaskClass::Foreground,
         write(server.clone(), connection.clone()),
@@ -91,7 +94,7 @@ pub fn start<I: Io>(server: &Rc<Server<I>>, stream: I::Stream) {
         if let Err(reason) = end {
             tracing::debug!(peer = ?connection.stream.peer_addr().ok(), %reason, "connection ended");
             if matches!(reason, ConnectionEnd::Protocol(_)) {
-                server.statistics.protocol_errors.add(1);
+                server.metrics.protocol_errors.increment();
             }
         }
         connection.frame_started_at.set(None);
@@ -108,20 +111,47 @@ fn task_ended<I: Io>(server: &Server<I>, connection: &Connection<I>) {
     }
 }
 
+/// When the bytes of the frames in the read buffer came.
+#[derive(Default)]
+struct Arrival {
+    /// The first byte of the frame at the front of the buffer was seen.
+    frame_begun_at: MonotonicTime,
+    /// The last read returned.
+    read_at: MonotonicTime,
+    /// The frame waited this long for memory before its body was read.
+    budget_nanos: u64,
+}
+
+impl Arrival {
+    /// The clock of the frame at the front, whose turn it is. Frames behind it began in the last read.
+    fn clock(&mut self, turn_at: MonotonicTime) -> RequestClock {
+        let (begun_at, budget_nanos) = (self.frame_begun_at, self.budget_nanos);
+        self.frame_begun_at = self.read_at;
+        self.budget_nanos = 0;
+        RequestClock::new(begun_at, self.read_at, turn_at, budget_nanos)
+    }
+}
+
 async fn read<I: Io>(
     server: &Rc<Server<I>>,
     connection: &Rc<Connection<I>>,
 ) -> Result<(), ConnectionEnd> {
     let mut buffer = BytesMut::new();
     let mut read_bytes = READ_BYTES_MIN;
+    let mut arrival = Arrival::default();
     loop {
-        let frame_bytes = take_requests(server, connection, &mut buffer).await?;
+        let frame_bytes = take_requests(server, connection, &mut buffer, &mut arrival).await?;
         if connection.outbox.is_closed() {
             return Err(ConnectionEnd::Draining);
         }
         // The whole frame is charged before its body is read. Small ones fit into what every connection may hold.
         let _charge = match frame_bytes {
-            Some(bytes) if bytes > READ_BYTES_MAX => Some(server.charge_frame(bytes).await?),
+            Some(bytes) if bytes > READ_BYTES_MAX => {
+                let asked_at = server.io.now();
+                let charge = server.charge_frame(bytes).await?;
+                arrival.budget_nanos = server.io.now().0 - asked_at.0;
+                Some(charge)
+            }
             _ => None,
         };
         let wanted = frame_bytes.unwrap_or(0);
@@ -137,7 +167,12 @@ async fn read<I: Io>(
                     Err(ConnectionEnd::Protocol("cut off inside a frame".into()))
                 };
             }
-            connection.active_at.set(server.io.now());
+            let now = server.io.now();
+            connection.active_at.set(now);
+            if buffer.len() == received {
+                arrival.frame_begun_at = now;
+            }
+            arrival.read_at = now;
             read_bytes = adapt(read_bytes, received, offered);
             if buffer.len() >= wanted {
                 break;
@@ -152,7 +187,9 @@ async fn take_requests<I: Io>(
     server: &Rc<Server<I>>,
     connection: &Rc<Connection<I>>,
     buffer: &mut BytesMut,
+    arrival: &mut Arrival,
 ) -> Result<Option<usize>, ConnectionEnd> {
+    let mut is_first = true;
     loop {
         let size = protocol::frame_length(buffer, server.options.request_bytes_max)
             .map_err(|error| ConnectionEnd::Protocol(error.to_string()))?
@@ -160,13 +197,22 @@ async fn take_requests<I: Io>(
         match size {
             Some(size) if buffer.len() >= size => {
                 connection.frame_started_at.set(None);
+                let has_room = connection.outbox.has_room();
                 connection.outbox.room().await;
                 if connection.outbox.is_closed() {
                     return Err(ConnectionEnd::Draining);
                 }
                 let body: Bytes = buffer.split_to(size).freeze().slice(FRAME_LENGTH_BYTES..);
+                // Requests behind the first have waited for those before them.
+                let turn_at = if is_first && has_room {
+                    arrival.read_at
+                } else {
+                    server.io.now()
+                };
+                is_first = false;
+                let clock = arrival.clock(turn_at);
                 connection.busy.set(true);
-                let result = dispatch::run(server, connection, body).await;
+                let result = dispatch::run(server, connection, body, clock).await;
                 connection.busy.set(false);
                 result?;
             }
@@ -203,8 +249,11 @@ fn adapt(read_bytes: usize, received: usize, offered: usize) -> usize {
 
 async fn write<I: Io>(server: Rc<Server<I>>, connection: Rc<Connection<I>>) {
     let mut slices = Vec::new();
+    let mut clocks = Vec::new();
+    let errors = &server.metrics.errors;
     loop {
-        match connection.outbox.collect(&mut slices, WRITE_BYTES_MAX) {
+        let outbox = &connection.outbox;
+        match outbox.collect(&mut slices, &mut clocks, errors, WRITE_BYTES_MAX) {
             Front::Send => {
                 let bytes = slices.iter().map(Bytes::len).sum();
                 connection.write_started_at.set(Some(server.io.now()));
@@ -215,8 +264,13 @@ async fn write<I: Io>(server: Rc<Server<I>>, connection: Rc<Connection<I>>) {
                     connection.outbox.abandon();
                     break;
                 }
-                connection.active_at.set(server.io.now());
+                let now = server.io.now();
+                connection.active_at.set(now);
                 connection.outbox.sent(bytes);
+                for mut clock in clocks.drain(..) {
+                    clock.end(Stage::Send, now);
+                    server.metrics.record(&clock);
+                }
             }
             Front::Wait => connection.outbox.writer.wait().await,
             Front::Finished => break,

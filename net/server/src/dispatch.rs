@@ -1,15 +1,18 @@
 //! From a frame to its handler. The match below is exhaustive over the registry of APIs, so an API that is added to
 //! the registry does not compile until it has a handler.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use protocol::{Message, Request, RequestError, RequestHeader};
+use model::{ErrorCode, MonotonicTime};
+use protocol::{ApiKey, Message, Request, RequestError, RequestHeader};
 use runtime::Io;
 
 use crate::connection::{Connection, ConnectionEnd};
 use crate::handlers;
 use crate::outbox::Answer;
+use crate::request_clock::{RequestClock, RequestKind, Stage};
 use crate::server::Server;
 
 /// What a handler works with.
@@ -20,6 +23,8 @@ pub struct Context<'a, I: Io> {
     pub connection: &'a Rc<Connection<I>>,
     /// The request's header.
     pub header: RequestHeader,
+    /// Where its time goes.
+    pub clock: Cell<RequestClock>,
 }
 
 impl<I: Io> Context<'_, I> {
@@ -36,8 +41,28 @@ impl<I: Io> Context<'_, I> {
             response,
         )
         .map_err(|error| ConnectionEnd::Protocol(format!("answer not encodable: {error}")))?;
-        self.connection.outbox.push(Answer::Ready(frame));
+        let answer = Answer::Ready(frame, self.clock.get());
+        self.connection.outbox.push(answer);
         Ok(())
+    }
+
+    /// Ends a stage of the request now.
+    pub fn end_stage(&self, stage: Stage) -> MonotonicTime {
+        let now = self.server.io.now();
+        self.on_clock(|clock| clock.end(stage, now));
+        now
+    }
+
+    /// Changes the request's clock.
+    pub fn on_clock(&self, change: impl FnOnce(&mut RequestClock)) {
+        let mut clock = self.clock.get();
+        change(&mut clock);
+        self.clock.set(clock);
+    }
+
+    /// The number of an error code for an answer; errors are counted.
+    pub fn code(&self, error: ErrorCode) -> i16 {
+        self.server.metrics.errors.count(error).code()
     }
 }
 
@@ -46,21 +71,26 @@ pub async fn run<I: Io>(
     server: &Rc<Server<I>>,
     connection: &Rc<Connection<I>>,
     frame: Bytes,
+    mut clock: RequestClock,
 ) -> Result<(), ConnectionEnd> {
-    server.statistics.requests.add(1);
     match protocol::parse_request(frame) {
         Ok((header, request)) => {
+            server.metrics.received(header.api_key);
+            clock.kind = RequestKind::Api(header.api_key);
             let context = Context {
                 server,
                 connection,
                 header,
+                clock: Cell::new(clock),
             };
             handle(&context, request).await
         }
         Err(RequestError::ApiVersionsVersion { correlation_id, .. }) => {
+            server.metrics.received(ApiKey::ApiVersions);
+            server.metrics.errors.count(ErrorCode::UnsupportedVersion);
             let frame = protocol::unsupported_api_versions(correlation_id)
                 .map_err(|error| ConnectionEnd::Protocol(error.to_string()))?;
-            connection.outbox.push(Answer::Ready(frame));
+            connection.outbox.push(Answer::Ready(frame, clock));
             Ok(())
         }
         Err(error) => Err(ConnectionEnd::Protocol(error.to_string())),

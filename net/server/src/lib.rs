@@ -8,7 +8,9 @@ pub mod dispatch;
 pub mod fetch_session;
 pub mod handlers;
 pub mod listener;
+pub mod metrics;
 pub mod outbox;
+pub mod request_clock;
 pub mod server;
 
 pub use server::{Server, ServerOptions};

@@ -12,6 +12,8 @@ use bytes::Bytes;
 use runtime::Signal;
 
 use crate::handlers::produce::PendingProduce;
+use crate::metrics::ErrorCounters;
+use crate::request_clock::RequestClock;
 
 /// What one connection may owe.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +28,7 @@ pub struct OutboxLimits {
 /// The place of one answer.
 pub enum Answer {
     /// Encoded, frame length included.
-    Ready(Vec<Bytes>),
+    Ready(Vec<Bytes>, RequestClock),
     /// Complete when its records are acknowledged.
     Produce(PendingProduce),
 }
@@ -68,7 +70,7 @@ impl Outbox {
 
     /// Puts an answer behind those before it.
     pub fn push(&self, answer: Answer) {
-        if let Answer::Ready(slices) = &answer {
+        if let Answer::Ready(slices, _) = &answer {
             let bytes: usize = slices.iter().map(Bytes::len).sum();
             self.unsent_bytes.set(self.unsent_bytes.get() + bytes);
         }
@@ -78,12 +80,15 @@ impl Outbox {
 
     /// Waits until another request may be taken from the wire.
     pub async fn room(&self) {
-        while !self.closed.get()
-            && (self.answers.borrow().len() >= self.limits.requests_max
-                || self.unsent_bytes.get() >= self.limits.bytes_max)
-        {
+        while !self.closed.get() && !self.has_room() {
             self.reader.wait().await;
         }
+    }
+
+    /// Whether one more answer may be owed.
+    pub fn has_room(&self) -> bool {
+        self.answers.borrow().len() < self.limits.requests_max
+            && self.unsent_bytes.get() < self.limits.bytes_max
     }
 
     /// Whether no answer is owed.
@@ -110,23 +115,31 @@ impl Outbox {
         self.close();
     }
 
-    /// Moves complete answers from the front into `slices`, up to about `bytes_max`.
-    pub fn collect(&self, slices: &mut Vec<Bytes>, bytes_max: usize) -> Front {
+    /// Moves complete answers from the front into `slices` and their clocks into `clocks`, up to about `bytes_max`.
+    pub fn collect(
+        &self,
+        slices: &mut Vec<Bytes>,
+        clocks: &mut Vec<RequestClock>,
+        errors: &ErrorCounters,
+        bytes_max: usize,
+    ) -> Front {
         let mut answers = self.answers.borrow_mut();
         let mut bytes = 0;
         while bytes < bytes_max {
             match answers.front() {
-                Some(Answer::Ready(_)) => {}
+                Some(Answer::Ready(..)) => {}
                 Some(Answer::Produce(pending)) if pending.is_complete() => {}
                 _ => break,
             }
             match answers.pop_front().expect("looked at") {
-                Answer::Ready(ready) => {
+                Answer::Ready(ready, clock) => {
+                    clocks.push(clock);
                     bytes += ready.iter().map(Bytes::len).sum::<usize>();
                     slices.extend(ready);
                 }
                 Answer::Produce(pending) => {
-                    let encoded = pending.encode();
+                    let (encoded, clock) = pending.encode(errors);
+                    clocks.push(clock);
                     let size: usize = encoded.iter().map(Bytes::len).sum();
                     self.unsent_bytes.set(self.unsent_bytes.get() + size);
                     bytes += size;

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use runtime::Io;
 use runtime::budget::{Budget, Reservation};
-use runtime::metrics::Counter;
 use shard::Shard;
 
 use crate::connection::ConnectionEnd;
 use crate::fetch_session::FetchSessions;
 use crate::listener::Connections;
+use crate::metrics::ServerMetrics;
 use crate::outbox::OutboxLimits;
 
 /// Limits of a shard's connections.
@@ -35,15 +35,6 @@ pub struct ServerOptions {
     pub write_duration_max: Duration,
 }
 
-/// Counters of a shard's server.
-#[derive(Default)]
-pub struct ServerStatistics {
-    /// Requests taken from the wire.
-    pub requests: Counter,
-    /// Connections ended because of what the client sent.
-    pub protocol_errors: Counter,
-}
-
 /// The server of one shard.
 pub struct Server<I: Io> {
     /// The machine.
@@ -57,7 +48,7 @@ pub struct Server<I: Io> {
     /// Incremental fetch sessions.
     pub fetch_sessions: RefCell<FetchSessions>,
     /// Counters.
-    pub statistics: ServerStatistics,
+    pub metrics: ServerMetrics,
     large_requests: Rc<Budget>,
     draining: Cell<bool>,
 }
@@ -69,7 +60,7 @@ impl<I: Io> Server<I> {
             io: shard.io.clone(),
             connections: Connections::new(options.connections_max),
             fetch_sessions: RefCell::default(),
-            statistics: ServerStatistics::default(),
+            metrics: ServerMetrics::default(),
             large_requests: Budget::new(options.large_request_bytes_max),
             draining: Cell::new(false),
             options,
@@ -84,6 +75,10 @@ impl<I: Io> Server<I> {
 
     pub(crate) fn start_draining(&self) {
         self.draining.set(true);
+    }
+
+    pub(crate) fn request_budget(&self) -> &Budget {
+        &self.large_requests
     }
 
     /// Takes memory for a large request from the budget, waiting for it if need be.

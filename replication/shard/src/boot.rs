@@ -19,6 +19,7 @@ use storage::{Durability, LogConfig, OpenError, RecoveryReport, Storage};
 
 use crate::coordinator_host::CoordinatorHost;
 use crate::message::Envelope;
+use crate::metrics::Counters;
 use crate::partition::{Partition, PartitionRules};
 use crate::partition_table::{self, PartitionTable};
 use crate::peer::Peers;
@@ -172,6 +173,7 @@ fn assemble<I: Io>(
         quorum: QuorumDriver::new(shard_count),
         coordinators: CoordinatorHost::default(),
         producer_ids: ProducerIds::default(),
+        counters: Counters::default(),
         fenced: Cell::new(false),
         serve: Oneshot::new(),
     })
@@ -209,7 +211,8 @@ impl<I: Io> Shard<I> {
             internal: true,
             recompress: None,
         };
-        let partition = Partition::new(METADATA_PARTITION, log, rules, replica);
+        let counters = Rc::default();
+        let partition = Partition::new(METADATA_PARTITION, log, rules, replica, counters);
         self.partitions.borrow_mut().insert(partition);
     }
 

@@ -13,6 +13,7 @@ use runtime::Io;
 use storage::{Durability, LogConfig};
 
 use crate::partition::{Partition, PartitionRules};
+use crate::purgatory::Ending;
 use crate::quorum_driver::METADATA_PARTITION;
 use crate::shard::Shard;
 
@@ -69,7 +70,8 @@ impl<I: Io> Shard<I> {
             durable_end,
         );
         let rules = rules(&config, crate::is_internal(topic.name()));
-        let partition = Partition::new(id, log, rules, replica);
+        let counters = self.counters.topics.of(topic.name());
+        let partition = Partition::new(id, log, rules, replica, counters);
         self.partitions.borrow_mut().insert(partition);
         self.coordinator_partition_opened(id, topic.name());
     }
@@ -80,7 +82,8 @@ impl<I: Io> Shard<I> {
         let partition = self.partitions.borrow_mut().remove(id);
         if let Some(partition) = partition {
             let waiting = partition.delete();
-            self.tell(waiting, ErrorCode::UnknownTopicOrPartition);
+            let ending = Ending::failed(ErrorCode::UnknownTopicOrPartition, self.io.now());
+            self.tell(waiting, ending);
         }
         self.storage.delete_log(id);
     }
@@ -100,7 +103,8 @@ impl<I: Io> Shard<I> {
                 self.coordinator_partition_closed(id);
                 self.partitions.borrow_mut().remove(id);
                 let waiting = partition.delete();
-                self.tell(waiting, ErrorCode::NotLeaderOrFollower);
+                let ending = Ending::failed(ErrorCode::NotLeaderOrFollower, self.io.now());
+                self.tell(waiting, ending);
             }
         }
     }
@@ -119,6 +123,10 @@ impl<I: Io> Shard<I> {
             };
             if let Some(partition) = self.partition(id) {
                 let rules = rules(&config, crate::is_internal(topic.name()));
+                let before = partition.rules().durability;
+                let mut partitions = self.partitions.borrow_mut();
+                partitions.durability_changes(before, rules.durability);
+                drop(partitions);
                 partition.configure(self.io.now(), rules, leader_settings(&config, lag_max));
                 self.storage
                     .set_config(&partition.log, self.log_config(&config));

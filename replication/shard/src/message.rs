@@ -11,8 +11,8 @@ use model::{ErrorCode, Offset, ShardId};
 use crate::controller::{ControllerReply, ControllerRequest};
 use crate::coordinator_host::GroupWork;
 use crate::request::{
-    DeleteRecords, DeletedRecords, EpochEnd, EpochEnded, Fetch, Fetched, ListOffset, ListedOffset,
-    PartitionSize, Produce, Produced, Watch,
+    DeleteRecords, DeletedRecords, EpochEnd, EpochEnded, Fetch, FetchTimes, Fetched, ListOffset,
+    ListedOffset, PartitionSize, Produce, ProduceTimes, Produced, Watch,
 };
 
 /// A request to one shard.
@@ -41,10 +41,10 @@ pub enum ShardRequest {
 /// The answer to a [`ShardRequest`] of the same name.
 #[derive(Debug)]
 pub enum ShardReply {
-    /// One result per partition.
-    Produce(Vec<Produced>),
-    /// One result per partition.
-    Fetch(Vec<Fetched>),
+    /// One result per partition, and when what was done.
+    Produce(Vec<Produced>, ProduceTimes),
+    /// One result per partition, and when what was done.
+    Fetch(Vec<Fetched>, FetchTimes),
     /// Indices of the watched partitions that have more to read, at least one; none if the watch was dropped.
     Watch(Vec<u32>),
     /// One result per partition.

@@ -12,6 +12,7 @@ use model::{LeaderEpoch, MonotonicTime, Offset, TopicPartition};
 use replica::{Assignment, LeaderReplica, LeaderSettings};
 use storage::{Durability, Log};
 
+use crate::metrics::TopicCounters;
 use crate::purgatory::OperationId;
 use crate::request::{Acks, Isolation};
 use crate::watch::Watcher;
@@ -63,6 +64,8 @@ pub struct Partition {
     high_watermark_waiters: RefCell<VecDeque<Waiter>>,
     watchers: RefCell<Vec<Watcher>>,
     deleted: Cell<bool>,
+    /// What clients produced to the topic.
+    pub(crate) counters: Rc<TopicCounters>,
 }
 
 impl Partition {
@@ -72,6 +75,7 @@ impl Partition {
         log: Rc<Log>,
         rules: PartitionRules,
         replica: LeaderReplica,
+        counters: Rc<TopicCounters>,
     ) -> Rc<Partition> {
         Rc::new(Partition {
             id,
@@ -82,6 +86,7 @@ impl Partition {
             high_watermark_waiters: RefCell::default(),
             watchers: RefCell::default(),
             deleted: Cell::new(false),
+            counters,
         })
     }
 

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use indexmap::IndexMap;
 use model::ShardId;
 use runtime::mailbox::Sender;
-use runtime::{Io, Signal, TaskClass};
+use runtime::{Counter, Io, Signal, TaskClass};
 
 use crate::message::{Envelope, ShardReply, ShardRequest};
 use crate::reply::{ReplySlot, ReplyTo};
@@ -29,6 +29,8 @@ pub struct Peers {
     pending: RefCell<IndexMap<u64, (Rc<ReplySlot>, usize)>>,
     token_next: Cell<u64>,
     me: ShardId,
+    /// Messages that found a mailbox full.
+    pub(crate) full: Counter,
 }
 
 impl Peers {
@@ -50,6 +52,7 @@ impl Peers {
             pending: RefCell::new(IndexMap::new()),
             token_next: Cell::new(0),
             me,
+            full: Counter::default(),
         }
     }
 
@@ -65,6 +68,17 @@ impl Peers {
         (0..self.peers.len())
             .map(|index| ShardId(u16::try_from(index).expect("shard count fits u16")))
             .filter(|shard| *shard != self.me)
+    }
+
+    /// Messages that wait in this shard's own mailbox.
+    pub(crate) fn depth(&self) -> usize {
+        self.peers[usize::from(self.me.0)].sender.depth()
+    }
+
+    /// Messages of this shard that wait for room in a mailbox.
+    pub(crate) fn overflow(&self) -> usize {
+        let peers = self.peers.iter();
+        peers.map(|peer| peer.overflow.borrow().len()).sum()
     }
 
     /// How many shards the broker has.
@@ -95,9 +109,13 @@ impl Peers {
         if overflow.is_empty() && !peer.draining.get() {
             match peer.sender.try_send(envelope) {
                 Ok(()) => return,
-                Err(full) => overflow.push_back(full.0),
+                Err(full) => {
+                    self.full.increment();
+                    overflow.push_back(full.0);
+                }
             }
         } else {
+            self.full.increment();
             overflow.push_back(envelope);
         }
         drop(overflow);

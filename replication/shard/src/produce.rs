@@ -14,11 +14,20 @@ use storage::{AppendContext, AppendError, Appended};
 use crate::message::ShardReply;
 use crate::partition::{AcknowledgeTarget, Partition, PartitionRules};
 use crate::reply::ReplyTo;
-use crate::request::{Acks, LeaderHint, Produce, ProducePartition, Produced};
+use crate::request::{Acks, LeaderHint, Produce, ProducePartition, ProduceTimes, Produced};
 use crate::shard::Shard;
 
 /// A wait for acknowledgement never lasts longer, whatever the request says.
 const ACKNOWLEDGE_WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// What became of a produce request at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Staged {
+    /// A partition refused its records.
+    pub refused: bool,
+    /// When the shard began with it and when its records were in the commit group.
+    pub times: ProduceTimes,
+}
 
 /// A partition's records are in the open commit group.
 struct Accepted {
@@ -34,9 +43,9 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Appends to partitions of this shard. The answer goes to `reply` when it is due. Returns whether a partition
-    /// refused.
-    pub fn produce(&self, request: Produce, reply: ReplyTo) -> bool {
+    /// Appends to partitions of this shard. The answer goes to `reply` when it is due.
+    pub fn produce(&self, request: Produce, reply: ReplyTo) -> Staged {
+        let begun_at = self.io.now();
         let count = request.partitions.len();
         let mut results = Vec::with_capacity(count);
         let mut accepted = Vec::with_capacity(count);
@@ -53,27 +62,36 @@ impl<I: Io> Shard<I> {
             }
         }
         let refused = results.iter().any(|result| !result.error.is_none());
+        let staged_at = self.io.now();
+        let times = ProduceTimes {
+            begun_at,
+            staged_at,
+            answered_at: staged_at,
+            ..ProduceTimes::default()
+        };
+        let staged = Staged { refused, times };
         if matches!(reply, ReplyTo::Nobody) {
-            return refused;
+            return staged;
         }
         if accepted.iter().all(Option::is_none) {
-            self.peers.answer(reply, ShardReply::Produce(results));
-            return refused;
+            let answer = ShardReply::Produce(results, times);
+            self.peers.answer(reply, answer);
+            return staged;
         }
         let waiting = accepted.iter().map(Option::is_some).collect();
         let wait = Duration::from_millis(u64::from(request.timeout_ms)).min(ACKNOWLEDGE_WAIT_MAX);
-        let deadline = self.io.now().plus(wait);
+        let deadline = staged_at.plus(wait);
         let operation = self
             .purgatory
             .borrow_mut()
-            .insert(results, waiting, deadline, reply);
+            .insert(results, waiting, deadline, reply, times);
         for (index, wait) in accepted.into_iter().enumerate() {
             if let Some(Accepted { partition, until }) = wait {
                 let target = AcknowledgeTarget::Operation(operation, index);
                 partition.wait(request.acks, until, target);
             }
         }
-        refused
+        staged
     }
 
     /// Appends to one partition. Says up to which offset the client must wait, if it must.
@@ -151,14 +169,23 @@ impl<I: Io> Shard<I> {
             log_append_time: rules.log_append_time.then_some(now),
             check_producer: true,
         };
-        self.storage
-            .append(&partition.log, batch, info, context)
-            .map_err(|error| {
-                let mut refused = Produced::refused(error_code(&error));
-                refused.log_start_offset = partition.log.log_start_offset();
-                refused.message = Some(error.to_string());
-                Box::new(refused)
-            })
+        let appended = self.storage.append(&partition.log, batch, info, context);
+        if let Ok(appended) = &appended
+            && !appended.duplicate
+        {
+            let counters = &partition.counters;
+            let records = u64::try_from(info.header.record_count).unwrap_or(0);
+            counters.batches.increment();
+            counters.records.add(records);
+            counters.bytes.add(batch.len() as u64);
+            self.counters.produced_bytes.add(batch.len() as u64);
+        }
+        appended.map_err(|error| {
+            let mut refused = Produced::refused(error_code(&error));
+            refused.log_start_offset = partition.log.log_start_offset();
+            refused.message = Some(error.to_string());
+            Box::new(refused)
+        })
     }
 
     /// Why a partition is not served here: it does not exist, or somebody else leads it.
@@ -216,9 +243,12 @@ impl<I: Io> Shard<I> {
             log_append_time: None,
             check_producer: false,
         };
-        self.storage
+        let appended = self
+            .storage
             .append(&partition.log, batch, &info, context)
-            .map_err(|error| error_code(&error))
+            .map_err(|error| error_code(&error))?;
+        self.counters.own_bytes.add(batch.len() as u64);
+        Ok(appended)
     }
 }
 

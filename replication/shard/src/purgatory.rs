@@ -5,9 +5,10 @@
 //! Invariant: an operation leaves exactly once, by its last partition or by its timeout.
 
 use model::{ErrorCode, MonotonicTime};
+use storage::CommitTimes;
 
 use crate::reply::ReplyTo;
-use crate::request::Produced;
+use crate::request::{ProduceTimes, Produced};
 
 /// Names one waiting operation. Stale names (the operation has left) are recognised by the generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,7 @@ struct Operation {
     missing: usize,
     deadline: MonotonicTime,
     reply: ReplyTo,
+    times: ProduceTimes,
 }
 
 struct Entry {
@@ -35,6 +37,39 @@ pub struct Finished {
     pub results: Vec<Produced>,
     /// The return address.
     pub reply: ReplyTo,
+    /// When what was done with it.
+    pub times: ProduceTimes,
+}
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ending {
+    /// `None` is success.
+    pub error: ErrorCode,
+    /// The commit group that was waited for last; zero if the wait ended for another reason.
+    pub commit: CommitTimes,
+    /// The time now.
+    pub now: MonotonicTime,
+}
+
+impl Ending {
+    /// A commit group made it true. The high watermark of a partition with one replica moves with it.
+    pub fn committed(commit: CommitTimes) -> Ending {
+        Ending {
+            error: ErrorCode::None,
+            commit,
+            now: commit.durable_at,
+        }
+    }
+
+    /// It will not come true.
+    pub fn failed(error: ErrorCode, now: MonotonicTime) -> Ending {
+        Ending {
+            error,
+            commit: CommitTimes::default(),
+            now,
+        }
+    }
 }
 
 /// All waiting produce operations of a shard.
@@ -52,6 +87,7 @@ impl Purgatory {
         waiting: Vec<bool>,
         deadline: MonotonicTime,
         reply: ReplyTo,
+        times: ProduceTimes,
     ) -> OperationId {
         let missing = waiting.iter().filter(|w| **w).count();
         assert!(
@@ -64,6 +100,7 @@ impl Purgatory {
             missing,
             deadline,
             reply,
+            times,
         };
         let index = self.free.pop().unwrap_or_else(|| {
             self.entries.push(Entry {
@@ -85,7 +122,7 @@ impl Purgatory {
         &mut self,
         id: OperationId,
         part: usize,
-        error: ErrorCode,
+        ending: Ending,
     ) -> Option<Finished> {
         let entry = self.entries.get_mut(id.index as usize)?;
         if entry.generation != id.generation {
@@ -95,23 +132,22 @@ impl Purgatory {
         if !std::mem::replace(&mut operation.waiting[part], false) {
             return None;
         }
-        if !error.is_none() {
-            operation.results[part] = Produced::refused(error);
+        if !ending.error.is_none() {
+            operation.results[part] = Produced::refused(ending.error);
         }
         operation.missing -= 1;
-        (operation.missing == 0).then(|| self.remove(id.index))
+        (operation.missing == 0).then(|| self.remove(id.index, ending))
     }
 
     /// Operations whose time is over. What is still waiting in them gets REQUEST_TIMED_OUT: it may be in the log.
     pub fn expire(&mut self, now: MonotonicTime) -> Vec<Finished> {
-        self.finish_where(ErrorCode::RequestTimedOut, |operation| {
-            operation.deadline <= now
-        })
+        let ending = Ending::failed(ErrorCode::RequestTimedOut, now);
+        self.finish_where(ending, |operation| operation.deadline <= now)
     }
 
     /// Ends every operation with `error`: the log can acknowledge nothing any more.
-    pub fn fail_all(&mut self, error: ErrorCode) -> Vec<Finished> {
-        self.finish_where(error, |_| true)
+    pub fn fail_all(&mut self, error: ErrorCode, now: MonotonicTime) -> Vec<Finished> {
+        self.finish_where(Ending::failed(error, now), |_| true)
     }
 
     /// Operations that wait.
@@ -126,7 +162,7 @@ impl Purgatory {
 
     fn finish_where(
         &mut self,
-        error: ErrorCode,
+        ending: Ending,
         chosen: impl Fn(&Operation) -> bool,
     ) -> Vec<Finished> {
         let mut finished = Vec::new();
@@ -139,15 +175,16 @@ impl Purgatory {
             }
             for part in 0..operation.waiting.len() {
                 if operation.waiting[part] {
-                    operation.results[part] = Produced::refused(error);
+                    operation.results[part] = Produced::refused(ending.error);
                 }
             }
-            finished.push(self.remove(u32::try_from(index).expect("bounded")));
+            let index = u32::try_from(index).expect("bounded");
+            finished.push(self.remove(index, ending));
         }
         finished
     }
 
-    fn remove(&mut self, index: u32) -> Finished {
+    fn remove(&mut self, index: u32, ending: Ending) -> Finished {
         let entry = &mut self.entries[index as usize];
         entry.generation = entry.generation.wrapping_add(1);
         self.free.push(index);
@@ -155,6 +192,13 @@ impl Purgatory {
         Finished {
             results: operation.results,
             reply: operation.reply,
+            times: ProduceTimes {
+                submitted_at: ending.commit.submitted_at,
+                durable_at: ending.commit.durable_at,
+                acknowledged_at: ending.commit.durable_at,
+                answered_at: ending.now,
+                ..operation.times
+            },
         }
     }
 }
@@ -162,6 +206,15 @@ impl Purgatory {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const DURABLE: Ending = Ending {
+        error: ErrorCode::None,
+        commit: CommitTimes {
+            submitted_at: MonotonicTime(3),
+            durable_at: MonotonicTime(5),
+        },
+        now: MonotonicTime(5),
+    };
 
     fn operation(purgatory: &mut Purgatory, waiting: &[bool], deadline: u64) -> OperationId {
         let results = waiting
@@ -173,6 +226,11 @@ mod tests {
             waiting.to_vec(),
             MonotonicTime(deadline),
             ReplyTo::Nobody,
+            ProduceTimes {
+                begun_at: MonotonicTime(1),
+                staged_at: MonotonicTime(2),
+                ..ProduceTimes::default()
+            },
         )
     }
 
@@ -180,14 +238,13 @@ mod tests {
     fn an_operation_leaves_with_its_last_partition() {
         let mut purgatory = Purgatory::default();
         let id = operation(&mut purgatory, &[true, false, true], 10);
-        assert!(purgatory.acknowledge(id, 0, ErrorCode::None).is_none());
+        assert!(purgatory.acknowledge(id, 0, DURABLE).is_none());
         assert!(
-            purgatory.acknowledge(id, 0, ErrorCode::None).is_none(),
+            purgatory.acknowledge(id, 0, DURABLE).is_none(),
             "twice counts once"
         );
-        let finished = purgatory
-            .acknowledge(id, 2, ErrorCode::KafkaStorageError)
-            .unwrap();
+        let failed = Ending::failed(ErrorCode::KafkaStorageError, MonotonicTime(9));
+        let finished = purgatory.acknowledge(id, 2, failed).unwrap();
         let errors: Vec<_> = finished.results.iter().map(|r| r.error).collect();
         assert_eq!(
             errors,
@@ -206,18 +263,24 @@ mod tests {
         let old = operation(&mut purgatory, &[true], 10);
         assert_eq!(purgatory.expire(MonotonicTime(10)).len(), 1);
         let new = operation(&mut purgatory, &[true], 20);
-        assert!(purgatory.acknowledge(old, 0, ErrorCode::None).is_none());
+        assert!(purgatory.acknowledge(old, 0, DURABLE).is_none());
         assert_eq!(purgatory.len(), 1);
-        assert!(purgatory.acknowledge(new, 0, ErrorCode::None).is_some());
+        let finished = purgatory.acknowledge(new, 0, DURABLE).unwrap();
+        let times = finished.times;
+        assert_eq!((times.begun_at.0, times.staged_at.0), (1, 2));
+        assert_eq!((times.submitted_at.0, times.durable_at.0), (3, 5));
+        assert_eq!((times.acknowledged_at.0, times.answered_at.0), (5, 5));
     }
 
     #[test]
     fn a_timeout_spoils_only_what_still_waits() {
         let mut purgatory = Purgatory::default();
         let id = operation(&mut purgatory, &[true, true], 10);
-        assert!(purgatory.acknowledge(id, 1, ErrorCode::None).is_none());
+        assert!(purgatory.acknowledge(id, 1, DURABLE).is_none());
         assert!(purgatory.expire(MonotonicTime(9)).is_empty());
         let finished = purgatory.expire(MonotonicTime(10));
+        let times = finished[0].times;
+        assert_eq!((times.durable_at.0, times.answered_at.0), (0, 10));
         let errors: Vec<_> = finished[0].results.iter().map(|r| r.error).collect();
         assert_eq!(errors, [ErrorCode::RequestTimedOut, ErrorCode::None]);
     }

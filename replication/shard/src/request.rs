@@ -82,6 +82,33 @@ impl Produced {
     }
 }
 
+/// When a produce request made its way through the shard that owns its partitions; of several partitions, the last to
+/// be acknowledged counts. A step that was not taken has the time of the one before it, or zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProduceTimes {
+    /// The shard began with it.
+    pub begun_at: MonotonicTime,
+    /// Its records were in the open commit group.
+    pub staged_at: MonotonicTime,
+    /// The write of its last commit group was submitted.
+    pub submitted_at: MonotonicTime,
+    /// That group was durable at the topic's level.
+    pub durable_at: MonotonicTime,
+    /// The high watermark had passed the records, if that was waited for.
+    pub acknowledged_at: MonotonicTime,
+    /// The answer had come to the shard that asked.
+    pub answered_at: MonotonicTime,
+}
+
+/// When a fetch was carried out by the shard that owns its partitions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FetchTimes {
+    /// The shard began with it.
+    pub begun_at: MonotonicTime,
+    /// Everything was read.
+    pub done_at: MonotonicTime,
+}
+
 /// The present leader of a partition, told to a client that asked somebody else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaderHint {

@@ -14,18 +14,19 @@ use model::config::BrokerConfig;
 use model::record::DecompressionScratch;
 use model::{BrokerId, ErrorCode, Offset, ShardId, TopicPartition};
 use runtime::{Io, Oneshot, Signal, TaskClass};
-use storage::{CommitListener, Log, Storage};
+use storage::{CommitListener, CommitTimes, Log, Storage};
 
 use crate::coordinator_host::CoordinatorHost;
 use crate::message::{Envelope, ShardReply, ShardRequest};
+use crate::metrics::Counters;
 use crate::partition::{AcknowledgeTarget, Partition};
 use crate::partition_table::PartitionTable;
 use crate::peer::Peers;
 use crate::producer_ids::ProducerIds;
-use crate::purgatory::{Finished, Purgatory};
+use crate::purgatory::{Ending, Finished, Purgatory};
 use crate::quorum_driver::QuorumDriver;
 use crate::reply::{ReplySlot, ReplyTo};
-use crate::request::{Produce, Watch};
+use crate::request::{FetchTimes, Produce, Watch};
 use crate::timers::Timers;
 use crate::watch::RemoteWatches;
 use crate::work_queue::WorkQueue;
@@ -78,6 +79,7 @@ pub struct Shard<I: Io> {
     pub(crate) coordinators: CoordinatorHost,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) fenced: Cell<bool>,
+    pub(crate) counters: Counters,
     /// Set when the broker is registered and clients may come; not on shard 0, which registers it.
     pub(crate) serve: Rc<Oneshot<()>>,
 }
@@ -210,20 +212,23 @@ impl<I: Io> Shard<I> {
     }
 
     pub(crate) fn finish(&self, finished: Finished) {
-        self.peers
-            .answer(finished.reply, ShardReply::Produce(finished.results));
+        self.peers.answer(
+            finished.reply,
+            ShardReply::Produce(finished.results, finished.times),
+        );
     }
 
     /// Tells everybody in `targets` how their wait ended.
     pub(crate) fn tell(
         &self,
         targets: impl IntoIterator<Item = AcknowledgeTarget>,
-        error: ErrorCode,
+        ending: Ending,
     ) {
+        let error = ending.error;
         for target in targets {
             match target {
                 AcknowledgeTarget::Operation(id, part) => {
-                    let finished = self.purgatory.borrow_mut().acknowledge(id, part, error);
+                    let finished = self.purgatory.borrow_mut().acknowledge(id, part, ending);
                     if let Some(finished) = finished {
                         self.finish(finished);
                     }
@@ -244,7 +249,7 @@ struct Commits<I: Io> {
 }
 
 impl<I: Io> CommitListener for Commits<I> {
-    fn committed(&self, log: &Rc<Log>, durable_end: Offset) {
+    fn committed(&self, log: &Rc<Log>, durable_end: Offset, times: CommitTimes) {
         let Some(shard) = self.shard.upgrade() else {
             return;
         };
@@ -252,8 +257,8 @@ impl<I: Io> CommitListener for Commits<I> {
             return;
         };
         let mut acknowledged = self.acknowledged.borrow_mut();
-        partition.durable(shard.io.now(), durable_end, &mut acknowledged);
-        shard.tell(acknowledged.drain(..), ErrorCode::None);
+        partition.durable(times.durable_at, durable_end, &mut acknowledged);
+        shard.tell(acknowledged.drain(..), Ending::committed(times));
     }
 
     fn group_done(&self) {}
@@ -278,7 +283,8 @@ impl<I: Io> Shard<I> {
             .iter()
             .flat_map(|partition| partition.fail_waiters())
             .collect();
-        self.tell(waiting, ErrorCode::KafkaStorageError);
+        let ending = Ending::failed(ErrorCode::KafkaStorageError, self.io.now());
+        self.tell(waiting, ending);
     }
 }
 
@@ -304,7 +310,12 @@ impl<I: Io> Shard<I> {
                 token,
                 request,
             } => self.handle(request, ReplyTo::Remote(from, token)),
-            Envelope::Reply { token, reply } => self.peers.answered(token, reply),
+            Envelope::Reply { token, mut reply } => {
+                if let ShardReply::Produce(_, times) = &mut reply {
+                    times.answered_at = self.io.now();
+                }
+                self.peers.answered(token, reply);
+            }
             Envelope::Post(request) => self.handle(request, ReplyTo::Nobody),
             Envelope::Metadata(end, records) => {
                 self.apply_metadata(end, &records);
@@ -335,7 +346,12 @@ async fn read_worker<I: Io>(shard: Rc<Shard<I>>) {
     loop {
         let RemoteRead { request, reply } = shard.reads.next(&signal).await;
         let answer = match request {
-            ShardRequest::Fetch(fetch) => ShardReply::Fetch(shard.fetch(&fetch).await),
+            ShardRequest::Fetch(fetch) => {
+                let begun_at = shard.io.now();
+                let fetched = shard.fetch(&fetch).await;
+                let done_at = shard.io.now();
+                ShardReply::Fetch(fetched, FetchTimes { begun_at, done_at })
+            }
             ShardRequest::ListOffsets(asked) => {
                 ShardReply::ListOffsets(shard.list_offsets(&asked).await)
             }

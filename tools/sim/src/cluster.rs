@@ -16,7 +16,7 @@ use model::config::{BrokerConfig, broker::Settings};
 use model::{ShardId, TopicPartition};
 use runtime::mailbox::{Inbox, Sender, mailbox};
 use runtime::sim::{Generator, SimIo, Simulation};
-use runtime::{Io, TaskClass};
+use runtime::{Io, Snapshot, TaskClass, labels};
 use server::outbox::OutboxLimits;
 use server::{Server, ServerOptions, listener};
 use shard::message::Envelope;
@@ -215,13 +215,15 @@ impl Broker {
     pub fn background_work(&self) -> (u64, u64) {
         let life = self.life.borrow();
         let shards = life.shards.borrow();
-        let all = shards.iter().map(|shard| shard.storage.statistics());
-        all.fold((0, 0), |(checkpoints, writes), statistics| {
-            (
-                checkpoints + statistics.checkpoints,
-                writes + statistics.segment_writes,
-            )
-        })
+        let mut counted = Snapshot::new();
+        for shard in shards.iter() {
+            shard.storage.snapshot_into(&mut counted);
+        }
+        let segment = labels([("kind", "segment")]);
+        (
+            counted.total("ringlog_checkpoints_total"),
+            counted.number("ringlog_device_writes_total", &segment),
+        )
     }
 
     fn shard_options(&self, io: &SimIo, index: u16, host: String) -> ShardOptions {

@@ -3,14 +3,15 @@
 //! Eviction is scan-resistant (a variant of S3-FIFO), so a reader that passes once over a backlog does not displace
 //! what several readers share. Only verified bytes get in. The hasher is fixed: the same run evicts the same entries.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use quick_cache::Weighter;
-use quick_cache::unsync::{Cache, DefaultLifecycle};
+use quick_cache::unsync::Cache;
+use quick_cache::{Lifecycle, Weighter};
+use runtime::Counter;
 
 use crate::index::{ChunkEntry, SegmentId};
 use crate::waiters::Waiters;
@@ -43,20 +44,29 @@ impl Weighter<ExtentKey, Cached> for ByBytes {
     }
 }
 
-type Store = Cache<
-    ExtentKey,
-    Cached,
-    ByBytes,
-    BuildHasherDefault<DefaultHasher>,
-    DefaultLifecycle<ExtentKey, Cached>,
->;
+/// Counts what leaves the cache.
+#[derive(Clone, Default)]
+struct Evictions(Rc<Counter>);
+
+impl Lifecycle<ExtentKey, Cached> for Evictions {
+    type RequestState = ();
+
+    fn on_evict(&self, (): &mut (), _: ExtentKey, _: Cached) {
+        self.0.increment();
+    }
+}
+
+type Store = Cache<ExtentKey, Cached, ByBytes, BuildHasherDefault<DefaultHasher>, Evictions>;
 
 /// The cache.
 pub(crate) struct ExtentCache {
     store: RefCell<Store>,
     in_flight: RefCell<BTreeSet<ExtentKey>>,
-    hits: Cell<u64>,
-    misses: Cell<u64>,
+    evictions: Evictions,
+    /// Lookups that found something.
+    pub(crate) hits: Counter,
+    /// Lookups that did not.
+    pub(crate) misses: Counter,
     /// A read from the device has ended.
     pub(crate) landed: Waiters,
 }
@@ -66,18 +76,20 @@ impl ExtentCache {
         let items = usize::try_from(bytes_max / u64::from(extent_bytes.max(1)))
             .unwrap_or(usize::MAX)
             .max(16);
+        let evictions = Evictions::default();
         let store = Cache::with(
             items,
             bytes_max,
             ByBytes,
             BuildHasherDefault::default(),
-            DefaultLifecycle::default(),
+            evictions.clone(),
         );
         ExtentCache {
             store: RefCell::new(store),
             in_flight: RefCell::default(),
-            hits: Cell::new(0),
-            misses: Cell::new(0),
+            evictions,
+            hits: Counter::default(),
+            misses: Counter::default(),
             landed: Waiters::default(),
         }
     }
@@ -86,7 +98,7 @@ impl ExtentCache {
     pub(crate) fn extent(&self, key: ExtentKey, len: usize) -> Option<Bytes> {
         match self.store.borrow().get(&key)? {
             Cached::Extent(bytes) if bytes.len() >= len => {
-                self.hits.set(self.hits.get() + 1);
+                self.hits.increment();
                 Some(bytes.clone())
             }
             _ => None,
@@ -114,7 +126,7 @@ impl ExtentCache {
     /// Claims the reading of an extent; false if another task is at it.
     pub(crate) fn claim(&self, key: ExtentKey) -> bool {
         let claimed = self.in_flight.borrow_mut().insert(key);
-        self.misses.set(self.misses.get() + u64::from(claimed));
+        self.misses.add(u64::from(claimed));
         claimed
     }
 
@@ -129,13 +141,8 @@ impl ExtentCache {
         self.store.borrow().weight()
     }
 
-    /// Lookups that found something.
-    pub(crate) fn hits(&self) -> u64 {
-        self.hits.get()
-    }
-
-    /// Lookups that did not.
-    pub(crate) fn misses(&self) -> u64 {
-        self.misses.get()
+    /// Entries that gave way to others.
+    pub(crate) fn evictions(&self) -> &Counter {
+        &self.evictions.0
     }
 }

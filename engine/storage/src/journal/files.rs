@@ -163,6 +163,11 @@ impl<I: Io> JournalFiles<I> {
         self.free.push_back(file);
     }
 
+    /// How many files there are.
+    pub(crate) fn count(&self) -> usize {
+        self.free.len() + self.used.len() + usize::from(self.active.is_some())
+    }
+
     /// Bytes of all files.
     pub(crate) fn total_bytes(&self) -> u64 {
         self.total_bytes

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use model::MonotonicTime;
 use runtime::{Buffer, File, Frozen, Io, align_up};
 
 use super::files::{JournalFile, JournalFiles};
@@ -14,7 +15,7 @@ use super::group::{GroupLog, OpenGroup};
 use crate::cache::tail::{JournalPosition, TailGroup};
 use crate::error::StorageError;
 use crate::log::{Log, TailBatch};
-use crate::storage::Inner;
+use crate::storage::{CommitTimes, Inner};
 
 /// Sealed groups that wait for a write slot, in units of `group_bytes_max`: beyond it admission stops.
 const READY_GROUPS_MAX: usize = 4;
@@ -46,11 +47,13 @@ struct SealedGroup<I: Io> {
     frozen: <I::Buffer as Buffer>::Frozen,
     len: usize,
     flushed: bool,
+    batch_count: usize,
     logs: Vec<GroupLog>,
 }
 
 struct InFlight {
     sequence: u64,
+    submitted_at: MonotonicTime,
     flushed: bool,
     written: bool,
     done: bool,
@@ -62,6 +65,7 @@ struct WriteJob<I: Io> {
     sequence: u64,
     frozen: <I::Buffer as Buffer>::Frozen,
     len: usize,
+    batch_count: usize,
     file: Rc<JournalFile<I>>,
     position: u64,
     flushed: bool,
@@ -137,6 +141,7 @@ impl<I: Io> Inner<I> {
         let len = buffer.as_ref().len();
         let frozen = buffer.freeze();
         let logs = std::mem::take(&mut journal.open.logs);
+        let batch_count = journal.open.batches.len();
         self.fill_tails(&mut journal.open, &logs, place, &frozen, capacity);
         journal.ready_bytes += len;
         journal.ready.push_back(SealedGroup {
@@ -144,6 +149,7 @@ impl<I: Io> Inner<I> {
             frozen,
             len,
             flushed,
+            batch_count,
             logs,
         });
     }
@@ -250,6 +256,7 @@ impl<I: Io> Inner<I> {
         journal.unflushed = (journal.unflushed || !group.flushed) && !covers_earlier;
         journal.in_flight.push_back(InFlight {
             sequence: group.sequence,
+            submitted_at: self.io.now(),
             flushed: group.flushed,
             written: false,
             done: false,
@@ -259,6 +266,7 @@ impl<I: Io> Inner<I> {
             sequence: group.sequence,
             frozen: group.frozen,
             len: group.len,
+            batch_count: group.batch_count,
             file: placement.file,
             position: placement.position,
             flushed: group.flushed,
@@ -312,16 +320,16 @@ impl<I: Io> Inner<I> {
 
     async fn write_group(&self, job: &WriteJob<I>) -> std::io::Result<()> {
         let counters = &self.counters;
-        counters.groups.set(counters.groups.get() + 1);
-        counters
-            .journal_bytes
-            .set(counters.journal_bytes.get() + job.len as u64);
+        counters.group_bytes.record_value(job.len as u64);
+        counters.group_batches.record_value(job.batch_count as u64);
+        counters.journal.wrote(job.len as u64);
         let durable = if job.flushed && !job.covers_earlier && job.sync_first.is_none() {
             job.file.durable.as_ref()
         } else {
             None
         };
         if let Some(file) = durable {
+            counters.journal_durable_writes.increment();
             file.write_at(job.frozen.clone(), job.position).await?;
             self.group_written(job.sequence);
             return Ok(());
@@ -342,11 +350,11 @@ impl<I: Io> Inner<I> {
             self.journal_changed.changed().await;
         }
         if let Some(previous) = &job.sync_first {
-            counters.flushes.set(counters.flushes.get() + 1);
+            counters.journal.flushes.increment();
             previous.plain.sync_data().await?;
         }
         if job.flushed {
-            counters.flushes.set(counters.flushes.get() + 1);
+            counters.journal.flushes.increment();
             job.file.plain.sync_data().await?;
         }
         Ok(())
@@ -384,6 +392,7 @@ impl<I: Io> Inner<I> {
         {
             group.done = true;
         }
+        let durable_at = self.io.now();
         while !self.fenced.get() {
             let group = {
                 let mut journal = self.journal.borrow_mut();
@@ -398,13 +407,17 @@ impl<I: Io> Inner<I> {
                 }
                 group
             };
-            self.report(&group.logs);
+            let times = CommitTimes {
+                submitted_at: group.submitted_at,
+                durable_at,
+            };
+            self.report(&group.logs, times);
         }
         self.journal_changed.notify();
         self.relieve_tail();
     }
 
-    fn report(&self, logs: &[GroupLog]) {
+    fn report(&self, logs: &[GroupLog], times: CommitTimes) {
         let listener = self.listener.borrow().clone();
         for member in logs {
             let log: &Rc<Log> = &member.log;
@@ -415,7 +428,7 @@ impl<I: Io> Inner<I> {
                 log.durable_end_offset.set(member.end);
             }
             if let Some(listener) = &listener {
-                listener.committed(log, log.durable_end_offset.get());
+                listener.committed(log, log.durable_end_offset.get(), times);
             }
             self.queue_if_dirty(log);
         }

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use model::{Offset, ShardId, TopicPartition};
-use runtime::Io;
 use runtime::sim::{SimIo, Simulation};
+use runtime::{Io, Snapshot, labels};
 use storage::{Durability, FlushMethod, Storage, StorageOptions, recover_data_dir};
 
 use crate::harness::{
@@ -214,11 +214,14 @@ fn run(seed: u64, planted: bool, sights: &Rc<RefCell<Sights>>) -> Result<(), Str
         }
         simulation.run_for(Duration::from_micros(2_000 + io.random() % 120_000));
         for storage in &storages {
-            let statistics = storage.statistics();
+            let mut counted = Snapshot::new();
+            storage.snapshot_into(&mut counted);
+            let segment = labels([("kind", "segment")]);
+            let segments = counted.number("ringlog_device_writes_total", &segment);
             let mut sights = sights.borrow_mut();
-            sights.checkpoints += statistics.checkpoints - 1;
-            sights.segments += statistics.segment_writes;
-            sights.carried += statistics.carried_bytes;
+            sights.checkpoints += counted.total("ringlog_checkpoints_total") - 1;
+            sights.segments += segments;
+            sights.carried += counted.total("ringlog_journal_carried_bytes_total");
             if let Some(reason) = storage.fence_reason() {
                 return Err(fail(format!("fenced without a fault: {reason}")));
             }

@@ -15,8 +15,8 @@ use model::{LeaderEpoch, Offset, PartitionIndex, ShardId, Timestamp, TopicId, To
 use runtime::Io;
 use runtime::sim::{SimIo, Simulation};
 use storage::{
-    AppendContext, AppendError, Appended, CommitListener, Durability, FlushMethod, Log, LogConfig,
-    ReadRequest, Storage, StorageOptions, recover_data_dir,
+    AppendContext, AppendError, Appended, CommitListener, CommitTimes, Durability, FlushMethod,
+    Log, LogConfig, ReadRequest, Storage, StorageOptions, recover_data_dir,
 };
 
 pub(crate) const DIRECTORY: &str = "/data";
@@ -124,7 +124,8 @@ pub(crate) struct Listener {
 }
 
 impl CommitListener for Listener {
-    fn committed(&self, log: &Rc<Log>, durable_end: Offset) {
+    fn committed(&self, log: &Rc<Log>, durable_end: Offset, times: CommitTimes) {
+        assert!(times.submitted_at <= times.durable_at);
         let mut model = self.model.borrow_mut();
         let known = model.entry(log.id()).or_default();
         assert!(durable_end <= log.log_end_offset());

@@ -16,12 +16,13 @@ use protocol::{Records, Text};
 use runtime::{Io, Signal};
 use shard::message::{ShardReply, ShardRequest};
 use shard::reply::ReplySlot;
-use shard::request::{Fetch, FetchPartition, Fetched, Isolation, Watch};
+use shard::request::{Fetch, FetchPartition, FetchTimes, Fetched, Isolation, Watch};
 use shard::watch::WatchState;
 
 use crate::connection::ConnectionEnd;
 use crate::dispatch::Context;
 use crate::fetch_session::{Plan, TopicKey, Wanted};
+use crate::request_clock::Stage;
 
 /// A long poll never lasts longer, whatever the request says.
 const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -66,7 +67,7 @@ pub async fn handle<I: Io>(
         Ok(plan) => plan,
         Err(error) => {
             return context.answer(&FetchResponse {
-                error_code: error.code(),
+                error_code: context.code(error),
                 ..FetchResponse::default()
             });
         }
@@ -90,6 +91,7 @@ async fn read<I: Io>(
     let deadline = now.plus(wait.min(WAIT_MAX));
     let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0);
 
+    context.end_stage(Stage::Decode);
     read_parts(context, &mut parts, |_| true).await;
     if !refused {
         wait_for_more(context, &mut parts, bytes_min, deadline).await;
@@ -212,15 +214,31 @@ async fn read_parts<I: Io>(
             part.fetched = shard.fetch(&part.fetch).await;
         }
     }
+    let read_here_at = shard.io.now();
     if remote.is_empty() {
+        context.on_clock(|clock| clock.end(Stage::Append, read_here_at));
         return;
     }
+    let mut last = FetchTimes::default();
     for (at, reply) in remote.into_iter().zip(slot.wait().await) {
         match reply {
-            ShardReply::Fetch(fetched) => parts[at].fetched = fetched,
+            ShardReply::Fetch(fetched, times) => {
+                parts[at].fetched = fetched;
+                if times.done_at >= last.done_at {
+                    last = times;
+                }
+            }
             other => unreachable!("a shard answered fetch with {other:?}"),
         }
     }
+    let now = shard.io.now();
+    context.on_clock(|clock| {
+        // The shards read at the same time; the last one to end is the one that was waited for.
+        if read_here_at >= last.done_at {
+            clock.end(Stage::Append, read_here_at);
+        }
+        clock.fetched(&last, now);
+    });
 }
 
 /// Reads again, where there is more, until there are enough bytes, an error, or no time left.
@@ -241,6 +259,7 @@ async fn wait_for_more<I: Io>(
         while !parts.iter().any(Part::has_fired) && shard.io.now() < deadline {
             wake.wait().await;
         }
+        context.end_stage(Stage::Purgatory);
         read_parts(context, parts, Part::has_fired).await;
         for part in parts.iter_mut().filter(|part| part.has_fired()) {
             part.watch = None;
@@ -326,6 +345,7 @@ fn respond<I: Io>(context: &Context<'_, I>, plan: &Plan, results: Vec<Fetched>) 
             TopicKey::Name(name) => (Text::copy_from(name.as_str()), TopicId::ZERO),
             TopicKey::Id(id) => (Text::EMPTY, *id),
         };
+        context.server.metrics.errors.count(fetched.error);
         let data = partition_data(one.partition, fetched);
         match response.responses.last_mut() {
             Some(last) if last.topic == name && last.topic_id == id => last.partitions.push(data),

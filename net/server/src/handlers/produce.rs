@@ -12,12 +12,14 @@ use protocol::{RequestHeader, Text};
 use runtime::Io;
 use shard::message::{ShardReply, ShardRequest};
 use shard::reply::{ReplySlot, ReplyTo};
-use shard::request::{Acks, Produce, ProducePartition, Produced};
+use shard::request::{Acks, Produce, ProducePartition, ProduceTimes, Produced};
 
 use crate::connection::ConnectionEnd;
 use crate::dispatch::Context;
 use crate::handlers::topics;
+use crate::metrics::ErrorCounters;
 use crate::outbox::Answer;
+use crate::request_clock::{RequestClock, RequestKind, Stage};
 
 /// The client id that may write to internal topics, as in Kafka.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
@@ -44,6 +46,7 @@ pub struct PendingProduce {
     header: RequestHeader,
     topics: Vec<PendingTopic>,
     slot: Rc<ReplySlot>,
+    clock: RequestClock,
 }
 
 impl PendingProduce {
@@ -52,23 +55,31 @@ impl PendingProduce {
         self.slot.is_complete()
     }
 
-    /// The answer's frame.
-    pub fn encode(self) -> Vec<Bytes> {
+    /// The answer's frame, and the request's clock at the time when the last shard had answered.
+    pub fn encode(mut self, errors: &ErrorCounters) -> (Vec<Bytes>, RequestClock) {
+        let mut last = ProduceTimes::default();
         let mut parts: Vec<Vec<Option<Produced>>> = self
             .slot
             .take()
             .into_iter()
             .map(|reply| match reply {
-                ShardReply::Produce(results) => results.into_iter().map(Some).collect(),
+                ShardReply::Produce(results, times) => {
+                    if times.answered_at >= last.answered_at {
+                        last = times;
+                    }
+                    results.into_iter().map(Some).collect()
+                }
                 other => unreachable!("a shard answered produce with {other:?}"),
             })
             .collect();
+        self.clock.produced(&last);
         let responses = self.topics.into_iter().map(|topic| {
             let partitions = topic.partitions.into_iter().map(|(index, place)| {
                 let result = match place {
                     Place::Decided(error) => Produced::refused(error),
                     Place::Shard(part, at) => parts[part][at].take().expect("one place each"),
                 };
+                errors.count(result.error);
                 partition_response(index, result)
             });
             TopicProduceResponse {
@@ -81,12 +92,13 @@ impl PendingProduce {
             responses: responses.collect(),
             ..ProduceResponse::default()
         };
-        protocol::encode_response_message(
+        let frame = protocol::encode_response_message(
             self.header.correlation_id,
             self.header.api_version,
             &response,
         )
-        .expect("a produce answer repeats names that were decoded, so it encodes")
+        .expect("a produce answer repeats names that were decoded, so it encodes");
+        (frame, self.clock)
     }
 }
 
@@ -127,6 +139,8 @@ pub async fn handle<I: Io>(
         _ => Err(ErrorCode::InvalidRequiredAcks),
     };
     let split = Split::new(context, request, acks);
+    context.on_clock(|clock| clock.kind = RequestKind::Produce(split.acks));
+    context.end_stage(Stage::Decode);
     if split.acks == Acks::None {
         return split.post(context).await;
     }
@@ -148,6 +162,7 @@ pub async fn handle<I: Io>(
             header: context.header.clone(),
             topics: split.topics,
             slot,
+            clock: context.clock.get(),
         }));
     Ok(())
 }
@@ -239,11 +254,18 @@ impl Split {
         for (owner, produce) in self.parts {
             if owner == shard.id() {
                 shard.admit(produce.bytes()).await;
-                refused |= shard.produce(produce, ReplyTo::Nobody);
+                let staged = shard.produce(produce, ReplyTo::Nobody);
+                refused |= staged.refused;
+                context.on_clock(|clock| {
+                    clock.end(Stage::Queue, staged.times.begun_at);
+                    clock.end(Stage::Append, staged.times.staged_at);
+                });
             } else {
                 shard.post(owner, ShardRequest::Produce(produce));
+                context.end_stage(Stage::Queue);
             }
         }
+        context.server.metrics.record(&context.clock.get());
         if refused {
             return Err(ConnectionEnd::Protocol(
                 "records sent with acks=0 were refused".into(),
