@@ -14,6 +14,8 @@ pub mod process;
 pub mod produce;
 pub mod report;
 pub mod schedule;
+pub mod statistics;
+pub mod sweep;
 pub mod tally;
 pub mod template;
 pub mod topology;

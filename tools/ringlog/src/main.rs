@@ -37,6 +37,8 @@ enum Command {
     Demo(commands::demo::DemoArgs),
     /// Load a broker and measure it.
     Load(commands::load::LoadArgs),
+    /// Compare batch sizes and latency, on one broker or several, and write a report.
+    Sweep(Box<commands::sweep::SweepArgs>),
     /// Create, list, describe and delete topics.
     Topic(commands::topic::TopicArgs),
     /// Look into log files.
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Broker(args) => commands::broker::run(args),
         Command::Demo(args) => commands::demo::run(args),
         Command::Load(args) => commands::load::run(args),
+        Command::Sweep(args) => commands::sweep::run(*args),
         Command::Topic(args) => commands::topic::run(args),
         Command::Log(args) => commands::log::run(args),
     };
