@@ -316,8 +316,10 @@ async fn prepare(options: &UringOptions, beats: Arc<AtomicU64>) -> Result<UringI
 async fn heartbeat(io: UringIo, period: Duration, beats: Arc<AtomicU64>) {
     let mut stretch = 1;
     loop {
+        let due_at = io.now().plus(period * stretch);
         glommio::timer::sleep(period * stretch).await;
         beats.fetch_add(1, Ordering::Relaxed);
+        io.shared.counters.beat(io.now().since(due_at));
         io.shared.pool.take_returned();
         // Since the last beat, which is one of them.
         let tasks_run = glommio::executor().executor_stats().tasks_executed();

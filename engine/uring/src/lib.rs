@@ -27,6 +27,7 @@ mod directory;
 mod error;
 pub mod executor;
 pub mod file;
+pub mod metrics;
 mod once_woken;
 mod options;
 mod prime;

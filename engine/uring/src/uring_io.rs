@@ -14,11 +14,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use glommio::{Latency, Shares, TaskQueueHandle};
 use model::{MonotonicTime, Timestamp};
-use runtime::{Io, OpenMode, TaskClass};
+use runtime::{Io, OpenMode, Snapshot, TaskClass};
 
 use crate::buffer::{Pool, UringBuffer};
 use crate::directory;
 use crate::file::UringFile;
+use crate::metrics::Counters;
 use crate::options::UringOptions;
 use crate::prime::Device;
 use crate::socket::{UringListener, UringStream};
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     /// File and blocking operations that were started and have not ended, those of dropped futures included.
     operation_count: Cell<usize>,
     random: Cell<u64>,
+    pub(crate) counters: Counters,
     foreground: TaskQueueHandle,
     background: TaskQueueHandle,
 }
@@ -91,6 +93,7 @@ impl UringIo {
                 devices: RefCell::default(),
                 operation_count: Cell::new(0),
                 random: Cell::new(seed()?),
+                counters: Counters::default(),
                 foreground,
                 background,
             }),
@@ -108,6 +111,10 @@ impl Io for UringIo {
     type File = UringFile;
     type Stream = UringStream;
     type Listener = UringListener;
+
+    fn snapshot_into(&self, snapshot: &mut Snapshot) {
+        self.shared.snapshot_into(snapshot);
+    }
 
     fn now(&self) -> MonotonicTime {
         // SAFETY: all-zero is a valid timespec, and the call writes one timespec to a live local. CLOCK_MONOTONIC

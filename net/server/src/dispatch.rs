@@ -60,6 +60,13 @@ impl<I: Io> Context<'_, I> {
         self.clock.set(clock);
     }
 
+    /// Counts the errors among the codes of an answer.
+    pub fn count_codes(&self, codes: impl IntoIterator<Item = i16>) {
+        for code in codes.into_iter().filter(|code| *code != 0) {
+            self.code(ErrorCode::from_code(code).unwrap_or(ErrorCode::UnknownServerError));
+        }
+    }
+
     /// The number of an error code for an answer; errors are counted.
     pub fn code(&self, error: ErrorCode) -> i16 {
         self.server.metrics.errors.count(error).code()

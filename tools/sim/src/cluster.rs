@@ -211,6 +211,16 @@ impl Broker {
         owner.is_some_and(|shard| shard.storage.fence_reason().is_some())
     }
 
+    /// What all shards of this life have counted.
+    pub fn snapshot(&self) -> Snapshot {
+        let life = self.life.borrow();
+        let mut all = Snapshot::new();
+        for server in life.servers.borrow().iter() {
+            all.merge(&server.snapshot());
+        }
+        all
+    }
+
     /// Checkpoints and segment writes of this life so far.
     pub fn background_work(&self) -> (u64, u64) {
         let life = self.life.borrow();

@@ -23,7 +23,7 @@ pub fn handle<I: Io>(
     let named = is_name(&request.client_software_name) && is_name(&request.client_software_version);
     if version >= 3 && !named {
         return context.answer(&ApiVersionsResponse {
-            error_code: ErrorCode::InvalidRequest.code(),
+            error_code: context.code(ErrorCode::InvalidRequest),
             ..ApiVersionsResponse::default()
         });
     }

@@ -53,7 +53,7 @@ pub async fn handle<I: Io>(
         let error = result.err();
         CreatePartitionsTopicResult {
             name: Text::copy_from(&name),
-            error_code: error.as_ref().map_or(ErrorCode::None, |e| e.code).code(),
+            error_code: context.code(error.as_ref().map_or(ErrorCode::None, |e| e.code)),
             error_message: error.map(|error| Text::copy_from(&error.message)),
         }
     });

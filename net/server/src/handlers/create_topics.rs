@@ -94,7 +94,7 @@ fn respond<I: Io>(
     match result {
         Err(error) => CreatableTopicResult {
             name: Text::copy_from(&name),
-            error_code: error.code.code(),
+            error_code: context.code(error.code),
             error_message: Some(Text::copy_from(&error.message)),
             configs: Some(Vec::new()),
             ..CreatableTopicResult::default()

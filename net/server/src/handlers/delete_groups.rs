@@ -21,7 +21,7 @@ pub async fn handle<I: Io>(
     let results = deleted.await.into_iter();
     let results = results.map(|(group_id, error)| DeletableGroupResult {
         group_id: group_id.into(),
-        error_code: error.code(),
+        error_code: context.code(error),
     });
     context.answer(&DeleteGroupsResponse {
         results: results.collect(),

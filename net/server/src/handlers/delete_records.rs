@@ -59,7 +59,7 @@ pub async fn handle<I: Io>(
             DeleteRecordsPartitionResult {
                 partition_index: partition.partition_index,
                 low_watermark: result.unwrap_or(Offset::NONE).0,
-                error_code: result.err().unwrap_or(ErrorCode::None).code(),
+                error_code: context.code(result.err().unwrap_or(ErrorCode::None)),
             }
         });
         DeleteRecordsTopicResult {

@@ -31,10 +31,12 @@ pub async fn handle<I: Io>(
         ShardReply::Controller(Err(error)) => refuse_all(topics, error),
         other => unreachable!("the controller answered DeleteTopics with {other:?}"),
     };
-    context.answer(&DeleteTopicsResponse {
+    let response = DeleteTopicsResponse {
         responses: results.into_iter().map(respond).collect(),
         ..DeleteTopicsResponse::default()
-    })
+    };
+    context.count_codes(response.responses.iter().map(|topic| topic.error_code));
+    context.answer(&response)
 }
 
 fn refuse_all(topics: Vec<DeletableTopic>, error: ErrorCode) -> Vec<DeletedTopic> {

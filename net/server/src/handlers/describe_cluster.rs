@@ -32,7 +32,7 @@ pub fn handle<I: Io>(
             ),
         };
         return context.answer(&DescribeClusterResponse {
-            error_code: error.code(),
+            error_code: context.code(error),
             error_message: Some(message.into()),
             endpoint_type: request.endpoint_type,
             cluster_id: Text::copy_from(image.cluster_id()),

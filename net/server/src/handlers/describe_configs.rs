@@ -38,7 +38,7 @@ pub fn handle<I: Io>(
             Err((error, message)) => (error, Some(message), Vec::new()),
         };
         DescribeConfigsResult {
-            error_code: error.code(),
+            error_code: context.code(error),
             error_message: Some(Text::copy_from(message.unwrap_or_default().as_str())),
             resource_type: resource.resource_type,
             resource_name: resource.resource_name.clone(),

@@ -33,10 +33,12 @@ pub async fn handle<I: Io>(
     let described = described.await.into_iter();
     let groups =
         described.map(|group| to_wire(group, version, request.include_authorized_operations));
-    context.answer(&DescribeGroupsResponse {
+    let response = DescribeGroupsResponse {
         groups: groups.collect(),
         ..DescribeGroupsResponse::default()
-    })
+    };
+    context.count_codes(response.groups.iter().map(|group| group.error_code));
+    context.answer(&response)
 }
 
 fn to_wire(group: DescribedGroup, version: i16, with_operations: bool) -> wire::DescribedGroup {

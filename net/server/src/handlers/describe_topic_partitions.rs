@@ -41,6 +41,7 @@ pub fn handle<I: Io>(
         }
         let Some(topic) = image.topic_by_name(&name) else {
             response.topics.push(unknown(&name));
+            context.count_codes(response.topics.last().map(|topic| topic.error_code));
             continue;
         };
         let (described, next) = describe(context, &image, topic, first, left);
@@ -103,7 +104,7 @@ fn describe<I: Io>(
     let partitions = partitions.map(|(index, state)| {
         let (error, leader_id) = topics::leader(context, image, state, true);
         DescribeTopicPartitionsResponsePartition {
-            error_code: error.code(),
+            error_code: context.code(error),
             partition_index: index.0,
             leader_id,
             leader_epoch: state.leader_epoch.0,

@@ -44,7 +44,7 @@ pub async fn handle<I: Io>(
             key: key.clone(),
             node_id: -1,
             port: -1,
-            error_code: error.code(),
+            error_code: context.code(error),
             error_message: Some(message.into()),
             ..Coordinator::default()
         },

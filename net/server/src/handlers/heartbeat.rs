@@ -21,7 +21,7 @@ pub async fn handle<I: Io>(
     });
     match groups::ask(context, &request.group_id, heartbeat).await {
         GroupReply::Heartbeat(error) => context.answer(&HeartbeatResponse {
-            error_code: error.code(),
+            error_code: context.code(error),
             ..HeartbeatResponse::default()
         }),
         other => unreachable!("a coordinator answered Heartbeat with {other:?}"),

@@ -23,7 +23,7 @@ pub async fn handle<I: Io>(
         Err(error) => (error, ProducerId::NONE, ProducerEpoch::NONE),
     };
     context.answer(&InitProducerIdResponse {
-        error_code: error.code(),
+        error_code: context.code(error),
         producer_id: id.0,
         producer_epoch: epoch.0,
         ..InitProducerIdResponse::default()

@@ -35,7 +35,11 @@ pub async fn handle<I: Io>(
     };
     let join = to_coordinator(&request, context.version(), &client);
     match groups::ask(context, &request.group_id, GroupRequest::Join(join)).await {
-        GroupReply::Join(reply) => context.answer(&to_wire(reply, context.version())),
+        GroupReply::Join(reply) => {
+            let response = to_wire(reply, context.version());
+            context.count_codes([response.error_code]);
+            context.answer(&response)
+        }
         other => unreachable!("a coordinator answered JoinGroup with {other:?}"),
     }
 }

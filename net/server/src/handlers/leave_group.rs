@@ -19,7 +19,12 @@ pub async fn handle<I: Io>(
 ) -> Result<(), ConnectionEnd> {
     let leave = GroupRequest::Leave(to_coordinator(&request, context.version()));
     match groups::ask(context, &request.group_id, leave).await {
-        GroupReply::Leave(reply) => context.answer(&to_wire(reply, context.version())),
+        GroupReply::Leave(reply) => {
+            let response = to_wire(reply, context.version());
+            context.count_codes([response.error_code]);
+            context.count_codes(response.members.iter().map(|member| member.error_code));
+            context.answer(&response)
+        }
         other => unreachable!("a coordinator answered LeaveGroup with {other:?}"),
     }
 }

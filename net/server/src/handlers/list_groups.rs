@@ -28,7 +28,9 @@ pub async fn handle<I: Io>(
     let shard = &context.server.shard;
     let replies = shard.call_all(|| ShardRequest::Group(GroupWork::List(list.clone())));
     let replies = replies.await.into_iter().map(groups::group_reply);
-    context.answer(&to_wire(replies))
+    let response = to_wire(replies);
+    context.count_codes([response.error_code]);
+    context.answer(&response)
 }
 
 fn to_wire(replies: impl Iterator<Item = GroupReply>) -> ListGroupsResponse {

@@ -77,7 +77,7 @@ pub async fn handle<I: Io>(
             let result = results.next().expect("one result per partition");
             ListOffsetsPartitionResponse {
                 partition_index: partition.partition_index,
-                error_code: result.error.code(),
+                error_code: context.code(result.error),
                 timestamp: result.timestamp.0,
                 offset: result.offset.0,
                 // Older versions have no place for it.

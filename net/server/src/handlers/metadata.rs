@@ -127,7 +127,7 @@ fn named_topics<I: Io>(
         results.push(match found {
             Ok(topic) => describe(context, &image, topic, request),
             Err(error) => MetadataResponseTopic {
-                error_code: error.code(),
+                error_code: context.code(error),
                 name: unknown_name(context.version(), name, by_id),
                 topic_id: asked.topic_id,
                 ..MetadataResponseTopic::default()
@@ -156,7 +156,7 @@ fn describe<I: Io>(
     let partitions = topic.partitions().map(|(index, state)| {
         let (error, leader_id) = topics::leader(context, image, state, knows_listeners);
         MetadataResponsePartition {
-            error_code: error.code(),
+            error_code: context.code(error),
             partition_index: index.0,
             leader_id,
             leader_epoch: state.leader_epoch.0,

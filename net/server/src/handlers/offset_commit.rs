@@ -35,7 +35,10 @@ pub async fn handle<I: Io>(
             other => unreachable!("a coordinator answered OffsetCommit with {other:?}"),
         };
     }
-    context.answer(&to_wire(&request, &refused, committed))
+    let response = to_wire(&request, &refused, committed);
+    let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+    context.count_codes(partitions.map(|partition| partition.error_code));
+    context.answer(&response)
 }
 
 /// What goes to the coordinator, and what is refused before.

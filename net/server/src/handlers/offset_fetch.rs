@@ -54,7 +54,13 @@ async fn fetch<I: Io>(
     let (question, unknown) = to_coordinator(&shard.image(), group, version);
     let question = GroupRequest::OffsetFetch(question);
     match groups::ask(context, &group.group_id, question).await {
-        GroupReply::OffsetFetch(reply) => to_wire(&shard.image(), reply, unknown, version),
+        GroupReply::OffsetFetch(reply) => {
+            let fetched = to_wire(&shard.image(), reply, unknown, version);
+            let partitions = fetched.topics.iter().flat_map(|topic| &topic.partitions);
+            context.count_codes([fetched.error_code]);
+            context.count_codes(partitions.map(|partition| partition.error_code));
+            fetched
+        }
         other => unreachable!("a coordinator answered OffsetFetch with {other:?}"),
     }
 }

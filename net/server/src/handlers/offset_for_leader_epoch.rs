@@ -53,7 +53,7 @@ pub async fn handle<I: Io>(
         let partitions = topic.partitions.iter().map(|partition| {
             let result = results.next().expect("one result per partition");
             EpochEndOffset {
-                error_code: result.error.code(),
+                error_code: context.code(result.error),
                 partition: partition.partition,
                 leader_epoch: result.epoch.0,
                 end_offset: result.end_offset.0,

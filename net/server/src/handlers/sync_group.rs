@@ -21,14 +21,14 @@ pub async fn handle<I: Io>(
 ) -> Result<(), ConnectionEnd> {
     if lacks_protocol(&request, context.version()) {
         return context.answer(&SyncGroupResponse {
-            error_code: ErrorCode::InconsistentGroupProtocol.code(),
+            error_code: context.code(ErrorCode::InconsistentGroupProtocol),
             ..SyncGroupResponse::default()
         });
     }
     let sync = GroupRequest::Sync(to_coordinator(&request));
     match groups::ask(context, &request.group_id, sync).await {
         GroupReply::Sync(reply) => context.answer(&SyncGroupResponse {
-            error_code: reply.error.code(),
+            error_code: context.code(reply.error),
             protocol_type: reply.protocol_type.map(Text::from),
             protocol_name: reply.protocol_name.map(Text::from),
             assignment: reply.assignment,

@@ -1,5 +1,7 @@
 //! A few seeds of every scenario, and a short run of the batch fuzzer.
 
+mod metrics;
+
 use ringlog_sim::fuzz::BatchFuzzer;
 use ringlog_sim::run::run;
 use ringlog_sim::scenarios::{SCENARIOS, find};
