@@ -10,11 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::record::{BatchInfo, Compression};
 use model::{LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition};
-use runtime::{Signal, Snapshot, labels};
 use runtime::sim::{SimIo, Simulation};
+use runtime::{Signal, Snapshot, labels};
 use storage::{
-    AppendContext, CommitListener, CommitTimes, Durability, FlushMethod, Log, LogConfig, ReadRequest, Storage,
-    StorageOptions, recover_data_dir,
+    AppendContext, CommitListener, CommitTimes, Durability, FlushMethod, Log, LogConfig,
+    ReadRequest, Storage, StorageOptions, recover_data_dir,
 };
 
 use crate::meter::{Meter, timed};
