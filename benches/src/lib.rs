@@ -7,14 +7,19 @@
 #![allow(clippy::disallowed_methods)]
 
 mod cached_reads;
+pub mod drive;
+mod histograms;
 mod images;
+pub mod instructions;
 mod logs;
 mod mailboxes;
 mod meter;
 mod payload;
+pub mod peers;
 mod producers;
 mod record_batches;
 mod wire;
+pub mod workloads;
 
 use model::record::Compression;
 
@@ -110,6 +115,7 @@ pub const BENCHES: &[Bench] = &[
     }),
     bench("mailbox/hop", "message", mailboxes::hop),
     bench("mailbox/wake", "message", mailboxes::wake),
+    bench("histogram/record", "sample", histograms::record),
     bench("image/partition/24000", "lookup", images::by_partition),
     bench("image/topic_name/24000", "lookup", images::by_topic_name),
 ];

@@ -18,7 +18,7 @@ enum Outcome {
 type Step = (&'static str, &'static str, fn() -> Outcome);
 
 /// Every step, in order: the quick ones first.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     ("fmt", "sources are formatted", fmt),
     ("arrows", "crates use only what stands below them", || {
         checked(arrows::check())
@@ -35,8 +35,13 @@ const STEPS: [Step; 11] = [
         clippy,
     ),
     ("test", "unit, table, property and contract tests", test),
-    ("build", "the release binary", build),
+    ("build", "the release binaries", build),
     ("sim", "500 seeds of power cuts, crashes and faults", sim),
+    (
+        "benches",
+        "instructions of the hot paths, a look at the end-to-end benches",
+        benches,
+    ),
     ("fuzz", "60 s of hostile frames for every API", fuzz),
     (
         "broker",
@@ -156,6 +161,8 @@ fn build() -> Outcome {
         "ringlog",
         "-p",
         "ringlog-sim",
+        "-p",
+        "ringlog-benches",
     ])
 }
 
@@ -179,6 +186,24 @@ fn fuzz() -> Outcome {
         &sim.to_string_lossy(),
         &["fuzz", "--seconds", FUZZ_SECONDS],
     ))
+}
+
+/// What the end-to-end benches are run on: they must work, their figures are those of a busy machine.
+const END_TO_END: [&str; 3] = ["64x1KiB", "fetch-64KiB", "partitions-4000"];
+
+fn benches() -> Outcome {
+    if let Some(reason) = missing(&["valgrind", "setpriv", "taskset", "prlimit"]) {
+        return Outcome::Skipped(reason);
+    }
+    let run = || {
+        let counted = binary("ringlog-benches");
+        processes::run(&counted.to_string_lossy(), &["--instructions"])?;
+        let end_to_end = binary("end-to-end");
+        END_TO_END.iter().try_for_each(|workload| {
+            processes::run(&end_to_end.to_string_lossy(), &[workload, "--quick"])
+        })
+    };
+    ran(run())
 }
 
 /// A directory for brokers' data, on the disk of the build, so that direct I/O is what is tested.

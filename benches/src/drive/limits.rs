@@ -1,0 +1,181 @@
+//! What the machine could do at best: direct writes to its device, and the loopback with a server that does nothing.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::{DriveError, Launch, Rig, Target};
+use crate::workloads::{Metric, Produce, Shape, Workload};
+
+/// Bytes written before, so that no write extends the file or fills a hole.
+const FILE_BYTES: u64 = 256 << 20;
+/// What direct I/O wants to begin at.
+const ALIGNMENT: usize = 4096;
+/// Sizes of a write.
+const WRITE_BYTES: [usize; 3] = [64 << 10, 256 << 10, 1 << 20];
+/// Writers at the same time, each one write after the other.
+const DEPTHS: [u64; 2] = [1, 4];
+/// How long the null server may take to listen.
+const READY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How fast one kind of write is.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct DeviceLimit {
+    /// Bytes of a write.
+    pub write_bytes: usize,
+    /// Writes at the same time.
+    pub depth: u64,
+    /// Whether each is on the medium when it returns (O_DSYNC).
+    pub durable: bool,
+    /// 10^6 bytes per second.
+    pub mb_per_second: f64,
+}
+
+/// How fast the loopback is for one workload.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LoopbackLimit {
+    /// The workload.
+    pub workload: String,
+    /// 10^6 bytes per second.
+    pub mb_per_second: f64,
+    /// Requests per second.
+    pub requests_per_second: f64,
+}
+
+/// Limits at one moment of a run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Limits {
+    /// Of the device under the brokers' data.
+    pub device: Vec<DeviceLimit>,
+    /// Of the loopback.
+    pub loopback: Vec<LoopbackLimit>,
+}
+
+impl Limits {
+    /// The fastest durable write, in MB/s.
+    pub fn durable_mb_per_second(&self) -> Option<f64> {
+        let durable = self.device.iter().filter(|limit| limit.durable);
+        durable.map(|limit| limit.mb_per_second).reduce(f64::max)
+    }
+
+    /// The loopback for a workload, in MB/s.
+    pub fn loopback_mb_per_second(&self, workload: &str) -> Option<f64> {
+        let found = self
+            .loopback
+            .iter()
+            .find(|limit| limit.workload == workload);
+        found.map(|limit| limit.mb_per_second)
+    }
+}
+
+impl Rig {
+    /// Measures each kind of write for `time`, on the disk of the brokers' data.
+    pub fn device_limits(&self, time: Duration) -> Result<Vec<DeviceLimit>, DriveError> {
+        let path = self.work.join("device-probe");
+        let measured = self.probe_device(&path, time);
+        // It may not be there if it could not be written.
+        drop(std::fs::remove_file(&path));
+        measured
+    }
+
+    fn probe_device(&self, path: &Path, time: Duration) -> Result<Vec<DeviceLimit>, DriveError> {
+        let wrap = || DriveError::io(path.display().to_string());
+        let mut file = File::create(path).map_err(wrap())?;
+        let block = vec![0x5a; 1 << 20];
+        for _ in 0..FILE_BYTES >> 20 {
+            self.stop.check()?;
+            file.write_all(&block).map_err(wrap())?;
+        }
+        file.sync_all().map_err(wrap())?;
+        let mut limits = Vec::new();
+        for durable in [false, true] {
+            let flags = libc::O_DIRECT | if durable { libc::O_DSYNC } else { 0 };
+            let direct = OpenOptions::new()
+                .write(true)
+                .custom_flags(flags)
+                .open(path);
+            let direct = direct.map_err(wrap())?;
+            for write_bytes in WRITE_BYTES {
+                for depth in DEPTHS {
+                    self.stop.check()?;
+                    let mb_per_second = rate(&direct, write_bytes, depth, time).map_err(wrap())?;
+                    limits.push(DeviceLimit {
+                        write_bytes,
+                        depth,
+                        durable,
+                        mb_per_second,
+                    });
+                }
+            }
+        }
+        Ok(limits)
+    }
+
+    /// Measures the loads of these workloads against a server that answers without keeping anything.
+    pub fn loopback_limits(&self, names: &[&str]) -> Result<Vec<LoopbackLimit>, DriveError> {
+        let mut limits = Vec::new();
+        for name in names {
+            let Some(Shape::Produce(produce)) = Workload::named(name).map(|w| w.shape) else {
+                continue;
+            };
+            limits.push(self.loopback_limit(name, &produce)?);
+        }
+        Ok(limits)
+    }
+
+    fn loopback_limit(&self, name: &str, produce: &Produce) -> Result<LoopbackLimit, DriveError> {
+        let address = super::server::free_address()?.to_string();
+        let cpu = self.broker_cpu.to_string();
+        let words = ["load", "null-server", "--listen", &address, "--core", &cpu];
+        let server = Launch::new(&self.ringlog, self.work.join("null-server"));
+        let server = server.args(words).on_cpu(self.broker_cpu).start()?;
+        self.stop.until("the null server", READY_TIMEOUT, || {
+            Ok(server.output()?.contains("ready").then_some(()))
+        })?;
+        let target = Target {
+            address,
+            pid: server.pid(),
+        };
+        let words = self.produce_words(&target, name, produce);
+        let loaded = self.load(&words, &target, false)?;
+        let figure = |metric| loaded.figures.get(&metric).copied().unwrap_or(0.0);
+        Ok(LoopbackLimit {
+            workload: name.to_owned(),
+            mb_per_second: figure(Metric::MbPerSecond),
+            requests_per_second: figure(Metric::RequestsPerSecond),
+        })
+    }
+}
+
+/// 10^6 bytes per second of `depth` writers, each going around its own part of the file.
+fn rate(file: &File, write_bytes: usize, depth: u64, time: Duration) -> std::io::Result<f64> {
+    let start = Instant::now();
+    let writer = |part: u64| -> std::io::Result<u64> {
+        let space = vec![0xa5; write_bytes + ALIGNMENT];
+        let from = space.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        let block = &space[from..from + write_bytes];
+        let (step, part_bytes) = (write_bytes as u64, FILE_BYTES / depth);
+        let (mut written, mut place) = (0, 0);
+        while start.elapsed() < time {
+            file.write_all_at(block, part * part_bytes + place)?;
+            written += step;
+            place = (place + step) % part_bytes;
+        }
+        Ok(written)
+    };
+    let writer = &writer;
+    let written = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..depth)
+            .map(|part| scope.spawn(move || writer(part)))
+            .collect();
+        let ended = writers.into_iter().map(|writer| writer.join());
+        ended
+            .map(|ended| ended.unwrap_or_else(|_| Err(std::io::ErrorKind::Other.into())))
+            .sum::<std::io::Result<u64>>()
+    })?;
+    Ok(written as f64 / 1e6 / start.elapsed().as_secs_f64())
+}
