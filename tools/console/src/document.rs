@@ -2,8 +2,8 @@
 //!
 //! Owned data without lifetimes of the broker's statics, so that it can be read back from JSON by `ringlog top`.
 //! Families are in order of name, series in order of labels and then of shard. Size is bounded by construction: series
-//! with a `topic` label are summed over the shards (500 topics on 64 shards would be 32,000 series each), all others are
-//! a fixed set per shard.
+//! with a `topic` label are summed over the shards (500 topics on 64 shards would be 32,000 series each) and there are
+//! at most [`TOPICS_MAX`] of them, all others are a fixed set per shard.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +15,12 @@ use crate::process::ProcessStatus;
 
 /// The label whose series are summed over shards.
 const TOPIC_LABEL: &str = "topic";
+
+/// Topics with series of their own. Each shard has such a limit, too, but the shards may have different topics.
+pub const TOPICS_MAX: usize = 500;
+
+/// The name of all other topics, which no topic can have.
+pub const OTHER_TOPICS: &str = "other topics";
 
 /// Largest count of one bucket that is believed: a million requests a second for 35 years. [`BUCKETS_MAX`] of them do
 /// not overflow when they are summed.
@@ -119,6 +125,22 @@ pub enum Value {
     Number(Number),
     /// Of a histogram.
     Histogram(Histogram),
+}
+
+impl Value {
+    /// Adds another value of the same metric.
+    fn add(&mut self, more: &Value) {
+        match (self, more) {
+            (Value::Number(Number::Whole(sum)), Value::Number(Number::Whole(more))) => {
+                *sum = sum.wrapping_add(*more);
+            }
+            (Value::Number(sum), Value::Number(more)) => {
+                *sum = Number::Real(sum.as_f64() + more.as_f64());
+            }
+            (Value::Histogram(sum), Value::Histogram(more)) => sum.0.merge(&more.0),
+            (sum, more) => debug_assert!(false, "one metric of two kinds: {sum:?}, {more:?}"),
+        }
+    }
 }
 
 /// A number, whole wherever the broker counts.
@@ -305,9 +327,35 @@ impl<'a> Collected<'a> {
             kind: self.definition.kind.into(),
             unit,
             help: self.definition.help.to_owned(),
-            series: series.collect(),
+            series: fold_topics(series.collect()),
         }
     }
+}
+
+/// Adds up the topics after the first [`TOPICS_MAX`] in order of name. The order of names decides, not their traffic:
+/// a topic that came and went would make counters fall.
+fn fold_topics(series: Vec<Series>) -> Vec<Series> {
+    let mut topics = 0;
+    let mut other: Option<Series> = None;
+    let mut kept = Vec::with_capacity(series.len());
+    for mut series in series {
+        let Some(topic) = series.labels.get_mut(TOPIC_LABEL) else {
+            kept.push(series);
+            continue;
+        };
+        if topic != OTHER_TOPICS && topics < TOPICS_MAX {
+            topics += 1;
+            kept.push(series);
+            continue;
+        }
+        OTHER_TOPICS.clone_into(topic);
+        match (&mut other, &series.value) {
+            (Some(other), value) => other.value.add(value),
+            (None, _) => other = Some(series),
+        }
+    }
+    kept.extend(other);
+    kept
 }
 
 /// A counter or gauge in the unit it is shown in: the broker counts durations in nanoseconds.

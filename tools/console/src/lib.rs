@@ -9,13 +9,13 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod document;
-
+pub mod overview;
 pub mod process;
 pub mod prometheus;
 pub mod server;
 pub mod shards;
 
 pub use document::Document;
-
+pub use overview::Overview;
 pub use server::{Console, ConsoleError};
 pub use shards::{Question, ShardQuestions};

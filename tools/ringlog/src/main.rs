@@ -7,6 +7,7 @@
 
 mod commands;
 mod data_directory;
+mod http;
 mod memory;
 mod node;
 
@@ -37,6 +38,8 @@ enum Command {
     Demo(commands::demo::DemoArgs),
     /// Load a broker and measure it.
     Load(commands::load::LoadArgs),
+    /// Show what a broker does, live.
+    Top(commands::top::TopArgs),
     /// Compare batch sizes and latency, on one broker or several, and write a report.
     Sweep(Box<commands::sweep::SweepArgs>),
     /// Create, list, describe and delete topics.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Broker(args) => commands::broker::run(args),
         Command::Demo(args) => commands::demo::run(args),
         Command::Load(args) => commands::load::run(args),
+        Command::Top(args) => commands::top::run(&args),
         Command::Sweep(args) => commands::sweep::run(*args),
         Command::Topic(args) => commands::topic::run(args),
         Command::Log(args) => commands::log::run(args),

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use console::{Console, ConsoleError, Question};
 use metadata::controller::BrokerRegistrationRequest;
 use metadata::record::{BrokerEndpoint, BrokerFeature};
 use model::ShardId;
@@ -24,6 +25,7 @@ use storage::StorageOptions;
 use uring::{Running, UringIo, UringOptions};
 
 use crate::data_directory::{DataDirectory, DirectoryError, random_identity};
+use crate::http;
 use crate::memory::MemoryPlan;
 
 /// Messages a shard's inbox holds. Each is one request or answer of another shard; connections bound their number.
@@ -62,6 +64,17 @@ pub enum NodeError {
         /// Why not.
         reason: String,
     },
+    /// The address of the HTTP server cannot be used.
+    #[error("ringlog.http.listen={address}: {reason}")]
+    Http {
+        /// As configured.
+        address: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The HTTP server does not start.
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
     /// A shard gave up.
     #[error("shard {shard}: {reason}")]
     Shard {
@@ -102,6 +115,7 @@ pub struct Node {
     orders: Vec<flume::Sender<Order>>,
     reports: flume::Receiver<(usize, Report)>,
     drain_patience: Duration,
+    console: Option<Console>,
     /// Where clients connect.
     pub address: SocketAddr,
     /// Shards, one per core.
@@ -134,6 +148,8 @@ struct ShardPlan {
     /// Each holds the inbox of one shard, for that shard to take.
     inboxes: Vec<InboxHandover>,
     orders: Vec<flume::Receiver<Order>>,
+    /// What the console asks each shard.
+    questions: Vec<flume::Receiver<Question>>,
 }
 
 impl Node {
@@ -149,9 +165,13 @@ impl Node {
         let directory = DataDirectory::open(&data_dir, config.node_id)?;
         let (listener, address) = resolve(&config)?;
         check_free(&listener, address)?;
+        // Before the shards: an address that cannot be used is known at once.
+        let http_listener = http::bind(&config)?;
         let (report_to, reports) = flume::unbounded();
         let (port_to, port) = flume::bounded(cpus.len());
         let (order_to, orders): (Vec<_>, Vec<_>) = cpus.iter().map(|_| flume::bounded(2)).unzip();
+        let (ask, questions): (Vec<_>, Vec<_>) =
+            cpus.iter().map(|_| console::shards::questions()).unzip();
         let (senders, inboxes) = inboxes(cpus.len());
         let mut uring_options = UringOptions {
             data_directories: vec![data_dir.clone()],
@@ -178,6 +198,7 @@ impl Node {
             senders,
             inboxes,
             orders,
+            questions,
         };
         let drain_ms = u64::try_from(plan.config.drain_timeout_ms).unwrap_or(0);
         let drain_patience = Duration::from_millis(drain_ms);
@@ -189,6 +210,7 @@ impl Node {
             orders: order_to,
             reports,
             drain_patience,
+            console: None,
             address,
             shard_count: cpus.len(),
             data_dir,
@@ -197,6 +219,10 @@ impl Node {
             _directory: directory,
         };
         node.wait_until_listening(&port_to)?;
+        if let Some(listener) = http_listener {
+            let version = env!("CARGO_PKG_VERSION");
+            node.console = Some(Console::start(listener, ask, version)?);
+        }
         node.started_in = start.elapsed();
         Ok(node)
     }
@@ -232,6 +258,11 @@ impl Node {
         report.map_err(|_| NodeError::TimedOut(what))
     }
 
+    /// Where metrics are served, if they are.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.console.as_ref().map(Console::address)
+    }
+
     /// Whether a shard has ended by itself, which only a broken invariant does.
     pub fn is_broken(&self) -> bool {
         self.running.any_ended()
@@ -250,6 +281,8 @@ impl Node {
         self.wait_for_all(deadline, "close their logs", |report| {
             matches!(report, Report::Closed)
         })?;
+        // It has told how draining went; from now on no shard is there to answer it.
+        drop(self.console);
         self.running
             .join(CLOSE_PATIENCE)
             .map_err(|error| NodeError::Shard {
@@ -421,6 +454,7 @@ async fn serve_shard(
         .map_err(|error| error.to_string())?;
     let shard = booted.shard;
     let server = Server::new(shard.clone(), server_options(&plan));
+    http::answer(&io, &server, plan.questions[index].clone());
     listener::start(&server, listener);
     tell(Report::Listening {
         recovery: booted.recovery.and_then(describe_recovery),

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use console::document::{Histograms, Kind, Value};
+use console::document::{Histograms, Kind, OTHER_TOPICS, Value};
 use console::process::ProcessStatus;
 use console::{Document, prometheus};
 use model::ShardId;
 use runtime::{Histogram, Labels, MetricDefinition, Snapshot, Unit, labels};
 
-use crate::exposition::parse;
+use crate::exposition::{Sample, parse};
 
 static REQUESTS: MetricDefinition = MetricDefinition::counter(
     "ringlog_requests_total",
@@ -207,7 +207,7 @@ fn a_large_broker_fits_two_megabytes() {
     }
     let mut snapshot = Snapshot::new();
     for topic in 0..500 {
-        let topic: Arc<str> = format!("a-topic-with-a-rather-long-name-{topic}").into();
+        let topic: Arc<str> = format!("a-topic-with-a-rather-long-name-{topic:03}").into();
         for counter in [&PRODUCED, &RECORDS, &BATCHES] {
             snapshot.counter(counter, labels([("topic", topic.clone())]), 1 << 40);
         }
@@ -225,9 +225,15 @@ fn a_large_broker_fits_two_megabytes() {
         let kind: Arc<str> = format!("some_kind_of_counter_{counter}").into();
         snapshot.counter(&REQUESTS, labels([("api", kind)]), 1 << 40);
     }
-    let answers: Vec<_> = (0..64)
+    let mut answers: Vec<_> = (0..64)
         .map(|shard| (ShardId(shard), Some(snapshot.clone())))
         .collect();
+    // Shards need not have the same topics.
+    for (shard, snapshot) in &mut answers {
+        let topic: Arc<str> = format!("z-topic-of-{shard:?}").into();
+        let snapshot = snapshot.as_mut().expect("there");
+        snapshot.counter(&PRODUCED, labels([("topic", topic)]), 1);
+    }
     let start = Instant::now();
     let document = document(&answers, Histograms::Merged);
     let text = prometheus::render(&document);
@@ -239,5 +245,8 @@ fn a_large_broker_fits_two_megabytes() {
     assert!(took.as_millis() < 3_000, "{took:?}");
     let samples = parse(&text).expect("well-formed");
     let topics = samples.iter().filter(|s| s.labels.contains_key("topic"));
-    assert_eq!(topics.count(), 1500);
+    assert_eq!(topics.count(), 1501);
+    let other = |s: &&Sample| s.labels.get("topic").is_some_and(|t| t == OTHER_TOPICS);
+    let other: Vec<f64> = samples.iter().filter(other).map(|s| s.value).collect();
+    assert_eq!(other, [64.0]);
 }

@@ -23,6 +23,9 @@ pub struct BrokerArgs {
     /// Address to listen on, port 0 for any free one [listeners; default 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
+    /// Address of the metrics server, port 0 for any free one, '' for none [ringlog.http.listen; default 127.0.0.1:9191]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http_listen: Option<String>,
     /// CPUs to run on, one shard each: 0 or 0,1 or 0-3 [ringlog.cores; default all]
     #[arg(long, value_name = "LIST")]
     pub cores: Option<String>,
@@ -69,6 +72,9 @@ impl BrokerArgs {
         if let Some(address) = &self.listen {
             set("listeners", format!("PLAINTEXT://{address}"));
         }
+        if let Some(address) = &self.http_listen {
+            set("ringlog.http.listen", address.clone());
+        }
         if let Some(cores) = &self.cores {
             let list = if cores == "all" {
                 String::new()
@@ -105,11 +111,13 @@ pub fn announce(node: &Node) {
         tracing::info!("{recovery}");
     }
     println!(
-        "ringlog ready listen={} shards={} data={} start_ms={}",
+        "ringlog ready listen={} shards={} data={} start_ms={} http={}",
         node.address,
         node.shard_count,
         node.data_dir.display(),
-        node.started_in.as_millis()
+        node.started_in.as_millis(),
+        node.http_address()
+            .map_or("off".to_owned(), |address| address.to_string())
     );
 }
 

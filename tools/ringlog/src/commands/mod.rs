@@ -9,6 +9,7 @@ pub mod load;
 pub mod log;
 pub mod sweep;
 pub mod table;
+pub mod top;
 pub mod topic;
 
 use std::io;

@@ -1,0 +1,94 @@
+//! The broker's HTTP server, wired to this process: its listener, and the task with which a shard answers it.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use console::Question;
+use model::config::{BrokerConfig, Listener};
+use runtime::{Io, TaskClass};
+use server::Server;
+use uring::UringIo;
+
+use crate::node::NodeError;
+
+/// The configuration key of the address.
+const KEY: &str = "ringlog.http.listen";
+
+/// How long a configured address in use is waited for: a broker that was just stopped may still have it.
+const ADDRESS_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Binds the address. A default that is taken is worth a warning, so that a second broker on a machine starts without
+/// further ado; an address that somebody asked for is an error.
+pub fn bind(config: &BrokerConfig) -> Result<Option<TcpListener>, NodeError> {
+    let Some(listener) = &config.http_listen else {
+        return Ok(None);
+    };
+    let asked_for = config.static_settings().contains_key(KEY);
+    let deadline = Instant::now();
+    let deadline = if asked_for {
+        deadline + ADDRESS_PATIENCE
+    } else {
+        deadline
+    };
+    match bind_until(listener, deadline) {
+        Ok(bound) => Ok(Some(bound)),
+        Err(reason) if asked_for => Err(NodeError::Http {
+            address: address_text(listener),
+            reason,
+        }),
+        Err(reason) => {
+            tracing::warn!(
+                "no metrics over HTTP: {}: {reason}. Set {KEY} to another address, or to nothing",
+                address_text(listener)
+            );
+            Ok(None)
+        }
+    }
+}
+
+fn bind_until(listener: &Listener, deadline: Instant) -> Result<TcpListener, String> {
+    let address = resolve(listener)?;
+    loop {
+        match TcpListener::bind(address) {
+            Ok(bound) => return Ok(bound),
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+}
+
+fn resolve(listener: &Listener) -> Result<SocketAddr, String> {
+    let host = if listener.host.is_empty() {
+        "0.0.0.0"
+    } else {
+        listener.host.as_str()
+    };
+    let mut addresses = (host, listener.port)
+        .to_socket_addrs()
+        .map_err(|error| error.to_string())?;
+    addresses
+        .next()
+        .ok_or_else(|| "the host has no address".to_owned())
+}
+
+/// As it is configured: without the name that other listeners have.
+fn address_text(listener: &Listener) -> String {
+    let text = listener.to_string();
+    text.split_once("://")
+        .map_or(text.clone(), |(_, address)| address.to_owned())
+}
+
+/// Answers the console's questions with the shard's snapshot. A detached task, as with the main thread's orders:
+/// futures that another thread wakes are awaited by nothing else.
+pub fn answer(io: &UringIo, server: &Rc<Server<UringIo>>, questions: flume::Receiver<Question>) {
+    let server = server.clone();
+    io.spawn(TaskClass::Foreground, async move {
+        while let Ok(question) = questions.recv_async().await {
+            question.answer(server.snapshot());
+        }
+    });
+}
