@@ -5,10 +5,12 @@
 //! in flight, bytes of a response, time of an operation.
 
 pub mod admin;
+pub mod assignment;
 pub mod cluster;
 pub mod connection;
 pub mod error;
 pub mod frame;
+pub mod group;
 pub mod records;
 pub mod rpc;
 pub mod versions;
@@ -18,6 +20,7 @@ pub use cluster::{Broker, Cluster, ClusterOptions, Partition, Resolve, Topic, re
 pub use connection::{Connection, ConnectionOptions, Pending, RawConnection};
 pub use error::{ClientError, code_name};
 pub use frame::FrameReader;
+pub use group::{GroupMember, GroupOptions, Standing};
 pub use records::{Acks, FetchLimits, Fetched, OffsetSpec, init_producer_id_request};
 pub use rpc::Rpc;
 pub use versions::Versions;

@@ -11,27 +11,33 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client::{
-    ClientError, Cluster, ConnectionOptions, FrameReader, OffsetSpec, RawConnection, Topic, rpc,
+    ClientError, Cluster, ConnectionOptions, FrameReader, OffsetSpec, RawConnection, rpc,
 };
 use model::record::{
     BatchError, Batches, DecompressionScratch, RecordError, crc_matches, read_records,
 };
 use model::{ErrorCode, MonotonicTime, Offset, PartitionIndex};
 use protocol::messages::fetch::{
-    FetchPartition, FetchRequest, FetchResponse, FetchTopic, PartitionData,
+    FetchPartition, FetchRequest, FetchResponse, FetchTopic, FetchableTopicResponse, PartitionData,
 };
 use protocol::{Message as _, Text};
 use runtime::{Io, Stream as _, TaskClass};
 
+use crate::consume_group;
 use crate::core_state::{Bounds, CoreState, Expiry, Observer, Share, Watched};
 use crate::process::Window;
 use crate::tally::Tally;
-use crate::topology;
-use crate::verify::Verifier;
+use crate::topology::{self, SharedTopology, Topology};
+use crate::trace::Trace;
+use crate::verify::{Place, Verifier};
 use crate::workload::{ConsumeWorkload, From};
 
 /// Space offered to each read: fetch responses are large.
 const READ_BYTES: usize = 1 << 20;
+/// The same where there are many connections.
+const READ_BYTES_MANY: usize = 32 << 10;
+/// From so many connections on, memory per connection matters more than system calls.
+const CONNECTIONS_MANY: u64 = 256;
 /// Wait before connecting again.
 const RECONNECT: Duration = Duration::from_millis(200);
 
@@ -57,105 +63,173 @@ pub async fn consume<I: Io>(
     share: Share,
     observer: Observer,
 ) -> Consumed {
-    let workload = Rc::new(workload);
-    let mut plan = Plan::default();
-    let failure = match plan_partitions(&io, &workload, share).await {
-        Ok(made) => {
-            plan = made;
-            None
-        }
-        Err(error) => Some(error.to_string()),
-    };
-    let core = CoreState::new(
-        io,
-        plan.lanes.len() as u64,
-        Bounds {
-            warmup: workload.warmup,
-            duration: workload.limit.duration,
-            stall: (workload.request_timeout + workload.wait) * 2,
-        },
-        observer,
-    );
-    let verifier = Rc::new(RefCell::new(Verifier::new(workload.verify_run)));
-    let left = workload
-        .limit
-        .records
-        .map(|records| records.div_ceil(share.cores.max(1)));
-    let records_left = Rc::new(Cell::new(left));
-    for cursors in plan.lanes {
-        for cursor in &cursors {
-            verifier.borrow_mut().begin(cursor.partition, cursor.next);
-        }
-        let lane = Lane {
-            core: core.clone(),
-            workload: workload.clone(),
-            verifier: verifier.clone(),
-            records_left: records_left.clone(),
-            groups: groups(cursors, workload.in_flight),
-            scratch: DecompressionScratch::new(),
-        };
-        core.io.spawn(TaskClass::Foreground, lane.run());
+    Consuming::new(io, workload, share, observer).run().await
+}
+
+/// What the lanes of a core share.
+pub(crate) struct Reading<I: Io> {
+    pub(crate) core: Rc<CoreState<I>>,
+    pub(crate) workload: ConsumeWorkload,
+    pub(crate) topology: SharedTopology,
+    verifier: RefCell<Verifier>,
+    records_left: Cell<Option<u64>>,
+    /// Traces of requests intended before this do not count.
+    pub(crate) traced_from: Cell<MonotonicTime>,
+}
+
+/// A consuming load of one core that has not begun.
+pub(crate) struct Consuming<I: Io> {
+    pub(crate) reading: Rc<Reading<I>>,
+    share: Share,
+}
+
+impl<I: Io> Consuming<I> {
+    pub(crate) fn new(
+        io: I,
+        workload: ConsumeWorkload,
+        share: Share,
+        observer: Observer,
+    ) -> Consuming<I> {
+        // The planning counts as a lane until the lanes are known, so that the gate stays shut.
+        let core = CoreState::new(
+            io,
+            1,
+            Bounds {
+                warmup: workload.warmup,
+                duration: workload.limit.duration,
+                stall: (workload.request_timeout + workload.wait) * 2,
+            },
+            observer,
+        );
+        let left = workload
+            .limit
+            .records
+            .map(|records| records.div_ceil(share.cores.max(1)));
+        let reading = Rc::new(Reading {
+            topology: SharedTopology::new(workload.bootstrap.clone(), workload.topic_names()),
+            core,
+            verifier: RefCell::new(Verifier::new(workload.verify_run)),
+            records_left: Cell::new(left),
+            traced_from: Cell::new(MonotonicTime(0)),
+            workload,
+        });
+        Consuming { reading, share }
     }
-    let outcome = core.run().await;
-    Consumed {
-        tally: outcome.tally,
-        elapsed: outcome.elapsed,
-        verifier: verifier.take(),
-        window: outcome.window,
-        fatal: failure.or(outcome.fatal),
+
+    pub(crate) async fn run(self) -> Consumed {
+        let (reading, share) = (self.reading, self.share);
+        let starter = reading.clone();
+        reading.core.io.spawn(TaskClass::Foreground, async move {
+            if let Err(error) = start(&starter, share).await {
+                starter.core.give_up(error.to_string());
+            }
+            starter.core.arrived();
+            starter.core.lane_done();
+        });
+        let outcome = reading.core.run().await;
+        Consumed {
+            tally: outcome.tally,
+            elapsed: outcome.elapsed,
+            verifier: reading.verifier.take(),
+            window: outcome.window,
+            fatal: outcome.fatal,
+        }
     }
+}
+
+/// Starts the lanes of this core, or the members of the group.
+async fn start<I: Io>(reading: &Rc<Reading<I>>, share: Share) -> Result<(), ClientError> {
+    let topology = reading
+        .topology
+        .get(&reading.core.io, MonotonicTime(0))
+        .await?;
+    if reading.workload.verify_keys {
+        for (number, topic) in (0..).zip(&topology.topics) {
+            let partitions = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
+            reading.verifier.borrow_mut().keyed(number, partitions);
+        }
+    }
+    if let Some(group) = &reading.workload.group {
+        for _ in share.connections(group.members) {
+            reading.core.add_lane();
+            let member = consume_group::run(reading.clone(), group.clone());
+            reading.core.io.spawn(TaskClass::Foreground, member);
+        }
+        return Ok(());
+    }
+    let options = topology::cluster_options("ringlog-load");
+    let mut cluster =
+        Cluster::connect(&reading.core.io, &reading.workload.bootstrap, options).await?;
+    for cursors in plan_lanes(reading, &topology, &mut cluster, share).await? {
+        reading.core.add_lane();
+        let lane = Lane::new(reading.clone(), cursors);
+        let core = reading.core.clone();
+        core.clone().io.spawn(TaskClass::Foreground, async move {
+            lane.run(true).await;
+            core.lane_done();
+        });
+    }
+    Ok(())
 }
 
 /// Where reading of one partition stands.
 #[derive(Clone, Debug)]
-struct Cursor {
-    partition: PartitionIndex,
-    start: Offset,
-    next: Offset,
+pub(crate) struct Cursor {
+    pub(crate) place: Place,
+    pub(crate) start: Offset,
+    pub(crate) next: Offset,
     /// End of the partition when the load began.
-    end: Offset,
-    done: bool,
+    pub(crate) end: Offset,
+    pub(crate) done: bool,
 }
 
-/// The partitions of each lane of this core.
-#[derive(Default)]
-struct Plan {
-    lanes: Vec<Vec<Cursor>>,
-}
-
-async fn plan_partitions<I: Io>(
-    io: &I,
-    workload: &ConsumeWorkload,
-    share: Share,
-) -> Result<Plan, ClientError> {
-    let (_, leaders) = topology::leaders(io, &workload.bootstrap, &workload.topic).await?;
-    let options = topology::cluster_options("ringlog-load");
-    let mut cluster = Cluster::connect(io, &workload.bootstrap, options).await?;
-    let ends = cluster.offsets(&workload.topic, OffsetSpec::Latest).await?;
-    let ends: BTreeMap<PartitionIndex, Offset> = ends.into_iter().collect();
-    let starts = match workload.from {
-        From::Start => {
-            let starts = cluster
-                .offsets(&workload.topic, OffsetSpec::Earliest)
-                .await?;
-            starts.into_iter().collect()
+/// First and last offset of every partition of a load.
+pub(crate) async fn bounds<I: Io>(
+    topology: &Topology,
+    cluster: &mut Cluster<I>,
+) -> Result<BTreeMap<Place, (Offset, Offset)>, ClientError> {
+    let mut bounds = BTreeMap::new();
+    for (number, topic) in (0..).zip(&topology.topics) {
+        let ends = cluster.offsets(&topic.name, OffsetSpec::Latest).await?;
+        let starts = cluster.offsets(&topic.name, OffsetSpec::Earliest).await?;
+        for ((partition, start), (_, end)) in starts.into_iter().zip(ends) {
+            let place = Place {
+                topic: number,
+                partition,
+            };
+            bounds.insert(place, (start, end));
         }
-        From::End => ends.clone(),
-    };
-    // Lane l reads from leader l modulo their count, and shares its partitions with the other lanes of that leader.
-    let lane_count = workload.connections.max(leaders.len() as u64);
-    let leader_count = leaders.len() as u64;
+    }
+    Ok(bounds)
+}
+
+/// The partitions of each lane of this core: lane l reads from leader l modulo their count, and shares its partitions
+/// with the other lanes of that leader.
+async fn plan_lanes<I: Io>(
+    reading: &Reading<I>,
+    topology: &Topology,
+    cluster: &mut Cluster<I>,
+    share: Share,
+) -> Result<Vec<Vec<Cursor>>, ClientError> {
+    let workload = &reading.workload;
+    let bounds = bounds(topology, cluster).await?;
+    let leader_count = topology.leaders.len() as u64;
+    let lane_count = workload.connections.max(leader_count);
     let mut lanes = Vec::new();
     for lane in share.connections(lane_count) {
-        let leader = &leaders[usize::try_from(lane % leader_count).unwrap_or(0)];
+        let leader = &topology.leaders[usize::try_from(lane % leader_count).unwrap_or(0)];
         let peers = (lane_count - lane % leader_count).div_ceil(leader_count);
-        let own = leader.partitions.iter().enumerate();
+        let own = leader.places.iter().enumerate();
         let own = own.filter(|(position, _)| *position as u64 % peers == lane / leader_count);
         let cursors: Vec<Cursor> = own
-            .filter_map(|(_, partition)| {
-                let (start, end) = (*starts.get(partition)?, *ends.get(partition)?);
+            .filter_map(|(_, place)| {
+                let (first, end) = *bounds.get(place)?;
+                let start = match workload.from {
+                    From::Start => first,
+                    From::End => end,
+                };
                 Some(Cursor {
-                    partition: *partition,
+                    place: *place,
                     start,
                     next: start,
                     end,
@@ -167,7 +241,7 @@ async fn plan_partitions<I: Io>(
             lanes.push(cursors);
         }
     }
-    Ok(Plan { lanes })
+    Ok(lanes)
 }
 
 fn groups(cursors: Vec<Cursor>, in_flight: usize) -> Vec<Vec<Cursor>> {
@@ -206,82 +280,116 @@ struct Flight {
 }
 
 /// One connection of a load, across reconnections.
-struct Lane<I: Io> {
-    core: Rc<CoreState<I>>,
-    workload: Rc<ConsumeWorkload>,
-    verifier: Rc<RefCell<Verifier>>,
-    records_left: Rc<Cell<Option<u64>>>,
+pub(crate) struct Lane<I: Io> {
+    reading: Rc<Reading<I>>,
     groups: Vec<Vec<Cursor>>,
     scratch: DecompressionScratch,
+    broken_at: MonotonicTime,
+    /// Set when its partitions go to another member of the group.
+    pub(crate) revoked: Rc<Cell<bool>>,
+    /// Where reading stands, for commits.
+    pub(crate) positions: Rc<RefCell<BTreeMap<Place, Offset>>>,
 }
 
 /// What a lane needs while its connection lives.
 struct Session<I: Io> {
     link: Rc<Link<I>>,
     reader: FrameReader<I::Stream>,
-    topic: Topic,
+    topology: Rc<Topology>,
     version: i16,
     flights: VecDeque<Flight>,
     next_correlation: i32,
 }
 
 impl<I: Io> Lane<I> {
-    async fn run(mut self) {
+    /// A lane that reads partitions of one leader, at least one.
+    pub(crate) fn new(reading: Rc<Reading<I>>, cursors: Vec<Cursor>) -> Lane<I> {
+        for cursor in &cursors {
+            let mut verifier = reading.verifier.borrow_mut();
+            verifier.begin(cursor.place, cursor.next);
+        }
+        Lane {
+            groups: groups(cursors, reading.workload.in_flight),
+            reading,
+            scratch: DecompressionScratch::new(),
+            broken_at: MonotonicTime(0),
+            revoked: Rc::default(),
+            positions: Rc::default(),
+        }
+    }
+
+    /// Reads until the end. `gated`: together with the other lanes of the core, when all are connected.
+    pub(crate) async fn run(mut self, gated: bool) {
+        let core = self.reading.core.clone();
+        let mut arrived = !gated;
         while !self.finished() {
-            let outcome = match self.open().await {
-                Ok(mut session) => {
-                    let outcome = self.fetch_until_end(&mut session).await;
-                    session.link.expiry.stream.shutdown();
-                    let unanswered = session.flights.len() as u64;
-                    if outcome.is_err() || !self.finished() {
-                        let expired = session.link.expiry.expired.get();
-                        let timeout = ClientError::Timeout(session.link.timeout);
-                        match outcome {
-                            Err(_) if expired => Err((timeout, unanswered)),
-                            Err(error) => Err((error, unanswered)),
-                            Ok(()) => Ok(()),
-                        }
-                    } else {
-                        Ok(())
-                    }
-                }
+            let opened = Box::pin(self.open()).await;
+            if !std::mem::replace(&mut arrived, true) {
+                core.arrived();
+                core.gate.wait().await;
+            }
+            let outcome = match opened {
+                Ok(mut session) => self.use_connection(&mut session).await,
                 Err(error) => Err((error, 1)),
             };
             if let Err((error, count)) = outcome {
-                self.core.failed(&error, count.max(1));
-                if !error.is_retriable() && self.core.nothing_yet() {
-                    self.core.give_up(error.to_string());
+                core.failed(&error, count.max(1));
+                if !error.is_retriable() && core.nothing_yet() {
+                    core.give_up(error.to_string());
                 }
             }
             if !self.finished() {
-                self.core.io.sleep(RECONNECT).await;
+                self.broken_at = core.io.now();
+                core.io.sleep(RECONNECT).await;
             }
         }
-        self.core.lane_done();
+        if !arrived {
+            core.arrived();
+        }
     }
 
-    fn finished(&self) -> bool {
-        self.core.stopping()
-            || self.records_left.get() == Some(0)
+    async fn use_connection(&mut self, session: &mut Session<I>) -> Result<(), (ClientError, u64)> {
+        let outcome = self.fetch_until_end(session).await;
+        session.link.expiry.stream.shutdown();
+        let unanswered = session.flights.len() as u64;
+        match outcome {
+            Err(_) if self.finished() && !session.link.expiry.expired.get() => Ok(()),
+            Err(_) if session.link.expiry.expired.get() => {
+                Err((ClientError::Timeout(session.link.timeout), unanswered))
+            }
+            Err(error) => Err((error, unanswered)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    pub(crate) fn finished(&self) -> bool {
+        self.reading.core.stopping()
+            || self.revoked.get()
+            || self.reading.records_left.get() == Some(0)
             || self.groups.iter().flatten().all(|cursor| cursor.done)
     }
 
     async fn open(&mut self) -> Result<Session<I>, ClientError> {
-        let io = &self.core.io;
-        let workload = &self.workload;
-        let (topic, leaders) = topology::leaders(io, &workload.bootstrap, &workload.topic).await?;
+        let reading = self.reading.clone();
+        let (core, workload) = (&reading.core, &reading.workload);
+        let _turn = core.connecting.take().await;
+        let topology = reading.topology.get(&core.io, self.broken_at).await?;
         let first = self.groups.iter().flatten().find(|cursor| !cursor.done);
-        let leader = leaders
+        let leader = topology
+            .leaders
             .iter()
-            .find(|leader| first.is_some_and(|c| leader.partitions.contains(&c.partition)))
-            .unwrap_or(&leaders[0]);
+            .find(|leader| first.is_some_and(|c| leader.places.contains(&c.place)))
+            .unwrap_or(&topology.leaders[0]);
         let options = ConnectionOptions {
             client_id: "ringlog-load".to_owned(),
             request_timeout: workload.request_timeout,
-            read_bytes: READ_BYTES,
+            read_bytes: match workload.connections {
+                CONNECTIONS_MANY.. => READ_BYTES_MANY,
+                _ => READ_BYTES,
+            },
             ..ConnectionOptions::default()
         };
-        let connection = topology::connect(io, leader, &options).await?;
+        let connection = topology::connect(&core.io, leader, &options).await?;
         let raw: RawConnection<I::Stream> = connection.into_raw()?;
         let version = raw.version(FetchRequest::API)?;
         let link = Rc::new(Link {
@@ -290,12 +398,12 @@ impl<I: Io> Lane<I> {
             timeout: workload.request_timeout.saturating_add(workload.wait),
         });
         let watched: Weak<dyn Watched> = Rc::downgrade(&(link.clone() as Rc<dyn Watched>));
-        self.core.watch(watched);
-        self.core.interval.borrow_mut().connects += 1;
+        core.watch(watched);
+        core.interval.borrow_mut().connects += 1;
         Ok(Session {
             link,
             reader: raw.reader,
-            topic,
+            topology,
             version,
             flights: VecDeque::new(),
             next_correlation: 0,
@@ -315,16 +423,17 @@ impl<I: Io> Lane<I> {
                 return Ok(());
             }
             session.reader.fill().await?;
-            let now = self.core.io.now();
+            let core = self.reading.core.clone();
+            let now = core.io.now();
             while let Some(frame) = session.reader.frame()? {
                 let group = self.take_answer(session, &frame, now)?;
                 drop(frame);
                 if !self.finished() {
                     self.append_fetch(session, group, &mut frames)?;
                 }
-                self.core.io.yield_if_needed().await;
+                core.io.yield_if_needed().await;
             }
-            self.core.answered_at(now);
+            core.answered_at(now);
         }
     }
 
@@ -334,28 +443,36 @@ impl<I: Io> Lane<I> {
         group: usize,
         frames: &mut Vec<Bytes>,
     ) -> Result<(), ClientError> {
-        let workload = &self.workload;
+        let workload = &self.reading.workload;
         let open = self.groups[group].iter().filter(|cursor| !cursor.done);
-        let partitions: Vec<FetchPartition> = open
-            .map(|cursor| FetchPartition {
-                partition: cursor.partition.0,
-                fetch_offset: cursor.next.0,
-                partition_max_bytes: workload.partition_bytes_max,
-                ..FetchPartition::default()
-            })
-            .collect();
-        if partitions.is_empty() {
+        let mut topics: BTreeMap<u16, Vec<FetchPartition>> = BTreeMap::new();
+        for cursor in open {
+            topics
+                .entry(cursor.place.topic)
+                .or_default()
+                .push(FetchPartition {
+                    partition: cursor.place.partition.0,
+                    fetch_offset: cursor.next.0,
+                    partition_max_bytes: workload.partition_bytes_max,
+                    ..FetchPartition::default()
+                });
+        }
+        if topics.is_empty() {
             return Ok(());
         }
+        let topic = |(number, partitions): (u16, Vec<FetchPartition>)| {
+            let topic = &session.topology.topics[usize::from(number)];
+            FetchTopic {
+                topic: Text::copy_from(&topic.name),
+                topic_id: topic.id,
+                partitions,
+            }
+        };
         let request = FetchRequest {
             max_wait_ms: i32::try_from(workload.wait.as_millis()).unwrap_or(i32::MAX),
             min_bytes: workload.bytes_min,
             max_bytes: workload.response_bytes_max,
-            topics: vec![FetchTopic {
-                topic: Text::copy_from(&session.topic.name),
-                topic_id: session.topic.id,
-                partitions,
-            }],
+            topics: topics.into_iter().map(topic).collect(),
             ..FetchRequest::default()
         };
         let correlation = session.next_correlation;
@@ -368,7 +485,7 @@ impl<I: Io> Lane<I> {
         )?);
         session.flights.push_back(Flight {
             correlation,
-            sent: self.core.io.now(),
+            sent: self.reading.core.io.now(),
             group,
         });
         session
@@ -397,57 +514,62 @@ impl<I: Io> Lane<I> {
             .link
             .oldest
             .set(session.flights.front().map(|f| f.sent));
-        self.core.interval.borrow_mut().answered(latency);
-        for data in response
-            .responses
-            .into_iter()
-            .flat_map(|topic| topic.partitions)
-        {
-            self.take_partition(group, data)?;
+        self.reading.core.interval.borrow_mut().answered(latency);
+        for topic in response.responses {
+            let number = topic_number(&session.topology, &topic)?;
+            for data in topic.partitions {
+                let place = Place {
+                    topic: number,
+                    partition: PartitionIndex(data.partition_index),
+                };
+                self.take_partition(group, place, data, now)?;
+            }
         }
         Ok(group)
     }
 
-    fn take_partition(&mut self, group: usize, data: PartitionData) -> Result<(), ClientError> {
-        let partition = PartitionIndex(data.partition_index);
+    fn take_partition(
+        &mut self,
+        group: usize,
+        place: Place,
+        data: PartitionData,
+        now: MonotonicTime,
+    ) -> Result<(), ClientError> {
+        let core = &self.reading.core;
         let cursors = &mut self.groups[group];
-        let Some(cursor) = cursors.iter_mut().find(|c| c.partition == partition) else {
-            return Err(ClientError::Malformed {
-                api: "Fetch",
-                reason: format!("partition {partition} was not asked for"),
-            });
+        let Some(cursor) = cursors.iter_mut().find(|c| c.place == place) else {
+            return Err(malformed(format!("partition {place} was not asked for")));
         };
         if data.error_code == ErrorCode::OffsetOutOfRange.code() {
-            self.core
-                .interval
-                .borrow_mut()
-                .failed("OFFSET_OUT_OF_RANGE", 1);
+            core.interval.borrow_mut().failed("OFFSET_OUT_OF_RANGE", 1);
             cursor.next = Offset(data.log_start_offset.max(0));
             return Ok(());
         }
         ClientError::check(
-            &format!("fetching partition {partition}"),
+            &format!("fetching partition {place}"),
             data.error_code,
             None,
         )?;
         let records = data.records.unwrap_or_default().into_bytes();
         let reader = PartitionReader {
-            workload: &self.workload,
-            verifier: &self.verifier,
+            reading: &self.reading,
             scratch: &mut self.scratch,
+            now,
         };
         let (count, bytes) = reader.read(cursor, &records)?;
-        let mut tally = self.core.interval.borrow_mut();
+        let mut tally = core.interval.borrow_mut();
         tally.records += count;
         tally.batch_bytes += bytes;
         drop(tally);
-        let left = self.records_left.get();
-        self.records_left
+        self.positions.borrow_mut().insert(place, cursor.next);
+        let left = self.reading.records_left.get();
+        self.reading
+            .records_left
             .set(left.map(|left| left.saturating_sub(count)));
         if cursor.next >= cursor.end {
-            if self.workload.repeat && cursor.start < cursor.end {
+            if self.reading.workload.repeat && cursor.start < cursor.end {
                 cursor.next = cursor.start;
-            } else if self.workload.until_end {
+            } else if self.reading.workload.until_end {
                 cursor.done = true;
             }
         }
@@ -455,21 +577,38 @@ impl<I: Io> Lane<I> {
     }
 }
 
-/// Reads the batches of one partition's answer.
-struct PartitionReader<'a> {
-    workload: &'a ConsumeWorkload,
-    verifier: &'a RefCell<Verifier>,
-    scratch: &'a mut DecompressionScratch,
+fn malformed(reason: String) -> ClientError {
+    ClientError::Malformed {
+        api: "Fetch",
+        reason,
+    }
 }
 
-impl PartitionReader<'_> {
+/// Number of the topic of an answer, which names it or, from version 13 on, has its id.
+fn topic_number(topology: &Topology, answer: &FetchableTopicResponse) -> Result<u16, ClientError> {
+    let mut topics = (0..).zip(&topology.topics);
+    let is_it = |topic: &client::Topic| match answer.topic.as_str() {
+        "" => topic.id == answer.topic_id,
+        name => topic.name == name,
+    };
+    let found = topics.find(|(_, topic)| is_it(topic));
+    found
+        .map(|(number, _)| number)
+        .ok_or_else(|| malformed("a topic that was not asked for".to_owned()))
+}
+
+/// Reads the batches of one partition's answer.
+struct PartitionReader<'a, I: Io> {
+    reading: &'a Reading<I>,
+    scratch: &'a mut DecompressionScratch,
+    now: MonotonicTime,
+}
+
+impl<I: Io> PartitionReader<'_, I> {
     /// Moves the cursor behind the batches; records from the cursor on, and bytes.
     fn read(mut self, cursor: &mut Cursor, bytes: &[u8]) -> Result<(u64, u64), ClientError> {
-        let malformed = |reason: String| ClientError::Malformed {
-            api: "Fetch",
-            reason,
-        };
         let (mut records, mut batch_bytes) = (0, 0);
+        let workload = &self.reading.workload;
         for batch in Batches::new(bytes) {
             let (header, batch) = match batch {
                 Ok(batch) => batch,
@@ -481,17 +620,19 @@ impl PartitionReader<'_> {
             if next <= cursor.next {
                 continue;
             }
-            if self.workload.verify {
-                if !crc_matches(batch) {
-                    let place = format!("partition {} offset {}", cursor.partition, cursor.next);
-                    return Err(malformed(format!("{place}: batch checksum mismatch")));
-                }
-                if !header.is_control() {
+            if workload.verify && !crc_matches(batch) {
+                let place = format!("partition {} offset {}", cursor.place, cursor.next);
+                return Err(malformed(format!("{place}: batch checksum mismatch")));
+            }
+            if !header.is_control() {
+                if workload.verify {
                     let seen = self.observe(cursor, batch);
                     seen.map_err(|error| malformed(error.to_string()))?;
                 }
-            }
-            if !header.is_control() {
+                if let Some(run) = workload.traced_run {
+                    let seen = self.measure(run, batch);
+                    seen.map_err(|error| malformed(error.to_string()))?;
+                }
                 records += u64::try_from(header.record_count).unwrap_or(0);
             }
             batch_bytes += batch.len() as u64;
@@ -501,12 +642,27 @@ impl PartitionReader<'_> {
     }
 
     fn observe(&mut self, cursor: &Cursor, batch: &[u8]) -> Result<(), RecordError> {
+        let mut verifier = self.reading.verifier.borrow_mut();
         for record in read_records(batch, self.scratch)? {
             let record = record?;
             if record.offset >= cursor.next {
-                let mut verifier = self.verifier.borrow_mut();
-                verifier.observe(cursor.partition, record.offset, record.value);
+                verifier.observe(cursor.place, record.offset, record.key, record.value);
             }
+        }
+        Ok(())
+    }
+
+    /// Counts the time from the trace in a batch's first record.
+    fn measure(&mut self, run: u64, batch: &[u8]) -> Result<(), RecordError> {
+        let Some(first) = read_records(batch, self.scratch)?.next() else {
+            return Ok(());
+        };
+        let trace = Trace::read(first?.value.unwrap_or_default());
+        if let Some(trace) = trace.filter(|t| t.run == run)
+            && trace.intended >= self.reading.traced_from.get()
+        {
+            let mut tally = self.reading.core.interval.borrow_mut();
+            tally.received(self.now.since(trace.intended));
         }
         Ok(())
     }

@@ -14,11 +14,18 @@ use runtime::{Io, Signal, Stream, TaskClass};
 
 use crate::process::{Reading, Window};
 use crate::tally::Tally;
+use crate::waiting::{Gate, Turns};
 
 /// How often deadlines and the end of the run are looked at.
 const CHECK: Duration = Duration::from_millis(50);
+/// Shortest wait between two looks.
+const CHECK_MIN: Duration = Duration::from_millis(1);
 /// How often counts are told to whoever watches.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Lanes of a core that connect at the same time: more would overflow the broker's queue of new connections.
+const CONNECTING_MAX: usize = 64;
+/// How long the first request waits for all lanes to be connected.
+const GATE_MAX: Duration = Duration::from_secs(60);
 
 /// Which share of a load this core has.
 #[derive(Clone, Copy, Debug)]
@@ -40,10 +47,25 @@ impl Share {
 /// Who is told about a load while it runs, and whose use of the machine is read.
 #[derive(Clone, Debug, Default)]
 pub struct Observer {
-    /// Gets a tally a second.
-    pub progress: Option<SyncSender<Tally>>,
+    /// Gets a tick a second.
+    pub progress: Option<SyncSender<Tick>>,
     /// A process to read beside this one.
     pub watch_pid: Option<u32>,
+}
+
+/// What one core counted in one second.
+#[derive(Debug)]
+pub struct Tick {
+    /// Number of the second since sending began, from 0; seconds before that have number 0 too.
+    pub second: u64,
+    /// How long the second was: the last one may be shorter.
+    pub length: Duration,
+    /// Whether it belongs to the warm-up, or to the time before sending began.
+    pub warming: bool,
+    /// Whether it ends with its second; a second may be told in parts.
+    pub is_whole: bool,
+    /// The counts.
+    pub tally: Tally,
 }
 
 /// When a core's load begins to count and when it ends.
@@ -80,7 +102,7 @@ pub(crate) struct CoreState<I: Io> {
     pub(crate) io: I,
     pub(crate) interval: RefCell<Tally>,
     total: RefCell<Tally>,
-    progress: RefCell<Option<SyncSender<Tally>>>,
+    progress: RefCell<Option<SyncSender<Tick>>>,
     watch_pid: Option<u32>,
     start: Cell<MonotonicTime>,
     measured_from: Cell<MonotonicTime>,
@@ -90,6 +112,15 @@ pub(crate) struct CoreState<I: Io> {
     stopping: Cell<bool>,
     fatal: RefCell<Option<String>>,
     lanes: Cell<u64>,
+    /// Lanes that have not tried to connect yet.
+    arriving: Cell<u64>,
+    /// Opens when every lane has: only then do lanes send.
+    pub(crate) gate: Gate,
+    begun: RefCell<Option<Box<dyn FnOnce(MonotonicTime)>>>,
+    /// Lanes take one to connect.
+    pub(crate) connecting: Turns,
+    /// When the second that is being counted began, and its number.
+    second: Cell<(MonotonicTime, u64)>,
     done: Rc<Signal>,
     watched: RefCell<Vec<Weak<dyn Watched>>>,
     last_answer: Cell<MonotonicTime>,
@@ -111,10 +142,50 @@ impl<I: Io> CoreState<I> {
             stopping: Cell::new(false),
             fatal: RefCell::default(),
             lanes: Cell::new(lanes),
+            arriving: Cell::new(lanes),
+            gate: Gate::default(),
+            begun: RefCell::default(),
+            connecting: Turns::new(CONNECTING_MAX),
+            second: Cell::new((now, 0)),
             done: Signal::new(),
             watched: RefCell::default(),
             last_answer: Cell::new(now),
         })
+    }
+
+    /// A lane is connected, or has failed to be, for the first time.
+    pub(crate) fn arrived(&self) {
+        self.arriving.set(self.arriving.get().saturating_sub(1));
+        if self.arriving.get() == 0 {
+            self.open_gate();
+        }
+    }
+
+    /// Calls `begun` with the time from which on answers count, when the load begins.
+    pub(crate) fn when_begun(&self, begun: impl FnOnce(MonotonicTime) + 'static) {
+        *self.begun.borrow_mut() = Some(Box::new(begun));
+    }
+
+    /// The load begins.
+    fn open_gate(&self) {
+        if !self.gate.is_open() {
+            let now = self.io.now();
+            self.start.set(now);
+            self.last_answer.set(now);
+            self.measured_from.set(now);
+            self.begin.set(Reading::now(self.watch_pid));
+            self.publish(now, false);
+            self.second.set((now, 0));
+            self.gate.open();
+            if let Some(begun) = self.begun.take() {
+                begun(self.measured_from());
+            }
+        }
+    }
+
+    /// From when on answers count.
+    pub(crate) fn measured_from(&self) -> MonotonicTime {
+        self.start.get().plus(self.bounds.warmup)
     }
 
     /// When sending began.
@@ -134,17 +205,25 @@ impl<I: Io> CoreState<I> {
 
     pub(crate) fn stop(&self) {
         self.stopping.set(true);
+        self.open_gate();
         self.wake_all();
     }
 
     pub(crate) fn watch(&self, connection: Weak<dyn Watched>) {
         let mut watched = self.watched.borrow_mut();
-        watched.retain(|w| w.strong_count() > 0);
+        if watched.len() == watched.capacity() {
+            watched.retain(|w| w.strong_count() > 0);
+        }
         watched.push(connection);
     }
 
     pub(crate) fn answered_at(&self, now: MonotonicTime) {
         self.last_answer.set(now);
+    }
+
+    /// Records counted since the warm-up.
+    pub(crate) fn records(&self) -> u64 {
+        self.total.borrow().records + self.interval.borrow().records
     }
 
     /// Whether nothing has succeeded so far: then a refusal that retrying cannot cure ends the run.
@@ -154,6 +233,12 @@ impl<I: Io> CoreState<I> {
 
     pub(crate) fn failed(&self, error: &ClientError, count: u64) {
         self.interval.borrow_mut().failed(&kind(error), count);
+    }
+
+    /// One more lane that has not tried to connect yet.
+    pub(crate) fn add_lane(&self) {
+        self.lanes.set(self.lanes.get() + 1);
+        self.arriving.set(self.arriving.get() + 1);
     }
 
     pub(crate) fn lane_done(&self) {
@@ -174,7 +259,7 @@ impl<I: Io> CoreState<I> {
             self.done.wait().await;
         }
         self.stopping.set(true);
-        self.publish();
+        self.publish(self.io.now(), false);
         // A detached task may outlive this future and keep the state: hang up now, or the watcher waits for ever.
         self.progress.take();
         Outcome {
@@ -189,47 +274,65 @@ impl<I: Io> CoreState<I> {
     }
 
     async fn watch_clock(self: Rc<Self>) {
+        let gate_end = self.start.get().plus(GATE_MAX);
+        while self.lanes.get() > 0 && !self.gate.is_open() {
+            let now = self.io.now();
+            if now >= gate_end {
+                self.open_gate();
+            }
+            self.tick(now);
+            self.io.sleep(CHECK).await;
+        }
         let warm = self.start.get().plus(self.bounds.warmup);
         let end = self.bounds.duration.map(|d| warm.plus(d));
         let mut warming = !self.bounds.warmup.is_zero();
         let mut last_gain = (0, self.start.get());
-        let mut next_interval = self.start.get().plus(INTERVAL);
         while self.lanes.get() > 0 {
             let now = self.io.now();
             if warming && now >= warm {
                 warming = false;
+                self.publish(now, false);
                 self.begin_measuring(now);
             }
             if end.is_some_and(|end| now >= end) && !self.stopping.get() {
                 self.stop();
             }
-            if now >= next_interval {
-                next_interval = next_interval.plus(INTERVAL);
-                self.publish();
-            }
+            self.tick(now);
             self.expire(now);
             if end.is_none() {
                 self.give_up_if_stalled(&mut last_gain, now);
             }
             let until_end = end.map_or(CHECK, |end| end.since(now));
+            let until_warm = if warming { warm.since(now) } else { CHECK };
             self.io
-                .sleep(CHECK.min(until_end.max(Duration::from_millis(1))))
+                .sleep(CHECK.min(until_end).min(until_warm).max(CHECK_MIN))
                 .await;
         }
     }
 
-    /// Forgets the counts of the warm-up; connections stay connected, so they stay counted.
+    /// Tells what was counted when a second is over.
+    fn tick(&self, now: MonotonicTime) {
+        let (began, number) = self.second.get();
+        if now >= began.plus(INTERVAL) {
+            self.publish(now, true);
+            self.second.set((began.plus(INTERVAL), number + 1));
+        }
+    }
+
+    /// Forgets the counts of the warm-up but its errors; connections stay connected, so they stay counted.
     fn begin_measuring(&self, now: MonotonicTime) {
         self.measured_from.set(now);
         self.begin.set(Reading::now(self.watch_pid));
-        let mut total = self.total.take();
-        total.merge(&self.interval.take());
-        self.total.borrow_mut().connects = total.connects;
+        let warm = self.total.take();
+        let mut total = self.total.borrow_mut();
+        total.connects = warm.connects;
+        total.rebalances = warm.rebalances;
+        total.warmup_errors = warm.errors;
     }
 
     /// `last_gain` holds the count of records and when it last rose.
     fn give_up_if_stalled(&self, last_gain: &mut (u64, MonotonicTime), now: MonotonicTime) {
-        let records = self.total.borrow().records + self.interval.borrow().records;
+        let records = self.records();
         if records != last_gain.0 {
             *last_gain = (records, now);
         } else if now.since(last_gain.1) >= self.bounds.stall && !self.stopping.get() {
@@ -240,12 +343,20 @@ impl<I: Io> CoreState<I> {
         }
     }
 
-    fn publish(&self) {
+    fn publish(&self, now: MonotonicTime, is_whole: bool) {
         let interval = self.interval.take();
         self.total.borrow_mut().merge(&interval);
         if let Some(progress) = &*self.progress.borrow() {
+            let (began, second) = self.second.get();
+            let tick = Tick {
+                second,
+                length: now.since(began),
+                is_whole,
+                warming: !self.gate.is_open() || began < self.measured_from(),
+                tally: interval,
+            };
             // A watcher that is slow or gone misses a tick; the total has it all the same.
-            drop(progress.try_send(interval));
+            drop(progress.try_send(tick));
         }
     }
 

@@ -108,7 +108,7 @@ impl KeySource {
     }
 
     /// Uniform in (0, 1].
-    fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         ((self.random() >> 11) + 1) as f64 / (1u64 << 53) as f64
     }
 }

@@ -9,37 +9,34 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use bytes::Bytes;
 use client::{Acks, ClientError, ConnectionOptions, FrameReader, init_producer_id_request, rpc};
-use model::{MonotonicTime, PartitionIndex, ProducerEpoch, ProducerId};
+use model::{BrokerId, MonotonicTime, ProducerEpoch, ProducerId};
 use protocol::{Message as _, ProduceRequest, ProduceResponse};
 use runtime::{Io, Signal, Stream as _, TaskClass};
 
 use crate::core_state::{Bounds, CoreState, Expiry, Observer, Share, Watched};
-use crate::keys::{KeyDistribution, KeySource};
 use crate::process::Window;
-use crate::schedule::{OpenSchedule, Schedule};
+use crate::schedule::{Gathering, OpenSchedule, Pace, Schedule};
+use crate::script::Script;
 use crate::tally::Tally;
-use crate::template::{
-    BatchShape, BatchTemplate, FrameBuffer, Identity, RequestTemplates, Send, Target,
-};
-use crate::topology;
-use crate::verify::{Ledger, StreamKey};
+use crate::template::{FrameBuffer, Identity, RequestTemplates, Send, Slot, Target};
+use crate::topology::{self, Leader, SharedTopology, Topology};
+use crate::verify::{Ledger, Place, StreamKey};
 use crate::workload::ProduceWorkload;
 
 /// Bytes handed to one vectored write.
 const WRITE_BYTES_MAX: usize = 1 << 20;
-/// Different batches kept ready when records have keys.
-const VARIANTS_MAX: usize = 16;
-/// Bytes of all different batches.
-const VARIANT_BYTES_MAX: usize = 64 << 20;
-/// Prefixes of all different batches and partitions.
-const PREFIXES_MAX: usize = 1 << 17;
 /// First wait before connecting again; doubles.
 const RECONNECT_MIN: Duration = Duration::from_millis(50);
 /// Longest wait before connecting again.
 const RECONNECT_MAX: Duration = Duration::from_secs(1);
 /// Shortest sleep of an open-loop ticker: finer ones cost more CPU than they give precision.
 const TICK_MIN: Duration = Duration::from_micros(50);
+/// Bytes of an answer to a one-partition request, rounded up.
+const ANSWER_BYTES: usize = 128;
+/// Bounds of the space offered to each read.
+const READ_BYTES: (usize, usize) = (1 << 10, 64 << 10);
 
 /// What producing came to on one core.
 #[derive(Debug)]
@@ -63,6 +60,17 @@ pub async fn produce<I: Io>(
     share: Share,
     observer: Observer,
 ) -> Produced {
+    produce_from(io, workload, share, observer, |_| {}).await
+}
+
+/// Runs this core's share of a load; `begun` is told from when on answers count, when the load begins.
+pub(crate) async fn produce_from<I: Io>(
+    io: I,
+    workload: ProduceWorkload,
+    share: Share,
+    observer: Observer,
+    begun: impl FnOnce(MonotonicTime) + 'static,
+) -> Produced {
     let lanes: Vec<u64> = share.connections(workload.connections).collect();
     let core = CoreState::new(
         io,
@@ -74,17 +82,24 @@ pub async fn produce<I: Io>(
         },
         observer,
     );
-    let (workload, ledger) = (Rc::new(workload), Rc::new(RefCell::new(Ledger::default())));
+    core.when_begun(begun);
+    let shared = Rc::new(Shared {
+        topology: SharedTopology::new(workload.bootstrap.clone(), workload.topic_names()),
+        core: core.clone(),
+        workload,
+        ledger: RefCell::default(),
+        frames: RefCell::default(),
+        templates: RefCell::default(),
+    });
     for index in lanes {
         let lane = Lane {
-            core: core.clone(),
-            workload: workload.clone(),
-            ledger: ledger.clone(),
+            shared: shared.clone(),
             index,
-            requests_left: None,
+            records_left: shared.workload.lane_records(index),
             schedule: None,
             sequences: BTreeMap::new(),
-            turn: index,
+            turn: 0,
+            broken_at: MonotonicTime(0),
         };
         core.io.spawn(TaskClass::Foreground, lane.run());
     }
@@ -92,9 +107,79 @@ pub async fn produce<I: Io>(
     Produced {
         tally: outcome.tally,
         elapsed: outcome.elapsed,
-        ledger: ledger.take(),
+        ledger: shared.ledger.take(),
         window: outcome.window,
         fatal: outcome.fatal,
+    }
+}
+
+/// What the lanes of a core share.
+struct Shared<I: Io> {
+    core: Rc<CoreState<I>>,
+    workload: ProduceWorkload,
+    topology: SharedTopology,
+    ledger: RefCell<Ledger>,
+    /// Where frames are put together; never borrowed across a wait.
+    frames: RefCell<FrameBuffer>,
+    /// The frames for each leader, and what they were made for.
+    templates: RefCell<BTreeMap<BrokerId, Prepared>>,
+}
+
+struct Prepared {
+    topology: Rc<Topology>,
+    version: i16,
+    templates: Rc<RequestTemplates>,
+}
+
+impl<I: Io> Shared<I> {
+    /// The frames for what a leader leads: made once for all lanes.
+    fn templates(
+        &self,
+        topology: &Rc<Topology>,
+        leader: &Leader,
+        version: i16,
+    ) -> Result<Rc<RequestTemplates>, ClientError> {
+        if let Some(known) = self.templates.borrow().get(&leader.broker)
+            && known.version == version
+            && Rc::ptr_eq(&known.topology, topology)
+        {
+            return Ok(known.templates.clone());
+        }
+        let workload = &self.workload;
+        let target = Target {
+            version,
+            acks: workload.acks,
+            timeout_ms: i32::try_from(workload.request_timeout.as_millis()).unwrap_or(i32::MAX),
+            client_id: workload.client_id.clone(),
+        };
+        let slot = |place: &Place| {
+            let topic = topology.topic(*place);
+            Slot {
+                place: *place,
+                topic: topic.name.clone(),
+                topic_id: topic.id,
+                partitions: u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX),
+            }
+        };
+        let slots: Vec<Slot> = leader.places.iter().map(slot).collect();
+        let script = Script::plan(workload, &slots)?;
+        let templates = Rc::new(RequestTemplates::new(target, slots, script)?);
+        self.templates.borrow_mut().insert(
+            leader.broker,
+            Prepared {
+                topology: topology.clone(),
+                version,
+                templates: templates.clone(),
+            },
+        );
+        Ok(templates)
+    }
+
+    fn not_acknowledged(&self, flight: &Flight, templates: &RequestTemplates) {
+        if let Some((key, first)) = flight.stamped {
+            let records = templates.batch(flight.step).records;
+            self.ledger.borrow_mut().unknown(key, first, records);
+        }
     }
 }
 
@@ -103,7 +188,7 @@ struct Flight {
     correlation: i32,
     intended: MonotonicTime,
     sent: MonotonicTime,
-    variant: usize,
+    step: usize,
     batch_bytes: usize,
     /// Its stamps, if there are any.
     stamped: Option<(StreamKey, u64)>,
@@ -119,6 +204,11 @@ struct Link<I: Io> {
     ended: RefCell<Option<ClientError>>,
     /// Set when the connection is to be left, because of an answer that asks for it.
     leave: Cell<bool>,
+    /// Since when the broker has let requests go: when the in-flight limit last had room again, or the socket.
+    room_since: Cell<MonotonicTime>,
+    /// Open loop: when the writer wants to be woken, if only time keeps it from sending.
+    wanted_at: Cell<Option<MonotonicTime>>,
+    ticker: Signal,
 }
 
 impl<I: Io> Watched for Link<I> {
@@ -137,18 +227,18 @@ impl<I: Io> Watched for Link<I> {
 
 /// One connection of a load, across reconnections.
 struct Lane<I: Io> {
-    core: Rc<CoreState<I>>,
-    workload: Rc<ProduceWorkload>,
-    ledger: Rc<RefCell<Ledger>>,
+    shared: Rc<Shared<I>>,
     /// Number of the connection over all cores; also the producer's number in stamps.
     index: u64,
-    /// Requests this lane still may send; known when the batch size is.
-    requests_left: Option<u64>,
+    /// Records this lane still may send.
+    records_left: Option<u64>,
     schedule: Option<Schedule>,
     /// Next stamp of each partition.
-    sequences: BTreeMap<PartitionIndex, u64>,
-    /// Counts requests, for the round robin over partitions and batches.
+    sequences: BTreeMap<Place, u64>,
+    /// Counts requests, for the script and as correlation ids.
     turn: u64,
+    /// When the last connection was lost: leaders asked for before that may be wrong.
+    broken_at: MonotonicTime,
 }
 
 /// A connection and the frames for what it leads.
@@ -157,49 +247,66 @@ struct Opened<I: Io> {
     templates: Rc<RequestTemplates>,
     producer: (ProducerId, ProducerEpoch),
     base_sequences: Vec<i32>,
+    /// Turns into the script that this lane begins at.
+    offset: u64,
+    slices: Vec<Bytes>,
 }
 
 impl<I: Io> Lane<I> {
     async fn run(mut self) {
+        let core = self.shared.core.clone();
         let mut wait = RECONNECT_MIN;
-        while !self.core.stopping() && self.requests_left != Some(0) {
-            match self.open().await {
+        let mut arrived = false;
+        while !core.stopping() && self.records_left != Some(0) {
+            // Connecting needs far more memory than sending: kept apart, it is given back.
+            let outcome = Box::pin(self.open()).await;
+            if !std::mem::replace(&mut arrived, true) {
+                core.arrived();
+                core.gate.wait().await;
+            }
+            match outcome {
                 Ok(opened) => {
                     wait = RECONNECT_MIN;
                     self.use_connection(opened).await;
                 }
                 Err(error) => {
-                    self.core.failed(&error, 1);
-                    if !error.is_retriable() && self.core.nothing_yet() {
-                        self.core.give_up(error.to_string());
+                    core.failed(&error, 1);
+                    if !error.is_retriable() && core.nothing_yet() {
+                        core.give_up(error.to_string());
                     }
                 }
             }
-            if !self.core.stopping() && self.requests_left != Some(0) {
-                self.core.io.sleep(wait).await;
+            if !core.stopping() && self.records_left != Some(0) {
+                self.broken_at = core.io.now();
+                core.io.sleep(wait).await;
                 wait = (wait * 2).min(RECONNECT_MAX);
             }
         }
         if let Some(schedule) = &self.schedule {
-            let unsent = schedule.backlog(self.core.io.now());
-            let unsent = self.requests_left.map_or(unsent, |left| unsent.min(left));
-            self.core.interval.borrow_mut().unsent += unsent;
+            let records = self.shared.workload.records_per_batch();
+            let unsent = schedule.backlog(core.io.now(), records);
+            let unsent = self
+                .records_left
+                .map_or(unsent, |left| unsent.min(left.div_ceil(records)));
+            core.interval.borrow_mut().unsent += unsent;
         }
-        self.core.lane_done();
+        core.lane_done();
     }
 
     async fn open(&mut self) -> Result<Opened<I>, ClientError> {
-        let workload = self.workload.clone();
-        let io = &self.core.io.clone();
-        let (topic, leaders) = topology::leaders(io, &workload.bootstrap, &workload.topic).await?;
-        let chosen = usize::try_from(self.index).unwrap_or(0) % leaders.len();
-        let leader = &leaders[chosen];
+        let shared = self.shared.clone();
+        let (core, workload) = (&shared.core, &shared.workload);
+        let _turn = core.connecting.take().await;
+        let topology = shared.topology.get(&core.io, self.broken_at).await?;
+        let chosen = usize::try_from(self.index).unwrap_or(0) % topology.leaders.len();
+        let leader = &topology.leaders[chosen];
         let options = ConnectionOptions {
-            client_id: "ringlog-load".to_owned(),
+            client_id: workload.client_id.clone(),
             request_timeout: workload.request_timeout,
+            read_bytes: (workload.in_flight * ANSWER_BYTES).clamp(READ_BYTES.0, READ_BYTES.1),
             ..ConnectionOptions::default()
         };
-        let mut connection = topology::connect(io, leader, &options).await?;
+        let mut connection = topology::connect(&core.io, leader, &options).await?;
         let producer = if workload.idempotent {
             let response = connection.call(&init_producer_id_request()).await?;
             ClientError::check("InitProducerId", response.error_code, None)?;
@@ -211,24 +318,9 @@ impl<I: Io> Lane<I> {
             (ProducerId::NONE, ProducerEpoch::NONE)
         };
         let raw = connection.into_raw()?;
-        let records = workload.records_per_batch(topic.partitions.len());
-        self.plan(records);
-        let target = Target {
-            topic: topic.name.clone(),
-            topic_id: topic.id,
-            version: raw.version(ProduceRequest::API)?,
-            acks: workload.acks,
-            timeout_ms: i32::try_from(workload.request_timeout.as_millis()).unwrap_or(i32::MAX),
-            client_id: options.client_id.clone(),
-        };
-        let version = target.version;
-        let batches = self.batches(records, leader.partitions.len())?;
-        let templates = Rc::new(RequestTemplates::new(
-            target,
-            leader.partitions.clone(),
-            batches,
-        )?);
-        self.core.interval.borrow_mut().connects += 1;
+        let version = raw.version(ProduceRequest::API)?;
+        let templates = shared.templates(&topology, leader, version)?;
+        core.interval.borrow_mut().connects += 1;
         let link = Rc::new(Link {
             expiry: Expiry::new(raw.stream),
             flights: RefCell::default(),
@@ -236,83 +328,64 @@ impl<I: Io> Lane<I> {
             timeout: workload.request_timeout,
             ended: RefCell::default(),
             leave: Cell::new(false),
+            room_since: Cell::new(core.io.now()),
+            wanted_at: Cell::new(None),
+            ticker: Signal::default(),
         });
         let watched: Weak<dyn Watched> = Rc::downgrade(&(link.clone() as Rc<dyn Watched>));
-        self.core.watch(watched);
+        core.watch(watched);
         let answers = Answers {
-            core: self.core.clone(),
+            shared: shared.clone(),
             link: link.clone(),
-            ledger: self.ledger.clone(),
             templates: templates.clone(),
             version,
-            idempotent: workload.idempotent,
         };
-        io.spawn(TaskClass::Foreground, read_answers(raw.reader, answers));
+        core.io
+            .spawn(TaskClass::Foreground, read_answers(raw.reader, answers));
         Ok(Opened {
             link,
-            base_sequences: vec![0; templates.partitions().len()],
+            base_sequences: vec![-1; 0],
+            offset: self.index.wrapping_mul(templates.script().stride),
             templates,
             producer,
+            slices: Vec::new(),
         })
     }
 
-    /// On the first connection: how many requests this lane sends and when.
-    fn plan(&mut self, records_per_request: u64) {
-        let workload = &self.workload;
-        let (lane, lanes) = (self.index, workload.connections);
+    /// When the load has begun: the times of this lane's requests.
+    fn plan(&mut self, opened: &Opened<I>) {
         if self.schedule.is_some() {
             return;
         }
-        self.requests_left = workload.limit.records.map(|records| {
-            let requests = records.div_ceil(records_per_request);
-            requests / lanes + u64::from(lane < requests % lanes)
-        });
+        let workload = &self.shared.workload;
+        let step = opened.templates.script().turn(opened.offset);
         self.schedule = Some(match workload.rate {
             None => Schedule::Closed,
             Some(rate) => {
-                let start = self.core.start();
-                Schedule::Open(OpenSchedule::new(
-                    start,
-                    rate,
-                    records_per_request,
-                    lane,
-                    lanes,
-                ))
+                let pace = Pace {
+                    records_per_second: rate,
+                    arrivals: workload.arrivals,
+                    stream: self.index,
+                    streams: workload.connections,
+                    seed: workload.seed,
+                };
+                let first = opened.templates.step(step).gathering;
+                Schedule::Open(OpenSchedule::new(self.shared.core.start(), pace, first))
             }
         });
-    }
-
-    fn batches(&self, records: u64, partitions: usize) -> Result<Vec<BatchTemplate>, ClientError> {
-        let workload = &self.workload;
-        let shape = BatchShape {
-            records,
-            record_bytes: workload.record_bytes,
-            compression: workload.compression,
-        };
-        let mut keys = KeySource::new(workload.keys, self.index);
-        let build = |keys: &mut KeySource| {
-            BatchTemplate::build(shape, keys).map_err(|error| ClientError::Malformed {
-                api: "Produce",
-                reason: error.to_string(),
-            })
-        };
-        let mut batches = vec![build(&mut keys)?];
-        if workload.keys != KeyDistribution::None {
-            let by_bytes = VARIANT_BYTES_MAX / batches[0].batch_bytes().max(1);
-            let by_prefixes = PREFIXES_MAX / partitions.max(1);
-            for _ in 1..VARIANTS_MAX.min(by_bytes).min(by_prefixes) {
-                batches.push(build(&mut keys)?);
-            }
-        }
-        Ok(batches)
     }
 
     /// Sends until the end, or until the connection breaks; then counts what got no answer.
     async fn use_connection(&mut self, mut opened: Opened<I>) {
         let link = opened.link.clone();
+        self.plan(&opened);
+        if opened.producer.0 != ProducerId::NONE {
+            opened.base_sequences = vec![0; opened.templates.slots().len()];
+        }
         self.start_ticker(&link);
         let error = self.send_until_end(&mut opened).await;
         link.expiry.stream.shutdown();
+        link.ticker.raise();
         while link.ended.borrow().is_none() {
             link.wake.wait().await;
         }
@@ -326,76 +399,85 @@ impl<I: Io> Lane<I> {
             (false, Some(error), _) | (false, None, Some(error)) => error,
             (false, None, None) => ClientError::Closed,
         };
-        self.core.failed(&error, lost.len() as u64);
+        self.shared.core.failed(&error, lost.len() as u64);
         for flight in lost {
-            not_acknowledged(&self.ledger, &flight, &opened.templates);
+            self.shared.not_acknowledged(&flight, &opened.templates);
         }
     }
 
     async fn send_until_end(&mut self, opened: &mut Opened<I>) -> Option<ClientError> {
+        let shared = self.shared.clone();
+        let core = &shared.core;
         let link = opened.link.clone();
-        let mut frames = FrameBuffer::default();
+        link.room_since.set(core.io.now());
         loop {
-            self.core.io.yield_if_needed().await;
+            core.io.yield_if_needed().await;
             if link.ended.borrow().is_some() {
                 return None;
             }
-            let finished =
-                self.core.stopping() || link.leave.get() || self.requests_left == Some(0);
+            let finished = core.stopping() || link.leave.get() || self.records_left == Some(0);
             if finished && link.flights.borrow().is_empty() {
                 return None;
             }
-            let appended = if finished {
-                Ok(())
-            } else {
-                self.append_due(opened, &mut frames)
-            };
-            if let Err(error) = appended {
-                self.core.give_up(error.to_string());
+            if !finished && let Err(error) = self.append_due(opened) {
+                core.give_up(error.to_string());
                 return Some(error);
             }
-            if frames.bytes() == 0 {
+            if opened.slices.is_empty() {
                 link.wake.wait().await;
                 continue;
             }
-            if let Err(error) = link.expiry.stream.write_all(frames.slices()).await {
+            if let Err(error) = link.expiry.stream.write_all(&mut opened.slices).await {
                 return Some(ClientError::Lost(error));
             }
-            if self.workload.acks == Acks::None {
-                self.count_unanswered(&link, &opened.templates);
+            link.room_since.set(core.io.now());
+            if shared.workload.acks == Acks::None {
+                count_unanswered(&shared, &link, &opened.templates);
             }
         }
     }
 
     /// Appends the requests that are due and that the in-flight limit allows.
-    fn append_due(
-        &mut self,
-        opened: &mut Opened<I>,
-        frames: &mut FrameBuffer,
-    ) -> Result<(), ClientError> {
-        let now = self.core.io.now();
-        let timestamp = self.core.io.wall_clock();
-        let mut flights = opened.link.flights.borrow_mut();
-        while flights.len() < self.workload.in_flight
+    fn append_due(&mut self, opened: &mut Opened<I>) -> Result<(), ClientError> {
+        let shared = self.shared.clone();
+        let (core, workload) = (&shared.core, &shared.workload);
+        let now = core.io.now();
+        let timestamp = core.io.wall_clock();
+        let open_loop = workload.rate.is_some();
+        let link = opened.link.clone();
+        let mut flights = link.flights.borrow_mut();
+        let mut frames = shared.frames.borrow_mut();
+        let mut tally = core.interval.borrow_mut();
+        link.wanted_at.set(None);
+        while flights.len() < workload.in_flight
             && frames.bytes() < WRITE_BYTES_MAX
-            && self.requests_left != Some(0)
+            && self.records_left != Some(0)
         {
-            let Some(intended) = self.schedule.as_mut().and_then(|s| s.take(now)) else {
+            let step = self.next_step(opened);
+            let (gathering, after) = gatherings(opened, step, self.turn);
+            let Some(schedule) = self.schedule.as_mut() else {
                 break;
             };
-            let slots = opened.templates.partitions().len() as u64;
-            let slot = usize::try_from(self.turn % slots).unwrap_or(0);
-            let variant = usize::try_from(self.turn / slots).unwrap_or(0);
-            let records = opened.templates.batch(variant).records();
-            let base_sequence = match opened.producer.0 {
-                ProducerId::NONE => -1,
-                _ => take_sequences(&mut opened.base_sequences[slot], records),
+            let Some(due) = schedule.take(now, gathering, after) else {
+                link.wanted_at.set(schedule.next_due());
+                link.ticker.raise();
+                break;
+            };
+            if open_loop {
+                let room = link.room_since.get();
+                tally.sent(now.since(due.due.max(room)), room > due.due);
+            }
+            let templates = &opened.templates;
+            let records = templates.batch(step).records;
+            let slot = templates.step(step).slot;
+            let base_sequence = match opened.base_sequences.get_mut(slot) {
+                None => -1,
+                Some(next) => take_sequences(next, records),
             };
             let correlation = i32::try_from(self.turn & 0x7fff_ffff).unwrap_or(0);
-            let stamp = self.take_stamps(opened.templates.partitions()[slot], records);
+            let stamp = self.take_stamps(templates.slots()[slot].place, records);
             let send = Send {
-                slot,
-                variant,
+                step,
                 correlation,
                 identity: Identity {
                     producer_id: opened.producer.0,
@@ -404,86 +486,104 @@ impl<I: Io> Lane<I> {
                     timestamp,
                 },
                 stamp,
+                intended: due.intended,
             };
-            let batch_bytes = opened.templates.append(send, frames)?;
+            let batch_bytes = templates.append(send, &mut frames)?;
             flights.push_back(Flight {
                 correlation,
-                intended,
+                intended: due.intended,
                 sent: now,
-                variant,
+                step,
                 batch_bytes,
                 stamped: stamp,
             });
             self.turn = self.turn.wrapping_add(1);
-            self.requests_left = self.requests_left.map(|left| left.saturating_sub(1));
+            self.records_left = self.records_left.map(|left| left.saturating_sub(records));
         }
+        frames.take_into(&mut opened.slices);
         Ok(())
     }
 
-    fn take_stamps(&mut self, partition: PartitionIndex, records: u64) -> Option<(StreamKey, u64)> {
-        let run = self.workload.stamp_run?;
+    /// The step of the script to send next: the last one of an exact number of records may be a smaller one.
+    fn next_step(&self, opened: &Opened<I>) -> usize {
+        let script = opened.templates.script();
+        let step = script.turn(self.turn.wrapping_add(opened.offset));
+        match (self.records_left, script.remainder()) {
+            (Some(left), Some(smaller)) if left < opened.templates.batch(step).records => smaller,
+            _ => step,
+        }
+    }
+
+    fn take_stamps(&mut self, place: Place, records: u64) -> Option<(StreamKey, u64)> {
+        let run = self.shared.workload.stamp_run?;
         let key = StreamKey {
             run,
-            producer: u32::try_from(self.index).unwrap_or(u32::MAX),
-            partition,
+            producer: u16::try_from(self.index).unwrap_or(u16::MAX),
+            place,
         };
-        let next = self.sequences.entry(partition).or_default();
+        let next = self.sequences.entry(place).or_default();
         let first = *next;
         *next = next.saturating_add(records);
-        self.ledger.borrow_mut().sent(key, first, records);
+        self.shared.ledger.borrow_mut().sent(key, first, records);
         Some((key, first))
     }
 
-    /// acks=0: what was written counts as done; whether it arrived is unknown.
-    fn count_unanswered(&self, link: &Link<I>, templates: &RequestTemplates) {
-        let now = self.core.io.now();
-        let mut tally = self.core.interval.borrow_mut();
-        for flight in link.flights.borrow_mut().drain(..) {
-            count(&mut tally, &flight, templates, now);
-            not_acknowledged(&self.ledger, &flight, templates);
-        }
-        self.core.answered_at(now);
-    }
-
-    /// Open loop: wakes the writer at the intended times, for as long as the connection lives.
+    /// Open loop: wakes the writer when it wants to be, for as long as the connection lives.
     fn start_ticker(&self, link: &Rc<Link<I>>) {
-        let Some(Schedule::Open(_)) = &self.schedule else {
+        if self.shared.workload.rate.is_none() {
             return;
-        };
-        let (Some(mut schedule), link) = (self.schedule.clone(), Rc::downgrade(link)) else {
-            return;
-        };
-        let io = self.core.io.clone();
-        self.core.io.spawn(TaskClass::Foreground, async move {
-            while let Some(wait) = schedule.wait(io.now()) {
-                io.sleep(wait.max(TICK_MIN)).await;
-                let Some(link) = link.upgrade() else {
-                    return;
-                };
-                if link.ended.borrow().is_some() {
-                    return;
+        }
+        let (io, link) = (self.shared.core.io.clone(), link.clone());
+        self.shared
+            .core
+            .io
+            .spawn(TaskClass::Foreground, async move {
+                while link.ended.borrow().is_none() {
+                    match link.wanted_at.get() {
+                        None => link.ticker.wait().await,
+                        Some(at) => {
+                            let wait = at.since(io.now());
+                            if !wait.is_zero() {
+                                io.sleep(wait.max(TICK_MIN)).await;
+                            }
+                            link.wanted_at.set(None);
+                            link.wake.raise();
+                        }
+                    }
                 }
-                let now = io.now();
-                while schedule.take(now).is_some() {}
-                link.wake.raise();
-            }
-        });
+            });
     }
+}
+
+/// What a step means for the schedule, and the one behind it.
+fn gatherings<I: Io>(opened: &Opened<I>, step: usize, turn: u64) -> (Gathering, Gathering) {
+    let templates = &opened.templates;
+    let after = templates
+        .script()
+        .turn(turn.wrapping_add(opened.offset).wrapping_add(1));
+    (
+        templates.step(step).gathering,
+        templates.step(after).gathering,
+    )
+}
+
+/// acks=0: what was written counts as done; whether it arrived is unknown.
+fn count_unanswered<I: Io>(shared: &Shared<I>, link: &Link<I>, templates: &RequestTemplates) {
+    let now = shared.core.io.now();
+    let mut tally = shared.core.interval.borrow_mut();
+    for flight in link.flights.borrow_mut().drain(..) {
+        count(&mut tally, &flight, templates, now);
+        shared.not_acknowledged(&flight, templates);
+    }
+    shared.core.answered_at(now);
 }
 
 fn count(tally: &mut Tally, flight: &Flight, templates: &RequestTemplates, now: MonotonicTime) {
-    let batch = templates.batch(flight.variant);
+    let batch = templates.batch(flight.step);
     tally.answered(now.since(flight.intended));
-    tally.records += batch.records();
+    tally.records += batch.records;
     tally.record_bytes += batch.record_bytes;
     tally.batch_bytes += flight.batch_bytes as u64;
-}
-
-fn not_acknowledged(ledger: &RefCell<Ledger>, flight: &Flight, templates: &RequestTemplates) {
-    if let Some((key, first)) = flight.stamped {
-        let records = templates.batch(flight.variant).records();
-        ledger.borrow_mut().unknown(key, first, records);
-    }
 }
 
 /// The base sequence of a batch; sequences wrap to 0 behind 2^31 - 1.
@@ -496,12 +596,10 @@ fn take_sequences(next: &mut i32, records: u64) -> i32 {
 
 /// What the reading task works with.
 struct Answers<I: Io> {
-    core: Rc<CoreState<I>>,
+    shared: Rc<Shared<I>>,
     link: Rc<Link<I>>,
-    ledger: Rc<RefCell<Ledger>>,
     templates: Rc<RequestTemplates>,
     version: i16,
-    idempotent: bool,
 }
 
 /// Reads answers until the connection ends, for whatever reason, and says so to the writer.
@@ -517,12 +615,17 @@ async fn read_answers<I: Io>(mut reader: FrameReader<I::Stream>, answers: Answer
     };
     *answers.link.ended.borrow_mut() = Some(error);
     answers.link.wake.raise();
+    answers.link.ticker.raise();
 }
 
 impl<I: Io> Answers<I> {
     /// Takes every whole frame that has arrived.
     fn take_all(&self, reader: &mut FrameReader<I::Stream>) -> Result<(), ClientError> {
-        let now = self.core.io.now();
+        let core = &self.shared.core;
+        let now = core.io.now();
+        if self.link.flights.borrow().len() >= self.shared.workload.in_flight {
+            self.link.room_since.set(now);
+        }
         while let Some(frame) = reader.frame()? {
             let Some(flight) = self.link.flights.borrow_mut().pop_front() else {
                 return Err(ClientError::Misuse("an answer without a request"));
@@ -533,7 +636,7 @@ impl<I: Io> Answers<I> {
                 return Err(error);
             }
         }
-        self.core.answered_at(now);
+        core.answered_at(now);
         Ok(())
     }
 
@@ -554,7 +657,7 @@ impl<I: Io> Answers<I> {
         };
         if answer.error_code == 0 {
             count(
-                &mut self.core.interval.borrow_mut(),
+                &mut self.shared.core.interval.borrow_mut(),
                 flight,
                 &self.templates,
                 now,
@@ -571,13 +674,14 @@ impl<I: Io> Answers<I> {
 
     /// The broker said no to one request.
     fn refused(&self, flight: &Flight, error: &ClientError) {
-        self.core.failed(error, 1);
-        not_acknowledged(&self.ledger, flight, &self.templates);
-        if !error.is_retriable() && self.core.nothing_yet() {
-            self.core.give_up(error.to_string());
+        let core = &self.shared.core;
+        core.failed(error, 1);
+        self.shared.not_acknowledged(flight, &self.templates);
+        if !error.is_retriable() && core.nothing_yet() {
+            core.give_up(error.to_string());
         }
         // New leaders, or a new producer id: both come with a new connection.
-        if error.is_retriable() || self.idempotent {
+        if error.is_retriable() || self.shared.workload.idempotent {
             self.link.leave.set(true);
         }
     }

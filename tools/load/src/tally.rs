@@ -33,6 +33,23 @@ pub struct Tally {
     pub connects: u64,
     /// Requests that were due and never sent, because earlier ones took too long.
     pub unsent: u64,
+    /// Open loop: requests sent.
+    pub sent: u64,
+    /// Open loop: requests that were due before the broker had answered enough earlier ones to let them go.
+    pub held_back: u64,
+    /// Open loop: nanoseconds by which the generator itself was late, although it could have sent.
+    pub send_lag: Histogram<u64>,
+    /// Nanoseconds from the intended time of a batch to its receipt by a consumer.
+    pub end_to_end: Histogram<u64>,
+    /// Rebalances of consumer groups that members went through, the first assignment included.
+    pub rebalances: u64,
+    /// Failed requests of the warm-up by kind.
+    pub warmup_errors: BTreeMap<String, u64>,
+}
+
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_max(LATENCY_NANOS_MAX, DIGITS)
+        .expect("an hour at 3 digits is within what a histogram can keep")
 }
 
 impl Default for Tally {
@@ -42,11 +59,16 @@ impl Default for Tally {
             record_bytes: 0,
             batch_bytes: 0,
             requests: 0,
-            latency: Histogram::new_with_max(LATENCY_NANOS_MAX, DIGITS)
-                .expect("an hour at 3 digits is within what a histogram can keep"),
+            latency: histogram(),
             errors: BTreeMap::new(),
             connects: 0,
             unsent: 0,
+            sent: 0,
+            held_back: 0,
+            send_lag: histogram(),
+            end_to_end: histogram(),
+            rebalances: 0,
+            warmup_errors: BTreeMap::new(),
         }
     }
 }
@@ -55,8 +77,19 @@ impl Tally {
     /// Counts an answered request.
     pub fn answered(&mut self, latency: Duration) {
         self.requests += 1;
-        let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-        self.latency.saturating_record(nanos.max(1));
+        self.latency.saturating_record(nanos(latency));
+    }
+
+    /// Counts an open-loop request that was sent `lag` after it could have been.
+    pub fn sent(&mut self, lag: Duration, held_back: bool) {
+        self.sent += 1;
+        self.held_back += u64::from(held_back);
+        self.send_lag.saturating_record(nanos(lag));
+    }
+
+    /// Counts a batch that a consumer received so long after its intended time.
+    pub fn received(&mut self, end_to_end: Duration) {
+        self.end_to_end.saturating_record(nanos(end_to_end));
     }
 
     /// Counts `count` failed requests.
@@ -92,16 +125,32 @@ impl Tally {
         self.record_bytes += other.record_bytes;
         self.batch_bytes += other.batch_bytes;
         self.requests += other.requests;
-        // Both histograms have the same bounds, so adding cannot fail.
-        if self.latency.add(&other.latency).is_err() {
-            self.failed("latencies that could not be merged", other.latency.len());
+        for (own, theirs) in [
+            (&mut self.latency, &other.latency),
+            (&mut self.send_lag, &other.send_lag),
+            (&mut self.end_to_end, &other.end_to_end),
+        ] {
+            own.add(theirs)
+                .expect("all histograms of tallies have the same bounds");
         }
         for (kind, count) in &other.errors {
             self.failed(kind, *count);
         }
         self.connects += other.connects;
         self.unsent += other.unsent;
+        self.sent += other.sent;
+        self.held_back += other.held_back;
+        self.rebalances += other.rebalances;
+        for (kind, count) in &other.warmup_errors {
+            *self.warmup_errors.entry(kind.clone()).or_default() += count;
+        }
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos())
+        .unwrap_or(u64::MAX)
+        .max(1)
 }
 
 #[cfg(test)]

@@ -9,10 +9,13 @@ use std::fmt;
 
 use model::{Offset, PartitionIndex};
 
-/// Bytes of a stamp at the front of a value: magic u32, checksum u32 over all that follows in the value, run u64,
-/// producer u32, partition i32, sequence u64; big-endian. The rest of the value is filler, covered by the checksum.
+use crate::partitioner::partition_for_key;
+
+/// Bytes of a stamp at the front of a value: magic u32, checksum u32 over the key and all that follows in the value,
+/// run u64, topic u16, producer u16, partition i32, sequence u64; big-endian. The rest of the value is filler, covered by
+/// the checksum.
 pub const STAMP_BYTES: usize = 32;
-const MAGIC: u32 = 0x524C_7631; // "RLv1"
+const MAGIC: u32 = 0x524C_7632; // "RLv2"
 const CHECKSUM_FROM: usize = 8;
 /// Unknown outcomes a ledger remembers, as separate ranges.
 pub const UNKNOWN_RANGES_MAX: usize = 1 << 20;
@@ -21,15 +24,33 @@ pub const STREAMS_MAX: usize = 1 << 20;
 /// Violations told one by one; the rest are only counted.
 const EXAMPLES_MAX: usize = 10;
 
+/// A partition of one of a load's topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Number of the topic within the load, from 0.
+    pub topic: u16,
+    /// Its partition.
+    pub partition: PartitionIndex,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.topic {
+            0 => self.partition.fmt(f),
+            topic => write!(f, "{} of topic {topic}", self.partition),
+        }
+    }
+}
+
 /// What a record says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp {
     /// Random number of the run that produced it.
     pub run: u64,
     /// The producer within the run.
-    pub producer: u32,
-    /// The partition it was sent to.
-    pub partition: PartitionIndex,
+    pub producer: u16,
+    /// Where it was sent to.
+    pub place: Place,
     /// Position in the sequence of this producer and partition, from 0.
     pub sequence: u64,
 }
@@ -46,40 +67,48 @@ pub enum StampError {
 }
 
 impl Stamp {
-    /// Writes the stamp over the front of `value`, whose filler is already in place.
+    /// Writes the stamp over the front of `value`, whose filler is already in place, of the record with this key.
     ///
     /// Values shorter than [`STAMP_BYTES`] are left alone: the workload refuses them before.
-    pub fn write(&self, value: &mut [u8]) {
+    pub fn write(&self, key: &[u8], value: &mut [u8]) {
         if value.len() < STAMP_BYTES {
             return;
         }
         value[0..4].copy_from_slice(&MAGIC.to_be_bytes());
         value[8..16].copy_from_slice(&self.run.to_be_bytes());
-        value[16..20].copy_from_slice(&self.producer.to_be_bytes());
-        value[20..24].copy_from_slice(&self.partition.0.to_be_bytes());
+        value[16..18].copy_from_slice(&self.place.topic.to_be_bytes());
+        value[18..20].copy_from_slice(&self.producer.to_be_bytes());
+        value[20..24].copy_from_slice(&self.place.partition.0.to_be_bytes());
         value[24..32].copy_from_slice(&self.sequence.to_be_bytes());
-        let checksum = crc32c::crc32c(&value[CHECKSUM_FROM..]);
+        let checksum = checksum(key, value);
         value[4..8].copy_from_slice(&checksum.to_be_bytes());
     }
 
-    /// Reads and checks the stamp of a value.
-    pub fn read(value: &[u8]) -> Result<Stamp, StampError> {
+    /// Reads and checks the stamp of a record.
+    pub fn read(key: &[u8], value: &[u8]) -> Result<Stamp, StampError> {
         let Some(head) = value.first_chunk::<STAMP_BYTES>() else {
             return Err(StampError::Missing);
         };
         if part::<4>(head, 0) != MAGIC.to_be_bytes() {
             return Err(StampError::Missing);
         }
-        if part::<4>(head, 4) != crc32c::crc32c(&value[CHECKSUM_FROM..]).to_be_bytes() {
+        if part::<4>(head, 4) != checksum(key, value).to_be_bytes() {
             return Err(StampError::Checksum);
         }
         Ok(Stamp {
             run: u64::from_be_bytes(part(head, 8)),
-            producer: u32::from_be_bytes(part(head, 16)),
-            partition: PartitionIndex(i32::from_be_bytes(part(head, 20))),
+            producer: u16::from_be_bytes(part(head, 18)),
+            place: Place {
+                topic: u16::from_be_bytes(part(head, 16)),
+                partition: PartitionIndex(i32::from_be_bytes(part(head, 20))),
+            },
             sequence: u64::from_be_bytes(part(head, 24)),
         })
     }
+}
+
+fn checksum(key: &[u8], value: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(key), &value[CHECKSUM_FROM..])
 }
 
 fn part<const N: usize>(head: &[u8; STAMP_BYTES], from: usize) -> [u8; N] {
@@ -92,9 +121,9 @@ pub struct StreamKey {
     /// See [`Stamp::run`].
     pub run: u64,
     /// See [`Stamp::producer`].
-    pub producer: u32,
-    /// See [`Stamp::partition`].
-    pub partition: PartitionIndex,
+    pub producer: u16,
+    /// See [`Stamp::place`].
+    pub place: Place,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -240,11 +269,13 @@ struct Seen {
 pub struct Verifier {
     /// The only run that counts; any if `None`.
     run: Option<u64>,
-    next_offset: BTreeMap<PartitionIndex, Offset>,
+    next_offset: BTreeMap<Place, Offset>,
     streams: BTreeMap<StreamKey, Seen>,
     findings: Findings,
     /// Partitions read from their very first record, where every sequence must begin at 0.
-    whole: BTreeMap<PartitionIndex, bool>,
+    whole: BTreeMap<Place, bool>,
+    /// Partitions of each topic, where records with a key must be where the key belongs.
+    partitions: BTreeMap<u16, u32>,
 }
 
 impl Verifier {
@@ -257,9 +288,14 @@ impl Verifier {
     }
 
     /// Says where reading of a partition begins. Only from offset 0 can a missing beginning be seen.
-    pub fn begin(&mut self, partition: PartitionIndex, offset: Offset) {
-        self.next_offset.insert(partition, offset);
-        self.whole.insert(partition, offset == Offset::ZERO);
+    pub fn begin(&mut self, place: Place, offset: Offset) {
+        self.next_offset.insert(place, offset);
+        self.whole.insert(place, offset == Offset::ZERO);
+    }
+
+    /// Says how many partitions a topic has whose keyed records were placed by [`partition_for_key`].
+    pub fn keyed(&mut self, topic: u16, partitions: u32) {
+        self.partitions.insert(topic, partitions);
     }
 
     /// Records seen so far.
@@ -268,52 +304,68 @@ impl Verifier {
     }
 
     /// Looks at one record.
-    pub fn observe(&mut self, partition: PartitionIndex, offset: Offset, value: Option<&[u8]>) {
+    pub fn observe(
+        &mut self,
+        place: Place,
+        offset: Offset,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) {
         self.findings.records += 1;
-        let expected = self.next_offset.entry(partition).or_insert(offset);
+        let expected = self.next_offset.entry(place).or_insert(offset);
         if *expected != offset {
             self.findings.offset_breaks += 1;
             let was = *expected;
             self.findings.example(format_args!(
-                "partition {partition}: offset {offset} where {was} was due"
+                "partition {place}: offset {offset} where {was} was due"
             ));
         }
         self.next_offset
-            .insert(partition, Offset(offset.0.saturating_add(1)));
-        match Stamp::read(value.unwrap_or_default()) {
+            .insert(place, Offset(offset.0.saturating_add(1)));
+        match Stamp::read(key.unwrap_or_default(), value.unwrap_or_default()) {
             Err(StampError::Missing) => self.findings.foreign += 1,
             Err(StampError::Checksum) => {
                 self.findings.corrupt += 1;
                 self.findings.example(format_args!(
-                    "partition {partition} offset {offset}: checksum mismatch"
+                    "partition {place} offset {offset}: checksum mismatch"
                 ));
             }
             Ok(stamp) if self.run.is_some_and(|run| run != stamp.run) => self.findings.foreign += 1,
-            Ok(stamp) => self.place(partition, offset, stamp),
+            Ok(stamp) => self.place(place, key, offset, stamp),
         }
     }
 
-    fn place(&mut self, partition: PartitionIndex, offset: Offset, stamp: Stamp) {
+    fn place(&mut self, place: Place, key: Option<&[u8]>, offset: Offset, stamp: Stamp) {
         self.findings.verified += 1;
-        if stamp.partition != partition {
+        let partitions = self.partitions.get(&place.topic).copied();
+        let belongs = key
+            .zip(partitions)
+            .map(|(key, count)| partition_for_key(key, count));
+        if belongs.is_some_and(|belongs| belongs != place.partition) {
             self.findings.misplaced += 1;
             self.findings.example(format_args!(
-                "partition {partition} offset {offset}: record of partition {}",
-                stamp.partition
+                "partition {place} offset {offset}: a key of another partition"
+            ));
+        }
+        if stamp.place != place {
+            self.findings.misplaced += 1;
+            self.findings.example(format_args!(
+                "partition {place} offset {offset}: record of partition {}",
+                stamp.place
             ));
             return;
         }
         let key = StreamKey {
             run: stamp.run,
             producer: stamp.producer,
-            partition,
+            place,
         };
         if !self.streams.contains_key(&key) {
             if self.streams.len() >= STREAMS_MAX {
                 self.findings.foreign += 1;
                 return;
             }
-            let whole = self.whole.get(&partition).copied().unwrap_or(false);
+            let whole = self.whole.get(&place).copied().unwrap_or(false);
             let next = if whole { 0 } else { stamp.sequence };
             self.streams.insert(
                 key,
@@ -334,13 +386,13 @@ impl Verifier {
         } else if take(&mut seen.missing, stamp.sequence) {
             self.findings.reordered += 1;
             self.findings.example(format_args!(
-                "partition {partition} offset {offset}: producer {} sequence {} came after later ones",
+                "partition {place} offset {offset}: producer {} sequence {} came after later ones",
                 stamp.producer, stamp.sequence
             ));
         } else {
             self.findings.duplicated += 1;
             self.findings.example(format_args!(
-                "partition {partition} offset {offset}: producer {} sequence {} seen twice",
+                "partition {place} offset {offset}: producer {} sequence {} seen twice",
                 stamp.producer, stamp.sequence
             ));
         }
@@ -351,6 +403,7 @@ impl Verifier {
         self.streams.extend(other.streams);
         self.next_offset.extend(other.next_offset);
         self.whole.extend(other.whole);
+        self.partitions.extend(other.partitions);
         let (a, b) = (&mut self.findings, other.findings);
         a.records += b.records;
         a.verified += b.verified;
@@ -390,7 +443,7 @@ impl Verifier {
                     self.findings.gaps += end - start;
                     self.findings.example(format_args!(
                         "partition {}: producer {} gap in sequences {start} to {end}: refused, or lost",
-                        key.partition, key.producer
+                        key.place, key.producer
                     ));
                     continue;
                 };
@@ -399,7 +452,7 @@ impl Verifier {
                     self.findings.lost += lost;
                     self.findings.example(format_args!(
                         "partition {}: producer {} lost {lost} records in sequences {start} to {end}",
-                        key.partition, key.producer
+                        key.place, key.producer
                     ));
                 }
             }
@@ -431,13 +484,17 @@ mod tests {
     use super::*;
 
     const RUN: u64 = 99;
-    const P: PartitionIndex = PartitionIndex(3);
+    const P: Place = Place {
+        topic: 0,
+        partition: PartitionIndex(3),
+    };
+    const KEY: &[u8] = b"key";
 
     fn key() -> StreamKey {
         StreamKey {
             run: RUN,
             producer: 1,
-            partition: P,
+            place: P,
         }
     }
 
@@ -446,11 +503,11 @@ mod tests {
         let stamp = Stamp {
             run: RUN,
             producer: 1,
-            partition: P,
+            place: P,
             sequence,
         };
-        stamp.write(&mut value);
-        assert_eq!(Stamp::read(&value), Ok(stamp));
+        stamp.write(KEY, &mut value);
+        assert_eq!(Stamp::read(KEY, &value), Ok(stamp));
         value
     }
 
@@ -465,7 +522,7 @@ mod tests {
         let mut verifier = Verifier::new(Some(RUN));
         verifier.begin(P, Offset::ZERO);
         for (offset, sequence) in sequences.iter().enumerate() {
-            verifier.observe(P, Offset(offset as i64), Some(&value(*sequence)));
+            verifier.observe(P, Offset(offset as i64), Some(KEY), Some(&value(*sequence)));
         }
         let f = verifier.finish(ledger);
         assert_eq!(
@@ -497,7 +554,7 @@ mod tests {
         let mut verifier = Verifier::new(None);
         verifier.begin(P, Offset::ZERO);
         for (offset, sequence) in [(0, 1), (1, 2), (2, 5)] {
-            verifier.observe(P, Offset(offset), Some(&value(sequence)));
+            verifier.observe(P, Offset(offset), Some(KEY), Some(&value(sequence)));
         }
         let f = verifier.finish(None);
         assert_eq!((f.gaps, f.lost, f.verified), (3, 0, 3));
@@ -521,15 +578,16 @@ mod tests {
     fn content_place_and_offsets_are_checked() {
         let mut verifier = Verifier::new(None);
         verifier.begin(P, Offset::ZERO);
-        verifier.begin(PartitionIndex(0), Offset::ZERO);
-        verifier.observe(P, Offset(0), Some(&value(0)));
+        let other = Place { topic: 1, ..P };
+        verifier.begin(other, Offset::ZERO);
+        verifier.observe(P, Offset(0), Some(KEY), Some(&value(0)));
         let mut broken = value(1);
         broken[45] ^= 1;
-        verifier.observe(P, Offset(1), Some(&broken));
-        verifier.observe(P, Offset(5), Some(&value(1)));
-        verifier.observe(PartitionIndex(0), Offset(0), Some(&value(2)));
-        verifier.observe(P, Offset(6), Some(b"not ours"));
-        verifier.observe(P, Offset(7), None);
+        verifier.observe(P, Offset(1), Some(KEY), Some(&broken));
+        verifier.observe(P, Offset(5), Some(KEY), Some(&value(1)));
+        verifier.observe(other, Offset(0), Some(KEY), Some(&value(2)));
+        verifier.observe(P, Offset(6), Some(KEY), Some(b"not ours"));
+        verifier.observe(P, Offset(7), Some(KEY), None);
         let f = verifier.finish(None);
         assert_eq!(
             (
@@ -545,11 +603,24 @@ mod tests {
     }
 
     #[test]
+    fn a_changed_key_is_corrupt_and_a_key_of_another_partition_misplaced() {
+        let mut verifier = Verifier::new(None);
+        verifier.begin(P, Offset::ZERO);
+        verifier.observe(P, Offset(0), Some(b"kez"), Some(&value(0)));
+        let belongs = partition_for_key(KEY, 100);
+        assert_ne!(belongs, P.partition);
+        verifier.keyed(0, 100);
+        verifier.observe(P, Offset(1), Some(KEY), Some(&value(1)));
+        let f = verifier.finish(None);
+        assert_eq!((f.corrupt, f.misplaced), (1, 1));
+    }
+
+    #[test]
     fn reading_from_the_middle_starts_where_it_starts() {
         let mut verifier = Verifier::new(Some(RUN));
         verifier.begin(P, Offset(100));
         for (offset, sequence) in [(100, 40), (101, 41), (102, 43)] {
-            verifier.observe(P, Offset(offset), Some(&value(sequence)));
+            verifier.observe(P, Offset(offset), Some(KEY), Some(&value(sequence)));
         }
         assert_eq!(verifier.finish(None).gaps, 1);
     }

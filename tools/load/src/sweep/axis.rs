@@ -1,9 +1,13 @@
 //! One axis of a chart: which values are marked and where a value stands.
 //!
-//! Pure. Invariants: the range is not empty; ticks lie inside it, in rising order, at most `TICKS_MAX`.
+//! Pure. Invariants: the range is not empty; ticks lie inside it, in rising order, at most `LOG_TICKS_MAX`.
 
 /// Most marks of one axis: more would touch each other on a phone.
 pub const TICKS_MAX: usize = 6;
+/// The same for a logarithmic axis, whose marks are short numbers.
+pub const LOG_TICKS_MAX: usize = 8;
+/// Largest over smallest value up to which an axis from 0 shows both.
+const LINEAR_RATIO_MAX: f64 = 20.0;
 
 /// How values become places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,33 +56,48 @@ impl Axis {
         if values.is_empty() {
             return Axis::log([1.0, 10.0]);
         }
-        let marks = |multiples: &[f64]| -> Vec<f64> {
+        let around = |multiples: &[f64]| -> Vec<f64> {
             let first = smallest.log10().floor() as i32;
-            let last = largest.log10().ceil() as i32;
+            let last = largest.log10().ceil() as i32 + 1;
             let all = (first..=last)
                 .flat_map(|power| multiples.iter().map(move |m| round(m * 10f64.powi(power))));
             let all: Vec<f64> = all.collect();
             let from = all.iter().rposition(|v| *v <= smallest).unwrap_or(0);
             let to = all.iter().position(|v| *v >= largest);
-            let to = to
-                .unwrap_or(all.len() - 1)
-                .max((from + 1).min(all.len() - 1));
+            let to = to.unwrap_or(all.len() - 1).max(from + 1);
             all[from..=to].to_vec()
         };
-        // The finest marks that fit; over many decades every second or third power of ten.
-        let finest = MULTIPLES
-            .iter()
-            .rev()
-            .map(|m| marks(m))
-            .find(|t| t.len() <= TICKS_MAX);
-        let ends = finest.clone().unwrap_or_else(|| marks(MULTIPLES[0]));
-        let every = ends.len().div_ceil(TICKS_MAX);
+        // The finest marks that fit. A wide range ends at 1, 2 or 5 all the same, and has powers of ten marked, every
+        // second or third of them if need be.
+        let mut finest = MULTIPLES[1..].iter().rev().map(|m| around(m));
+        let fitting = finest.find(|t| t.len() <= LOG_TICKS_MAX);
+        let ends = around(MULTIPLES[1]);
+        let (low, high, ticks) = match fitting {
+            Some(ticks) => (ticks[0], ticks[ticks.len() - 1], ticks),
+            None => (ends[0], ends[ends.len() - 1], around(MULTIPLES[0])),
+        };
+        let inside: Vec<f64> = ticks
+            .into_iter()
+            .filter(|t| (low..=high).contains(t))
+            .collect();
+        let every = inside.len().div_ceil(LOG_TICKS_MAX);
         Axis {
             scale: Scale::Log,
-            low: ends[0],
-            high: ends[ends.len() - 1],
-            ticks: ends.into_iter().step_by(every).collect(),
+            low,
+            high,
+            ticks: inside.into_iter().step_by(every).collect(),
         }
+    }
+
+    /// Logarithmic if a linear axis would press most values against its low end, linear otherwise.
+    pub fn fitting(values: impl IntoIterator<Item = f64>) -> Axis {
+        let values: Vec<f64> = usable(values).collect();
+        let smallest = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let largest = values.iter().copied().fold(0.0, f64::max);
+        if smallest > 0.0 && largest / smallest > LINEAR_RATIO_MAX {
+            return Axis::log(values);
+        }
+        Axis::linear(values)
     }
 
     /// Marked values.
@@ -148,15 +167,23 @@ mod tests {
         for (values, ticks) in [
             ([0.4, 12.0], &[0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0][..]),
             ([3.0, 7.0], &[3.0, 4.0, 5.0, 7.0]),
-            ([0.01, 900.0], &[0.01, 0.1, 1.0, 10.0, 100.0, 1_000.0]),
+            (
+                [3.0, 240.0],
+                &[2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0],
+            ),
+            ([0.03, 900.0], &[0.1, 1.0, 10.0, 100.0, 1_000.0]),
         ] {
             let axis = Axis::log(values);
-            if ticks.len() <= TICKS_MAX {
-                assert_eq!(axis.ticks(), ticks, "{values:?}");
-            }
-            assert!(axis.ticks().len() <= TICKS_MAX);
-            assert!(values.iter().all(|v| (0.0..=1.0).contains(&axis.place(*v))));
+            assert_eq!(axis.ticks(), ticks, "{values:?}");
+            assert!(axis.low <= values[0] && values[1] <= axis.high, "{axis:?}");
         }
+    }
+
+    #[test]
+    fn an_axis_fits_its_values() {
+        assert_eq!(Axis::fitting([100.0, 400.0]).scale, Scale::Linear);
+        assert_eq!(Axis::fitting([1.0, 400.0]).scale, Scale::Log);
+        assert_eq!(Axis::fitting([0.0, 400.0]).scale, Scale::Linear);
     }
 
     #[test]
@@ -179,7 +206,10 @@ mod tests {
         ] {
             for axis in [Axis::linear(values.clone()), Axis::log(values.clone())] {
                 assert!(axis.low < axis.high, "{values:?} {axis:?}");
-                assert!((1..=TICKS_MAX).contains(&axis.ticks().len()), "{axis:?}");
+                assert!(
+                    (1..=LOG_TICKS_MAX).contains(&axis.ticks().len()),
+                    "{axis:?}"
+                );
                 assert!(axis.ticks().is_sorted());
                 assert!(axis.place(1.0).is_finite());
             }

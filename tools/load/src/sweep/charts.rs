@@ -15,9 +15,9 @@ pub const HEIGHT: u32 = 1_200;
 /// What a PNG has above the chart: its title and legend.
 pub const PNG_HEAD: u32 = 260;
 /// Heights of words.
-const WORDS: f64 = 60.0;
+const WORDS: f64 = 68.0;
 /// The plot's edges.
-const LEFT: f64 = 190.0;
+const LEFT: f64 = 205.0;
 const RIGHT: f64 = 1_550.0;
 const TOP: f64 = 120.0;
 const BOTTOM: f64 = 1_010.0;
@@ -236,7 +236,7 @@ fn by_quantile(
     if places().next().is_none() {
         return Vec::new();
     }
-    let x = Axis::linear(places().map(|p| p.0));
+    let x = Axis::fitting(places().map(|p| p.0));
     let y = Axis::log(places().map(|p| p.1).chain(limit));
     let charts = drawn
         .into_iter()
@@ -317,7 +317,7 @@ fn side_by_side(analysis: &Analysis) -> Section {
             .flat_map(|s| s.points.iter().copied())
     };
     let (x, y) = (
-        Axis::linear(places().map(|p| p.0)),
+        Axis::fitting(places().map(|p| p.0)),
         Axis::log(places().map(|p| p.1)),
     );
     for (group, (_, label)) in groups(analysis).into_iter().enumerate() {
@@ -446,7 +446,7 @@ impl Chart {
     /// As shapes on `HEIGHT + PNG_HEAD`, with title and legend, for a picture that stands alone.
     pub fn shapes_alone(&self, section: &Section) -> Vec<Shape> {
         let mut shapes = vec![words_at(
-            &self.title,
+            &format!("{}: {}", section.title, self.title),
             (60.0, 80.0),
             Anchor::Start,
             Ink::Text,
@@ -538,14 +538,13 @@ fn limit_line(at: f64, name: &str, shapes: &mut Vec<Shape>) {
         width: 5,
         dashed: true,
     });
-    // Below the line where there is no room above it.
-    let above = if at - 45.0 > TOP - 40.0 { -38.0 } else { 42.0 };
+    // In the corner above the chart, where no line can run through it.
     shapes.push(words_at(
         name,
-        (LEFT + 16.0, at + above),
-        Anchor::Start,
+        (RIGHT, 50.0),
+        Anchor::End,
         Ink::Limit,
-        WORDS * 0.9,
+        WORDS,
     ));
 }
 

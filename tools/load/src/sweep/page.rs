@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::analysis::{Analysis, Summary};
+use super::analysis::Analysis;
 use super::canvas::{self, DrawError, Ink, Marker};
 use super::charts::{self, HEIGHT, PNG_HEAD, Section};
 use super::recommend::{Recommendation, recommendations};
 use super::record::{Header, Measurement};
+use super::tables;
 use super::words;
 
 const STYLE: &str = include_str!("report.css");
@@ -142,9 +143,9 @@ pub fn html(analysis: &Analysis) -> Result<String, PageError> {
     for section in charts::sections(analysis) {
         put(&chart_section(&section)?);
     }
-    put(&knee_table(analysis));
-    put(&points_table(analysis));
-    put(&failures(analysis));
+    put(&tables::knees(analysis));
+    put(&tables::points(analysis));
+    put(&tables::failures(analysis));
     put(&method(analysis));
     // A closing tag inside the data would end the element early.
     let data = data(analysis, false)?
@@ -178,11 +179,11 @@ pub fn escaped(text: &str) -> String {
 fn head(analysis: &Analysis, title: &str) -> String {
     let header = &analysis.header;
     let mut text = format!(
-        "<header>\n<h1>{title}</h1>\n<p class=\"sub\">{} · {} runs of {} · {} byte records, acks {}</p>\n",
+        "<header>\n<h1>{title}</h1>\n<p class=\"sub\">{} · {} runs of {} each · {} records, acks {}</p>\n",
         words::date(header.started),
         analysis.measurements.len(),
         words::length(Duration::from_millis(header.plan.measure_ms)),
-        words::number(header.plan.fixed.record_bytes as f64),
+        words::bytes(header.plan.fixed.record_bytes),
         escaped(&header.plan.fixed.acks),
     );
     if !analysis.is_complete() {
@@ -275,162 +276,6 @@ fn swatch(number: usize) -> String {
     format!(
         "<svg viewBox=\"0 0 14 14\" aria-hidden=\"true\" style=\"fill:var({})\">{inner}</svg>",
         Ink::Series(number).variable()
-    )
-}
-
-/// A table in a box that scrolls by itself. The first `left` columns are words.
-fn table(id: &str, columns: &[&str], left: usize, rows: &[(bool, Vec<String>)]) -> String {
-    let class = |index: usize| if index < left { " class=\"t\"" } else { "" };
-    let mut text =
-        format!("<div class=\"scroll\" tabindex=\"0\">\n<table id=\"{id}\">\n<thead><tr>");
-    for (index, column) in columns.iter().enumerate() {
-        text.push_str(&format!(
-            "<th scope=\"col\"{}>{}</th>",
-            class(index),
-            escaped(column)
-        ));
-    }
-    text.push_str("</tr></thead>\n<tbody>\n");
-    for (quiet, cells) in rows {
-        text.push_str(if *quiet {
-            "<tr class=\"searched\">"
-        } else {
-            "<tr>"
-        });
-        for (index, cell) in cells.iter().enumerate() {
-            text.push_str(&format!("<td{}>{}</td>", class(index), escaped(cell)));
-        }
-        text.push_str("</tr>\n");
-    }
-    text.push_str("</tbody>\n</table>\n</div>\n");
-    text
-}
-
-fn knee_table(analysis: &Analysis) -> String {
-    let plan = &analysis.header.plan;
-    let Some(limits) = plan.knee.filter(|_| !analysis.knees.is_empty()) else {
-        return String::new();
-    };
-    let mb =
-        |rate: u64| words::megabytes_per_second(rate as f64 * plan.fixed.record_bytes as f64 / 1e6);
-    let rows = analysis.knees.iter().map(|found| {
-        let knee = found.knee;
-        let held = knee.rate.map_or_else(|| "none".to_owned(), mb);
-        let records = knee
-            .rate
-            .map_or_else(|| "–".to_owned(), |rate| words::compact(rate as f64));
-        let broke = match knee.broke {
-            Some((rate, why)) => format!("{}: {}", mb(rate), why.words()),
-            None => "not seen: it may do more".to_owned(),
-        };
-        let cells = vec![
-            plan.targets[found.target].name.clone(),
-            words::bytes(found.batch_bytes),
-            words::micros(found.linger_us),
-            broke,
-            held,
-            records,
-        ];
-        (false, cells)
-    });
-    let columns = ["target", "batch", "linger", "broke at", "knee", "records/s"];
-    format!(
-        "<section>\n<h2>Knees</h2>\n<p class=\"lead\">The highest offered rate whose p99 stays at or below {} while at least {} % of it is achieved, by bisection.</p>\n{}</section>\n",
-        words::milliseconds(limits.p99_ms_max),
-        words::number(limits.achieved_min * 100.0),
-        table("knees", &columns, 4, &rows.collect::<Vec<_>>())
-    )
-}
-
-fn points_table(analysis: &Analysis) -> String {
-    let columns = [
-        "target",
-        "batch",
-        "linger",
-        "in flight",
-        "offered rec/s",
-        "MB/s",
-        "records/s",
-        "requests/s",
-        "p50 ms",
-        "p99 ms",
-        "p99.9 ms",
-        "max ms",
-        "spread",
-        "runs",
-        "remarks",
-    ];
-    let rows: Vec<(bool, Vec<String>)> = analysis
-        .summaries
-        .iter()
-        .map(|s| point_row(analysis, s))
-        .collect();
-    format!(
-        "<section>\n<h2>All points</h2>\n<p class=\"lead\">Medians of the repetitions of each point; the spread is how far their throughputs lie apart. Steps of the searches for the knees are grey.</p>\n{}</section>\n",
-        table("points", &columns, 1, &rows)
-    )
-}
-
-fn point_row(analysis: &Analysis, summary: &Summary) -> (bool, Vec<String>) {
-    let point = summary.point;
-    let linger = match (point.rate, point.linger_us) {
-        (_, 0) => "–".to_owned(),
-        (_, us) => words::micros(us),
-    };
-    let mut cells = vec![
-        analysis.header.plan.targets[summary.target].name.clone(),
-        words::bytes(point.batch_bytes),
-        linger,
-        point.in_flight.to_string(),
-        point
-            .rate
-            .map_or_else(|| "max".to_owned(), |rate| words::compact(rate as f64)),
-    ];
-    let mut remarks = Vec::new();
-    if let Some(figures) = &summary.figures {
-        let latency = &figures.latency_ms;
-        cells.extend([
-            words::number(figures.mb_per_second),
-            words::compact(figures.records_per_second),
-            words::compact(figures.requests_per_second),
-        ]);
-        cells.extend([latency.p50, latency.p99, latency.p999, latency.max].map(words::number));
-        if figures.achieved_share() < 0.99 {
-            remarks.push(format!(
-                "{} % of the rate achieved",
-                words::number(figures.achieved_share() * 100.0)
-            ));
-        }
-        if figures.errors > 0 {
-            remarks.push(format!("{} requests failed", figures.errors));
-        }
-        remarks.extend(figures.invalid.iter().map(|why| format!("invalid: {why}")));
-        remarks.extend(figures.note.clone());
-    } else {
-        cells.extend(std::iter::repeat_n("–".to_owned(), 7));
-    }
-    if !summary.errors.is_empty() {
-        remarks.push(format!("{} failed", summary.errors.len()));
-    }
-    let spread = summary.throughput_range;
-    cells.push(spread.map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", share * 100.0)));
-    cells.push(summary.runs.to_string());
-    cells.push(remarks.join("; "));
-    (summary.searched, cells)
-}
-
-fn failures(analysis: &Analysis) -> String {
-    let failed = analysis.measurements.iter().filter_map(|m| {
-        let name = analysis.header.plan.targets[m.job.target].name.clone();
-        Some((false, vec![name, m.job.point.to_string(), m.error.clone()?]))
-    });
-    let rows: Vec<(bool, Vec<String>)> = failed.collect();
-    if rows.is_empty() {
-        return String::new();
-    }
-    format!(
-        "<section>\n<h2>Runs that failed</h2>\n{}</section>\n",
-        table("failures", &["target", "point", "why"], 3, &rows)
     )
 }
 
@@ -543,8 +388,13 @@ mod tests {
             assert!(!page.contains(network), "{network}");
         }
         assert_eq!(page.matches("<figure>").count(), 16);
-        let tables = page.matches("<tr").count();
-        assert_eq!(tables, 2 + analysis.summaries.len() + analysis.knees.len());
+        let rows = page.matches("<tr>").count();
+        let heads = page.matches("<thead>").count();
+        assert_eq!(heads, 3);
+        assert_eq!(
+            rows,
+            heads + analysis.summaries.len() + analysis.knees.len()
+        );
         for (target, name) in ["a", "b"].iter().enumerate() {
             assert!(page.contains(&format!("<h3>{name}</h3>")));
             for recommendation in recommendations(&analysis, target) {

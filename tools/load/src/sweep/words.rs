@@ -62,11 +62,12 @@ pub fn megabytes_per_second(mb: f64) -> String {
     format!("{} MB/s", number(mb))
 }
 
-/// `45 s`, `4 min 50 s`, `2 h 5 min`.
+/// `500 ms`, `6.7 s`, `4 min 50 s`, `2 h 5 min`.
 pub fn length(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
-        0..60 => format!("{seconds} s"),
+        0 => format!("{} ms", duration.as_millis()),
+        1..60 => format!("{} s", number(duration.as_secs_f64())),
         60..3_600 if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
         60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
         _ => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
@@ -170,6 +171,8 @@ mod tests {
         ] {
             assert_eq!(length(Duration::from_secs(seconds)), text);
         }
+        assert_eq!(length(Duration::from_millis(6_700)), "6.7 s");
+        assert_eq!(length(Duration::from_millis(500)), "500 ms");
         // The last is a leap day of a year that 400 divides.
         for (seconds, text) in [
             (0, "1970-01-01 00:00:00 UTC"),

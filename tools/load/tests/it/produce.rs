@@ -7,7 +7,10 @@ use std::time::Duration;
 use client::Acks;
 use load::keys::KeyDistribution;
 use load::verify::Verifier;
-use load::{BatchSize, Limit, Observer, ProduceWorkload, Produced, Share, null_server};
+use load::{
+    Arrivals, BatchSize, Limit, Observer, ProduceWorkload, Produced, RecordSizes, Share,
+    null_server,
+};
 use model::record::Compression;
 use runtime::sim::Simulation;
 
@@ -17,23 +20,16 @@ fn workload(simulation: &Simulation) -> ProduceWorkload {
     ProduceWorkload {
         bootstrap: simulation.address(0, PORT).to_string(),
         topic: "t".to_owned(),
-        record_bytes: 100,
+        record_sizes: RecordSizes::Fixed(100),
         batch: BatchSize::Records(10),
-        linger: None,
         connections: 3,
         in_flight: 4,
-        acks: Acks::All,
-        keys: KeyDistribution::None,
-        compression: Compression::None,
-        rate: None,
         limit: Limit {
             duration: None,
             records: Some(1000),
         },
-        warmup: Duration::ZERO,
-        idempotent: false,
-        stamp_run: None,
         request_timeout: Duration::from_secs(5),
+        ..ProduceWorkload::default()
     }
 }
 
@@ -60,7 +56,7 @@ const ALONE: Share = Share { core: 0, cores: 1 };
 
 #[test]
 fn a_count_of_records_is_sent_exactly_whatever_the_settings() {
-    let cases: [fn(&mut ProduceWorkload); 7] = [
+    let cases: [fn(&mut ProduceWorkload); 9] = [
         |_| {},
         |w| w.acks = Acks::None,
         |w| w.idempotent = true,
@@ -68,6 +64,11 @@ fn a_count_of_records_is_sent_exactly_whatever_the_settings() {
         |w| w.keys = KeyDistribution::Uniform { count: 100 },
         |w| w.in_flight = 1,
         |w| w.rate = Some(10_000),
+        |w| w.topics = 3,
+        |w| {
+            w.rate = Some(10_000);
+            w.arrivals = Arrivals::Poisson;
+        },
     ];
     for (number, change) in cases.into_iter().enumerate() {
         let simulation = machine(number as u64);

@@ -4,7 +4,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use load::report::grouped;
-use load::{Observer, Share, Tally};
+use load::seconds::{Second, Seconds};
+use load::{Observer, Share, Tick};
 use uring::{UringIo, UringOptions};
 
 use super::run::Runner;
@@ -23,16 +24,19 @@ pub fn cores(list: Option<&str>, connections: u64) -> Result<Vec<Option<usize>>,
     let cpus: Vec<Option<usize>> = uring::parse_cpus(list)?.into_iter().map(Some).collect();
     if cpus.len() as u64 > connections {
         return Err(CommandError::Usage(format!(
-            "--cores names {} CPUs for {} connections to share: fewer CPUs, or more --connections",
+            "--cores names {} CPUs for {connections} connections to share: fewer CPUs, or more --connections",
             cpus.len(),
-            connections
         )));
     }
     Ok(cpus)
 }
 
-/// Runs one task per core, shows their progress, and collects their results.
-pub fn on_cores<T, Make, Task>(runner: &Runner, make: Make) -> Result<Vec<T>, CommandError>
+/// Runs one task per core, tells `watch` what they counted second by second, and collects their results.
+pub fn on_cores<T, Make, Task>(
+    runner: &Runner,
+    watch: &mut dyn FnMut(&Second),
+    make: Make,
+) -> Result<Vec<T>, CommandError>
 where
     T: Send + 'static,
     Make: Fn(UringIo, Share, Observer) -> Task + Clone + Send + 'static,
@@ -61,7 +65,7 @@ where
         }));
     }
     drop((progress, results));
-    show_progress(&ticks, cpus.len(), runner.progress);
+    follow(&ticks, cpus.len(), runner.progress, watch);
     let mut collected = Vec::with_capacity(cpus.len());
     for _ in cpus {
         let result = finished
@@ -77,34 +81,38 @@ where
     Ok(collected)
 }
 
-/// One line, renewed once a second, until every core has hung up.
-fn show_progress(ticks: &Receiver<Tally>, cores: usize, shown: bool) {
+/// Tells `watch` each second and shows it in one line, until every core has hung up.
+fn follow(ticks: &Receiver<Tick>, cores: usize, shown: bool, watch: &mut dyn FnMut(&Second)) {
     let bar = match shown {
         false => indicatif::ProgressBar::hidden(),
         true => indicatif::ProgressBar::new_spinner(),
     };
     bar.enable_steady_tick(Duration::from_millis(250));
-    let (mut second, mut waiting, mut errors) = (Tally::default(), cores, 0);
+    let mut seconds = Seconds::new(cores);
+    let (mut errors, mut connects) = (0, 0);
     loop {
-        match ticks.recv_timeout(TICK_TIMEOUT) {
-            Ok(tally) => {
-                errors += tally.error_count();
-                second.merge(&tally);
-                waiting = waiting.saturating_sub(1);
-            }
+        let tick = match ticks.recv_timeout(TICK_TIMEOUT) {
+            Ok(tick) => tick,
             Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => break,
-        }
-        if waiting == 0 {
-            bar.set_message(format!(
-                "{} records/s  {:.1} MB/s  p99 {:.2} ms  {} errors",
-                grouped(second.records),
-                second.batch_bytes as f64 / 1e6,
-                second.latency_ms(0.99),
-                grouped(errors),
-            ));
-            (second, waiting) = (Tally::default(), cores);
-        }
+        };
+        connects += tick.tally.connects;
+        let Some(second) = seconds.add(&tick) else {
+            continue;
+        };
+        errors += second.tally.error_count();
+        let errors = grouped(errors);
+        bar.set_message(match second.tally.requests {
+            0 => format!("{} connections  {errors} errors", grouped(connects)),
+            _ => format!(
+                "{} records/s  {:.1} MB/s  p99 {:.2} ms  {errors} errors",
+                grouped(second.tally.records),
+                second.tally.batch_bytes as f64 / 1e6,
+                second.tally.latency_ms(0.99),
+            ),
+        });
+        watch(&second);
     }
+    seconds.finish().for_each(|second| watch(&second));
     bar.finish_and_clear();
 }

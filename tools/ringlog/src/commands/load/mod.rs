@@ -1,203 +1,41 @@
-//! `ringlog load produce | consume`: load for any broker that speaks Kafka's protocol, one executor per core.
+//! `ringlog load`: load for any broker that speaks Kafka's protocol, one executor per core.
 
+mod args;
 mod cores;
+mod named;
+mod output;
+mod perf_test;
 pub mod run;
 pub mod values;
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use std::fs::File;
+use std::io::{BufWriter, Write as _};
+use std::time::SystemTime;
 
-use clap::{Args, Subcommand, ValueEnum};
-use client::{Acks, Cluster, NewTopic, OffsetSpec};
-use load::keys::KeyDistribution;
-use load::{BatchSize, ConsumeWorkload, From, Limit, ProduceWorkload, Report};
-use model::record::Compression;
+use client::{Cluster, OffsetSpec};
+use load::seconds::Second;
+use load::{ConsumeWorkload, Report, histogram_log};
 use runtime::Io as _;
 use uring::{UringIo, UringOptions};
 
 use super::CommandError;
-use super::table::{Format, print_json, print_table};
+pub use args::LoadArgs;
+use args::{
+    Action, ConsumeArgs, EndToEndArgs, NullServerArgs, ProduceArgs, ReportFormat, SharedArgs,
+};
 pub use cores::cores;
+use output::{finish, finish_ramp};
 use run::Runner;
-use values::{compression, count, duration, size};
-
-/// Load without --duration and --records runs this long.
-const DURATION_DEFAULT: Duration = Duration::from_secs(10);
-
-/// What `--help` says about how a load ends.
-const EXIT_CODES: &str = "Exit code: 0 if every request succeeded and verification, if asked for, found nothing; \
-    1 if a request failed, the load was given up or produced nothing, or verification found a violation; \
-    2 if the command line cannot be parsed. The report is printed in either case, unless the load could not begin.";
-
-/// Arguments of `ringlog load`.
-#[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES)]
-pub struct LoadArgs {
-    #[command(subcommand)]
-    action: Action,
-}
-
-#[derive(Debug, Subcommand)]
-enum Action {
-    /// Send records.
-    #[command(after_help = EXIT_CODES)]
-    Produce(Box<ProduceArgs>),
-    /// Read records.
-    #[command(after_help = EXIT_CODES)]
-    Consume(Box<ConsumeArgs>),
-    /// Answer every produce request without keeping anything, to measure the generator alone.
-    #[command(hide = true)]
-    NullServer(NullServerArgs),
-}
-
-#[derive(Debug, Args)]
-struct SharedArgs {
-    /// Broker to ask, HOST:PORT, several with commas.
-    #[arg(
-        long,
-        visible_alias = "bootstrap-server",
-        default_value = "127.0.0.1:9092",
-        value_name = "HOST:PORT"
-    )]
-    bootstrap: String,
-    /// Topic to load.
-    #[arg(long, default_value = "ringlog-load")]
-    topic: String,
-    /// Connections over all cores.
-    #[arg(long, default_value_t = 4)]
-    connections: u64,
-    /// Unanswered requests per connection.
-    #[arg(long, default_value_t = 5)]
-    in_flight: usize,
-    /// How long to measure: 500ms, 30s, 5m. [default: 10s if --records is not given]
-    #[arg(long, value_parser = duration)]
-    duration: Option<Duration>,
-    /// Stop after so many records over all connections.
-    #[arg(long, value_parser = count)]
-    records: Option<u64>,
-    /// Load for so long before measuring.
-    #[arg(long, value_parser = duration, default_value = "0s")]
-    warmup: Duration,
-    /// CPUs to run on, one executor each: 0 or 0,1 or 0-3. [default: one executor, not pinned]
-    #[arg(long, value_name = "LIST")]
-    cores: Option<String>,
-    /// How long a response may take.
-    #[arg(long, value_parser = duration, default_value = "30s")]
-    request_timeout: Duration,
-    /// Also report CPU time and device bytes of this process, for example the broker's.
-    #[arg(long, value_name = "PID")]
-    watch_pid: Option<u32>,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum AcksArg {
-    #[value(name = "0")]
-    None,
-    #[value(name = "1")]
-    Leader,
-    #[value(name = "all", alias = "-1")]
-    All,
-}
-
-#[derive(Debug, Args)]
-struct ProduceArgs {
-    #[command(flatten)]
-    shared: SharedArgs,
-    /// Partitions, if the topic has to be created.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(i32).range(1..))]
-    partitions: i32,
-    /// Replicas, if the topic has to be created.
-    #[arg(long)]
-    replication_factor: Option<i16>,
-    /// Bytes of each value: 100, 1k, 1m.
-    #[arg(long, value_parser = size, default_value = "1024")]
-    record_bytes: usize,
-    /// Fill batches up to so many bytes before compression: 16k, 1m.
-    #[arg(long, value_parser = size, conflicts_with = "batch_records")]
-    batch_bytes: Option<usize>,
-    /// Records of each batch. [default: 64]
-    #[arg(long, value_parser = count)]
-    batch_records: Option<u64>,
-    /// With --rate: how long records gather before a batch that is not full is sent.
-    #[arg(long, value_parser = duration)]
-    linger: Option<Duration>,
-    /// What the broker confirms.
-    #[arg(long, value_enum, default_value = "all", allow_negative_numbers = true)]
-    acks: AcksArg,
-    /// Keys: none, uniform[:COUNT] or zipf[:COUNT[:EXPONENT]].
-    #[arg(long, default_value = "none")]
-    keys: KeyDistribution,
-    /// Codec: none, gzip, snappy, lz4 or zstd.
-    #[arg(long, value_parser = compression, default_value = "none")]
-    compression: Compression,
-    /// Records per second over all connections, sent at fixed times (open loop). [default: as fast as answers come]
-    #[arg(long, value_parser = count)]
-    rate: Option<u64>,
-    /// Idempotent producers.
-    #[arg(long)]
-    idempotent: bool,
-    /// Stamp every record, read everything back afterwards, and prove that nothing is lost, duplicated or changed.
-    #[arg(long)]
-    verify: bool,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum FromArg {
-    Start,
-    End,
-}
-
-#[derive(Debug, Args)]
-struct ConsumeArgs {
-    #[command(flatten)]
-    shared: SharedArgs,
-    /// Where reading starts.
-    #[arg(long, value_enum, default_value = "start")]
-    from: FromArg,
-    /// Stop at the end that the partitions had when the load began.
-    #[arg(long)]
-    until_end: bool,
-    /// Begin anew at the end of each partition.
-    #[arg(long)]
-    repeat: bool,
-    /// Bytes per partition in one response.
-    #[arg(long, value_parser = size, default_value = "1m")]
-    partition_bytes: usize,
-    /// Bytes of one response.
-    #[arg(long, value_parser = size, default_value = "50m")]
-    response_bytes: usize,
-    /// Bytes worth answering for.
-    #[arg(long, value_parser = size, default_value = "1")]
-    bytes_min: usize,
-    /// How long the broker may wait for them.
-    #[arg(long, value_parser = duration, default_value = "500ms")]
-    wait: Duration,
-    /// Check checksums and offsets, and the stamps that `load produce --verify` wrote.
-    #[arg(long)]
-    verify: bool,
-}
-
-#[derive(Debug, Args)]
-struct NullServerArgs {
-    /// Address to listen on.
-    #[arg(long, default_value = "127.0.0.1:19999")]
-    listen: SocketAddr,
-    /// Partitions that every topic seems to have.
-    #[arg(long, default_value_t = 8)]
-    partitions: i32,
-    /// CPU to run on.
-    #[arg(long)]
-    core: Option<usize>,
-}
 
 /// Runs the command.
 pub fn run(args: LoadArgs) -> Result<(), CommandError> {
     match args.action {
+        Action::Produce(args) if !args.ramp.is_empty() => ramp(&args),
         Action::Produce(args) => finish(&produce(&args)?, args.shared.format),
         Action::Consume(args) => finish(&consume(&args)?, args.shared.format),
+        Action::EndToEnd(args) => finish(&end_to_end(&args)?, args.shared.format),
+        Action::Workload(args) => named::run(&args),
+        Action::ProducerPerfTest(args) => perf_test::run(&args),
         Action::NullServer(args) => null_server(&args),
     }
 }
@@ -215,154 +53,105 @@ fn null_server(args: &NullServerArgs) -> Result<(), CommandError> {
 pub fn produce_report(args: LoadArgs) -> Result<Report, CommandError> {
     match args.action {
         Action::Produce(args) => produce(&args),
-        Action::Consume(_) | Action::NullServer(_) => Err(CommandError::Usage(
+        _ => Err(CommandError::Usage(
             "only `produce` makes this report".to_owned(),
         )),
     }
 }
 
 fn produce(args: &ProduceArgs) -> Result<Report, CommandError> {
-    let workload = produce_workload(args)?;
-    workload
-        .validate()
-        .map_err(|error| CommandError::Usage(error.to_string()))?;
-    let runner = runner(&args.shared)?;
-    run::ensure_topic(
-        &args.shared.bootstrap,
-        NewTopic {
-            name: args.shared.topic.clone(),
-            partitions: args.partitions,
-            replication_factor: args.replication_factor.unwrap_or(-1),
-            configs: Vec::new(),
-        },
-    )?;
-    run::run_produce(&workload, &runner)
-}
-
-fn runner(shared: &SharedArgs) -> Result<Runner, CommandError> {
-    Ok(Runner {
-        cpus: cores(shared.cores.as_deref(), shared.connections)?,
-        watch_pid: shared.watch_pid,
-        progress: shared.format == Format::Text,
+    let workload = args.workload(new_run()?);
+    run::check(workload.validate())?;
+    let runner = runner(&args.shared, args.shared.connections)?;
+    run::ensure_topics(&args.shared.bootstrap, args.new_topics(&workload))?;
+    logged(&args.shared, |watch| {
+        Ok(run::run_produce_counted(&workload, &runner, watch)?.0)
     })
 }
 
-fn produce_workload(args: &ProduceArgs) -> Result<ProduceWorkload, CommandError> {
-    let batch = match (args.batch_bytes, args.batch_records) {
-        (Some(bytes), _) => BatchSize::Bytes(bytes),
-        (None, records) => BatchSize::Records(records.unwrap_or(64)),
-    };
-    let run = uring::block_on(None, UringOptions::default(), async |io: UringIo| {
-        io.random()
-    })?;
-    Ok(ProduceWorkload {
-        bootstrap: args.shared.bootstrap.clone(),
-        topic: args.shared.topic.clone(),
-        record_bytes: args.record_bytes,
-        batch,
-        linger: args.linger,
-        connections: args.shared.connections,
-        in_flight: args.shared.in_flight,
-        acks: match args.acks {
-            AcksArg::None => Acks::None,
-            AcksArg::Leader => Acks::Leader,
-            AcksArg::All => Acks::All,
-        },
-        keys: args.keys,
-        compression: args.compression,
-        rate: args.rate,
-        limit: limit(&args.shared, false),
-        warmup: args.shared.warmup,
-        idempotent: args.idempotent,
-        stamp_run: args.verify.then_some(run),
-        request_timeout: args.shared.request_timeout,
-    })
-}
-
-fn limit(shared: &SharedArgs, ends_by_itself: bool) -> Limit {
-    let bounded = shared.records.is_some() || ends_by_itself;
-    Limit {
-        duration: shared.duration.or((!bounded).then_some(DURATION_DEFAULT)),
-        records: shared.records,
+/// One load per rate, each with its own connections and warm-up.
+fn ramp(args: &ProduceArgs) -> Result<(), CommandError> {
+    let mut reports = Vec::with_capacity(args.ramp.len());
+    let runner = runner(&args.shared, args.shared.connections)?;
+    for rate in &args.ramp {
+        let workload = args.step(*rate);
+        run::check(workload.validate())?;
+        run::ensure_topics(&args.shared.bootstrap, args.new_topics(&workload))?;
+        reports.push(run::run_produce(&workload, &runner)?);
     }
+    finish_ramp(&reports, args.shared.format)
+}
+
+fn end_to_end(args: &EndToEndArgs) -> Result<Report, CommandError> {
+    let (produced, consumed) = args.workloads(new_run()?)?;
+    run::check(produced.validate())?;
+    let runner = runner(&args.shared, args.shared.connections)?;
+    run::ensure_topics(&args.shared.bootstrap, args.new_topics(&produced))?;
+    logged(&args.shared, |watch| {
+        run::run_end_to_end(&produced, &consumed, args.readers, &runner, watch)
+    })
 }
 
 fn consume(args: &ConsumeArgs) -> Result<Report, CommandError> {
-    let size = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
-    let ends_by_itself = args.until_end && !args.repeat;
-    let workload = ConsumeWorkload {
-        bootstrap: args.shared.bootstrap.clone(),
-        topic: args.shared.topic.clone(),
-        connections: args.shared.connections,
-        in_flight: args.shared.in_flight,
-        from: match args.from {
-            FromArg::Start => From::Start,
-            FromArg::End => From::End,
-        },
-        until_end: args.until_end,
-        repeat: args.repeat,
-        limit: limit(&args.shared, ends_by_itself),
-        warmup: args.shared.warmup,
-        partition_bytes_max: size(args.partition_bytes),
-        response_bytes_max: size(args.response_bytes),
-        bytes_min: size(args.bytes_min),
-        wait: args.wait,
-        verify: args.verify,
-        verify_run: None,
-        request_timeout: args.shared.request_timeout,
-    };
-    workload
-        .validate()
-        .map_err(|error| CommandError::Usage(error.to_string()))?;
-    let runner = runner(&args.shared)?;
-    check_readable(&args.shared)?;
-    run::run_consume(&workload, &runner)
+    let workload = args.workload();
+    run::check(workload.validate())?;
+    let runner = runner(&args.shared, args.lanes())?;
+    check_readable(&workload)?;
+    logged(&args.shared, |watch| {
+        run::run_consume(&workload, &runner, watch)
+    })
 }
 
-/// Fails early, with a clear reason, when the topic cannot be read.
-fn check_readable(shared: &SharedArgs) -> Result<(), CommandError> {
-    let (bootstrap, topic) = (shared.bootstrap.clone(), shared.topic.clone());
+/// A number that tells the records of this run from those of others.
+fn new_run() -> Result<u64, CommandError> {
+    Ok(uring::block_on(
+        None,
+        UringOptions::default(),
+        async |io: UringIo| io.random(),
+    )?)
+}
+
+fn runner(shared: &SharedArgs, lanes: u64) -> Result<Runner, CommandError> {
+    Ok(Runner {
+        cpus: cores(shared.cores.as_deref(), lanes)?,
+        watch_pid: shared.watch_pid,
+        progress: shared.format == ReportFormat::Text,
+    })
+}
+
+/// Runs a load; its seconds go to the histogram log, if there is to be one.
+fn logged(
+    shared: &SharedArgs,
+    load: impl FnOnce(&mut dyn FnMut(&Second)) -> Result<Report, CommandError>,
+) -> Result<Report, CommandError> {
+    let Some(path) = &shared.histogram_log else {
+        return load(&mut |_| {});
+    };
+    let failed = |error| CommandError::io(format!("writing {}", path.display()), error);
+    let mut file = BufWriter::new(File::create(path).map_err(failed)?);
+    let comments = [format!(
+        "ringlog {} load of {} at {}; values are nanoseconds",
+        env!("CARGO_PKG_VERSION"),
+        shared.topic,
+        shared.bootstrap
+    )];
+    let report = histogram_log::write(&mut file, SystemTime::now(), &comments, load);
+    let report = report.map_err(failed)??;
+    file.flush().map_err(failed)?;
+    Ok(report)
+}
+
+/// Fails early, with a clear reason, when a topic cannot be read.
+fn check_readable(workload: &ConsumeWorkload) -> Result<(), CommandError> {
+    let (bootstrap, topics) = (workload.bootstrap.clone(), workload.topic_names());
     let checked = uring::block_on(None, UringOptions::default(), async move |io| {
         let options = load::cluster_options("ringlog-load");
         let mut cluster = Cluster::connect(&io, &bootstrap, options).await?;
-        cluster.describe_topic(&topic).await?;
-        cluster.offsets(&topic, OffsetSpec::Latest).await
-    })?;
-    checked?;
-    Ok(())
-}
-
-/// Prints the report; an error if the load did not go well, so that scripts notice.
-fn finish(report: &Report, format: Format) -> Result<(), CommandError> {
-    match format {
-        Format::Json => print_json(report)?,
-        Format::Text => {
-            let rows = report
-                .rows()
-                .into_iter()
-                .map(|(name, value)| vec![name, value]);
-            print_table(&[], rows.collect(), &[]);
+        for topic in &topics {
+            cluster.describe_topic(topic).await?;
+            cluster.offsets(topic, OffsetSpec::Latest).await?;
         }
-    }
-    if let Some(fatal) = &report.fatal {
-        return Err(CommandError::Failed(format!("given up: {fatal}")));
-    }
-    if let Some(findings) = report.verification.as_ref().filter(|f| !f.is_clean()) {
-        return Err(CommandError::Failed(format!(
-            "verification found {} violations",
-            findings.violations()
-        )));
-    }
-    if report.errors > 0 {
-        return Err(CommandError::Failed(format!(
-            "{} requests failed",
-            report.errors
-        )));
-    }
-    if report.mode == "produce" && report.requests == 0 {
-        return Err(CommandError::Failed(
-            "nothing was produced in the measured time".to_owned(),
-        ));
-    }
-    Ok(())
+        Ok::<(), client::ClientError>(())
+    })?;
+    Ok(checked?)
 }

@@ -6,13 +6,21 @@ use std::time::Duration;
 
 use client::{ClientError, Cluster, NewTopic};
 use load::process::Window;
+use load::report::Interval;
+use load::seconds::Second;
 use load::verify::{Findings, Ledger, Verifier};
-use load::{ConsumeWorkload, Consumed, From, Limit, ProduceWorkload, Produced, Report, Tally};
+use load::{ConsumeWorkload, Consumed, Limit, ProduceWorkload, Produced, Report, Tally, validity};
 use model::ErrorCode;
 use uring::UringOptions;
 
 use super::cores::on_cores;
 use crate::commands::CommandError;
+
+/// Seconds that a report tells one by one; a longer load tells the rest in its totals only.
+const INTERVALS_MAX: usize = 86_400;
+
+/// Connections that read back what many may have produced.
+const READ_BACK_CONNECTIONS_MAX: u64 = 64;
 
 /// Where a load runs and who watches it.
 #[derive(Clone, Debug)]
@@ -25,29 +33,31 @@ pub struct Runner {
     pub progress: bool,
 }
 
-/// Runs a producing load to its end and, if its records are stamped, reads everything back. The topic must exist.
+/// Runs a producing load to its end and, if its records are stamped, reads everything back. The topics must exist.
 /// Errors of the load are in the report.
 pub fn run_produce(workload: &ProduceWorkload, runner: &Runner) -> Result<Report, CommandError> {
-    workload
-        .validate()
-        .map_err(|error| CommandError::Usage(error.to_string()))?;
-    let results: Vec<Produced> = on_cores(runner, {
+    Ok(run_produce_counted(workload, runner, &mut |_| {})?.0)
+}
+
+/// [`run_produce`] that tells `watch` every second, and gives the counts of all cores beside the report.
+pub fn run_produce_counted(
+    workload: &ProduceWorkload,
+    runner: &Runner,
+    watch: &mut dyn FnMut(&Second),
+) -> Result<(Report, Tally), CommandError> {
+    check(workload.validate())?;
+    let mut sum = Sum::default();
+    let results: Vec<Produced> = on_cores(runner, &mut |s| sum.second(s, watch), {
         let workload = workload.clone();
         move |io, share, observer| load::produce(io, workload.clone(), share, observer)
     })?;
-    let (mut tally, mut elapsed, mut ledger) =
-        (Tally::default(), Duration::ZERO, Ledger::default());
-    let (mut fatal, mut window) = (None, None);
+    let mut ledger = Ledger::default();
     for result in results {
-        tally.merge(&result.tally);
-        elapsed = elapsed.max(result.elapsed);
+        sum.add(&result.tally, result.elapsed, result.window, result.fatal);
         ledger.merge(result.ledger);
-        fatal = fatal.or(result.fatal);
-        window = join(window, result.window);
     }
-    let mut report = Report::new("produce", &tally, elapsed);
-    report_use(&mut report, window, runner.watch_pid);
-    report.fatal = fatal;
+    let mut report = sum.report("produce", runner);
+    validity::judge(&mut report, workload);
     if report.requests == 0 {
         report.note = Some("no request succeeded in the measured time".to_owned());
     }
@@ -55,31 +65,27 @@ pub fn run_produce(workload: &ProduceWorkload, runner: &Runner) -> Result<Report
     if let Some(run) = workload.stamp_run.filter(|_| report.fatal.is_none()) {
         report.verification = Some(read_back(workload, runner, run, &ledger)?);
     }
-    Ok(report)
+    Ok((report, sum.tally))
 }
 
 /// Runs a consuming load to its end.
-pub fn run_consume(workload: &ConsumeWorkload, runner: &Runner) -> Result<Report, CommandError> {
-    workload
-        .validate()
-        .map_err(|error| CommandError::Usage(error.to_string()))?;
-    let results: Vec<Consumed> = on_cores(runner, {
+pub fn run_consume(
+    workload: &ConsumeWorkload,
+    runner: &Runner,
+    watch: &mut dyn FnMut(&Second),
+) -> Result<Report, CommandError> {
+    check(workload.validate())?;
+    let mut sum = Sum::default();
+    let results: Vec<Consumed> = on_cores(runner, &mut |s| sum.second(s, watch), {
         let workload = workload.clone();
         move |io, share, observer| load::consume(io, workload.clone(), share, observer)
     })?;
-    let (mut tally, mut elapsed, mut verifier) =
-        (Tally::default(), Duration::ZERO, Verifier::new(None));
-    let (mut fatal, mut window) = (None, None);
+    let mut verifier = Verifier::new(None);
     for result in results {
-        tally.merge(&result.tally);
-        elapsed = elapsed.max(result.elapsed);
+        sum.add(&result.tally, result.elapsed, result.window, result.fatal);
         verifier.merge(result.verifier);
-        fatal = fatal.or(result.fatal);
-        window = join(window, result.window);
     }
-    let mut report = Report::new("consume", &tally, elapsed);
-    report_use(&mut report, window, runner.watch_pid);
-    report.fatal = fatal;
+    let mut report = sum.report("consume", runner);
     if report.records == 0 {
         report.note = Some(format!(
             "nothing to read: topic {} has no record there",
@@ -91,6 +97,103 @@ pub fn run_consume(workload: &ConsumeWorkload, runner: &Runner) -> Result<Report
         report.verification = Some(verifier.finish(None));
     }
     Ok(report)
+}
+
+/// Runs producers and consumers in one process. The report is that of the producers, with the time to receipt.
+pub fn run_end_to_end(
+    produced: &ProduceWorkload,
+    consumed: &ConsumeWorkload,
+    readers: u64,
+    runner: &Runner,
+    watch: &mut dyn FnMut(&Second),
+) -> Result<Report, CommandError> {
+    check(produced.validate())?;
+    let mut sum = Sum::default();
+    let results = on_cores(runner, &mut |s| sum.second(s, watch), {
+        let (produced, consumed) = (produced.clone(), consumed.clone());
+        move |io, share, observer| {
+            load::end_to_end(
+                io,
+                produced.clone(),
+                (consumed.clone(), readers),
+                share,
+                observer,
+            )
+        }
+    })?;
+    let mut received = Tally::default();
+    for (sent, readers) in results {
+        sum.add(&sent.tally, sent.elapsed, sent.window, sent.fatal);
+        for reader in readers {
+            sum.fatal = sum.fatal.take().or(reader.fatal);
+            received.merge(&reader.tally);
+        }
+    }
+    sum.tally.end_to_end = received.end_to_end;
+    for (kind, count) in &received.errors {
+        sum.tally.failed(kind, *count);
+    }
+    let mut report = sum.report("end-to-end", runner);
+    report.consumed_records = received.records;
+    report.consumed_bytes = received.batch_bytes;
+    report.rebalances = received.rebalances;
+    validity::judge(&mut report, produced);
+    note_early_end(&mut report, produced.limit);
+    let expected = report.requests * readers;
+    if report.end_to_end_batches < expected {
+        report.warnings.push(format!(
+            "{} of {expected} acknowledged batches were not received in time",
+            expected - report.end_to_end_batches
+        ));
+    }
+    Ok(report)
+}
+
+/// What the cores of a load counted, together.
+#[derive(Default)]
+struct Sum {
+    tally: Tally,
+    elapsed: Duration,
+    fatal: Option<String>,
+    window: Option<Window>,
+    intervals: Vec<Interval>,
+}
+
+impl Sum {
+    fn second(&mut self, second: &Second, watch: &mut dyn FnMut(&Second)) {
+        if self.intervals.len() < INTERVALS_MAX {
+            self.intervals.push(Interval::of(second));
+        }
+        watch(second);
+    }
+
+    fn add(&mut self, tally: &Tally, elapsed: Duration, window: Window, fatal: Option<String>) {
+        self.tally.merge(tally);
+        self.elapsed = self.elapsed.max(elapsed);
+        self.fatal = self.fatal.take().or(fatal);
+        self.window = Some(self.window.map_or(window, |known| known.join(window)));
+    }
+
+    fn report(&mut self, mode: &'static str, runner: &Runner) -> Report {
+        let mut report = Report::new(mode, &self.tally, self.elapsed);
+        report.intervals = std::mem::take(&mut self.intervals);
+        report.fatal = self.fatal.take();
+        report.generator_cores = runner.cpus.len() as u64;
+        if let Some(window) = self.window {
+            report.generator = window.own();
+            report.watched = window.watched();
+        }
+        if let Some(pid) = runner.watch_pid.filter(|_| report.watched.is_none()) {
+            eprintln!(
+                "ringlog: process {pid} cannot be watched: it is not there, or not ours to read"
+            );
+        }
+        report
+    }
+}
+
+pub(super) fn check(validated: Result<(), load::WorkloadError>) -> Result<(), CommandError> {
+    validated.map_err(|error| CommandError::Usage(error.to_string()))
 }
 
 /// Says so when answers ended long before the load did: the rates are of the time until then.
@@ -106,44 +209,31 @@ fn note_early_end(report: &mut Report, limit: Limit) {
     }
 }
 
-fn join(known: Option<Window>, window: Window) -> Option<Window> {
-    Some(known.map_or(window, |known| known.join(window)))
-}
-
-/// Puts in what the processes used while the load was measured.
-fn report_use(report: &mut Report, window: Option<Window>, watch_pid: Option<u32>) {
-    let Some(window) = window else {
-        return;
-    };
-    report.generator = window.own();
-    report.watched = window.watched();
-    if let Some(pid) = watch_pid.filter(|_| report.watched.is_none()) {
-        eprintln!("ringlog: process {pid} cannot be watched: it is not there, or not ours to read");
-    }
-}
-
-/// Creates a topic if it is not there.
-pub fn ensure_topic(bootstrap: &str, new: NewTopic) -> Result<(), CommandError> {
+/// Creates the topics that are not there.
+pub fn ensure_topics(bootstrap: &str, topics: Vec<NewTopic>) -> Result<(), CommandError> {
     let bootstrap = bootstrap.to_owned();
     let ensured = uring::block_on(None, UringOptions::default(), async move |io| {
         let options = load::cluster_options("ringlog-load");
         let mut cluster = Cluster::connect(&io, &bootstrap, options).await?;
-        match cluster.describe_topic(&new.name).await {
-            Err(error) if error.code() == Some(ErrorCode::UnknownTopicOrPartition) => {}
-            Err(error) => return Err(error),
-            Ok(_) => return Ok(()),
+        for new in topics {
+            match cluster.describe_topic(&new.name).await {
+                Err(error) if error.code() == Some(ErrorCode::UnknownTopicOrPartition) => {}
+                Err(error) => return Err(error),
+                Ok(_) => continue,
+            }
+            match cluster.create_topic(&new).await {
+                Err(error) if error.code() == Some(ErrorCode::TopicAlreadyExists) => {}
+                // A broker that does not create topics may still know this one by the time it is asked.
+                Err(ClientError::Unsupported { .. }) | Ok(_) => {}
+                Err(error) => return Err(error),
+            }
         }
-        match cluster.create_topic(&new).await {
-            Err(error) if error.code() == Some(ErrorCode::TopicAlreadyExists) => Ok(()),
-            // A broker that does not create topics may still know this one by the time it is asked.
-            Err(ClientError::Unsupported { .. }) | Ok(_) => Ok(()),
-            Err(error) => Err(error),
-        }
+        Ok(())
     })?;
     Ok(ensured?)
 }
 
-/// Reads the whole topic and compares it with what the producers know.
+/// Reads the whole topics and compares them with what the producers know.
 fn read_back(
     produced: &ProduceWorkload,
     runner: &Runner,
@@ -153,22 +243,15 @@ fn read_back(
     let workload = ConsumeWorkload {
         bootstrap: produced.bootstrap.clone(),
         topic: produced.topic.clone(),
-        connections: produced.connections,
-        in_flight: 1,
-        from: From::Start,
-        until_end: true,
-        repeat: false,
-        limit: Limit::default(),
-        warmup: Duration::ZERO,
-        partition_bytes_max: 1 << 20,
-        response_bytes_max: 50 << 20,
-        bytes_min: 1,
-        wait: Duration::from_millis(500),
+        topics: produced.topics,
+        connections: produced.connections.min(READ_BACK_CONNECTIONS_MAX),
         verify: true,
         verify_run: Some(run),
+        verify_keys: produced.keys != load::keys::KeyDistribution::None,
         request_timeout: produced.request_timeout,
+        ..ConsumeWorkload::default()
     };
-    let results: Vec<Consumed> = on_cores(runner, move |io, share, observer| {
+    let results: Vec<Consumed> = on_cores(runner, &mut |_| {}, move |io, share, observer| {
         load::consume(io, workload.clone(), share, observer)
     })?;
     let mut verifier = Verifier::new(Some(run));

@@ -1,0 +1,394 @@
+//! The arguments of Kafka's `kafka-producer-perf-test`, and its output, so that scripts made for it go on working.
+//!
+//! Source: `ProducerPerformance` of Apache Kafka 4.3.1. What it does not have in common: batches are full at once without
+//! a throughput limit, so `linger.ms` matters only with one, and latency never includes waiting in the producer's memory.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use client::{Acks, NewTopic};
+use load::seconds::Second;
+use load::{BatchSize, Limit, ProduceWorkload, RecordSizes, Report, Tally};
+use model::record::Compression;
+
+use super::run::{Runner, ensure_topics, run_produce_counted};
+use super::values::setting;
+use crate::commands::CommandError;
+use crate::commands::table::print_table;
+
+/// Seconds that one progress line covers.
+const REPORT_SECONDS: u64 = 5;
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// Arguments of `ringlog load producer-perf-test`.
+#[derive(Debug, Args)]
+pub struct PerfTestArgs {
+    /// Topic to send to.
+    #[arg(long)]
+    topic: String,
+    /// How many records.
+    #[arg(long)]
+    num_records: u64,
+    /// Bytes of each record.
+    #[arg(long, required_unless_present = "payload_file")]
+    record_size: Option<usize>,
+    /// Records per second; -1 for as fast as possible.
+    #[arg(long, allow_negative_numbers = true)]
+    throughput: f64,
+    /// Settings of the producer: NAME=VALUE, several with spaces between them.
+    #[arg(long, visible_alias = "command-property", num_args = 1.., value_parser = setting, value_name = "NAME=VALUE")]
+    producer_props: Vec<(String, String)>,
+    /// File with settings of the producer.
+    #[arg(
+        long = "producer.config",
+        visible_alias = "command-config",
+        value_name = "FILE"
+    )]
+    producer_config: Option<PathBuf>,
+    /// The broker, if the settings do not name it.
+    #[arg(long, value_name = "HOST:PORT")]
+    bootstrap_server: Option<String>,
+    /// Not understood: records are made up.
+    #[arg(long, hide = true)]
+    payload_file: Option<PathBuf>,
+    /// Print the whole report of this generator at the end.
+    #[arg(long)]
+    print_metrics: bool,
+    /// Records sent before the steady state, which is summed up once more by itself.
+    #[arg(long, default_value_t = 0)]
+    warmup_records: u64,
+}
+
+/// Runs the test.
+pub fn run(args: &PerfTestArgs) -> Result<(), CommandError> {
+    if args.payload_file.is_some() {
+        return Err(CommandError::Usage(
+            "--payload-file is not supported: give --record-size, and records are made up"
+                .to_owned(),
+        ));
+    }
+    if args.warmup_records >= args.num_records.max(1) {
+        return Err(CommandError::Usage(
+            "--warmup-records must be fewer than --num-records".to_owned(),
+        ));
+    }
+    let mut properties = match &args.producer_config {
+        Some(path) => {
+            let text = std::fs::read_to_string(path);
+            let what = || format!("reading {}", path.display());
+            parse_properties(&text.map_err(|error| CommandError::io(what(), error))?)
+        }
+        None => BTreeMap::new(),
+    };
+    properties.extend(args.producer_props.iter().cloned());
+    if let Some(server) = &args.bootstrap_server {
+        properties.insert("bootstrap.servers".to_owned(), server.clone());
+    }
+    let (workload, ignored) = map(args, properties).map_err(CommandError::Usage)?;
+    if !ignored.is_empty() {
+        eprintln!(
+            "ringlog: these settings have no counterpart and are ignored: {}",
+            ignored.join(", ")
+        );
+    }
+    workload
+        .validate()
+        .map_err(|error| CommandError::Usage(error.to_string()))?;
+    let new = NewTopic {
+        name: args.topic.clone(),
+        partitions: -1,
+        replication_factor: -1,
+        configs: Vec::new(),
+    };
+    ensure_topics(&workload.bootstrap, vec![new])?;
+    measure(args, &workload)
+}
+
+/// Runs the records of the warm-up, then the others, and sums up.
+fn measure(args: &PerfTestArgs, workload: &ProduceWorkload) -> Result<(), CommandError> {
+    let runner = Runner {
+        cpus: vec![None],
+        watch_pid: None,
+        progress: false,
+    };
+    let part = |records| {
+        let workload = ProduceWorkload {
+            limit: Limit {
+                records: Some(records),
+                duration: None,
+            },
+            ..workload.clone()
+        };
+        let mut lines = Lines::default();
+        let counted = run_produce_counted(&workload, &runner, &mut |second| lines.add(second))?;
+        fail_on_errors(&counted.0)?;
+        Ok::<(Report, Tally), CommandError>(counted)
+    };
+    if args.warmup_records == 0 {
+        let (report, tally) = part(args.num_records)?;
+        println!("{}", total("", &tally, report.seconds));
+        print_metrics(args, &report);
+        return Ok(());
+    }
+    println!(
+        "Warmup first {} records. Steady state results will print after the complete test summary.",
+        args.warmup_records
+    );
+    let warm = part(args.warmup_records)?;
+    let steady = part(args.num_records - args.warmup_records)?;
+    let mut all = warm.1;
+    all.merge(&steady.1);
+    let seconds = warm.0.seconds + steady.0.seconds;
+    println!("{}", total("", &all, seconds));
+    println!("{}", total(" steady state", &steady.1, steady.0.seconds));
+    print_metrics(args, &steady.0);
+    Ok(())
+}
+
+fn fail_on_errors(report: &Report) -> Result<(), CommandError> {
+    if let Some(fatal) = &report.fatal {
+        return Err(CommandError::Failed(format!("given up: {fatal}")));
+    }
+    if report.errors > 0 {
+        return Err(CommandError::Failed(format!(
+            "{} requests failed: {:?}",
+            report.errors, report.errors_by_kind
+        )));
+    }
+    Ok(())
+}
+
+fn print_metrics(args: &PerfTestArgs, report: &Report) {
+    if args.print_metrics {
+        let rows = report.rows().into_iter();
+        let rows = rows.map(|(name, value)| vec![name, value]);
+        print_table(&["metric", "value"], rows.collect(), &[]);
+    }
+}
+
+/// The lines that appear while the test runs.
+#[derive(Default)]
+struct Lines {
+    tally: Tally,
+    length: Duration,
+    seconds: u64,
+}
+
+impl Lines {
+    fn add(&mut self, second: &Second) {
+        self.tally.merge(&second.tally);
+        self.length += second.length;
+        self.seconds += 1;
+        if self.seconds >= REPORT_SECONDS {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if self.seconds >= REPORT_SECONDS && self.tally.records > 0 {
+            println!("{}", window(&self.tally, self.length.as_secs_f64()));
+        }
+        *self = Lines::default();
+    }
+}
+
+/// `5000 records sent, 1000.0 records/sec (0.95 MB/sec), 2.1 ms avg latency, 9.0 ms max latency.`
+fn window(tally: &Tally, seconds: f64) -> String {
+    let per_second = |count: f64| if seconds > 0.0 { count / seconds } else { 0.0 };
+    format!(
+        "{} records sent, {:.1} records/sec ({:.2} MB/sec), {:.1} ms avg latency, {:.1} ms max latency.",
+        tally.records,
+        per_second(tally.records as f64),
+        per_second(tally.record_bytes as f64) / MIB,
+        tally.latency.mean() / 1e6,
+        tally.latency.max() as f64 / 1e6,
+    )
+}
+
+/// The last line. Kafka prints whole milliseconds for percentiles.
+fn total(kind: &str, tally: &Tally, seconds: f64) -> String {
+    let per_second = |count: f64| if seconds > 0.0 { count / seconds } else { 0.0 };
+    let at = |quantile| tally.latency_ms(quantile).round() as u64;
+    format!(
+        "{}{kind} records sent, {:.6} records/sec ({:.2} MB/sec), {:.2} ms avg latency, {:.2} ms max latency, \
+         {} ms 50th, {} ms 95th, {} ms 99th, {} ms 99.9th.",
+        tally.records,
+        per_second(tally.records as f64),
+        per_second(tally.record_bytes as f64) / MIB,
+        tally.latency.mean() / 1e6,
+        tally.latency.max() as f64 / 1e6,
+        at(0.5),
+        at(0.95),
+        at(0.99),
+        at(0.999),
+    )
+}
+
+/// Lines `name=value`; others, and comments, are skipped.
+fn parse_properties(text: &str) -> BTreeMap<String, String> {
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.starts_with(['#', '!']))
+        .filter_map(|line| setting(line).ok())
+        .collect()
+}
+
+/// The workload that these settings describe, with Kafka's defaults, and the settings that nothing stands for.
+fn map(
+    args: &PerfTestArgs,
+    mut properties: BTreeMap<String, String>,
+) -> Result<(ProduceWorkload, Vec<String>), String> {
+    let mut take = |name: &str| properties.remove(name);
+    let bootstrap = take("bootstrap.servers")
+        .ok_or("the broker is not named: --producer-props bootstrap.servers=HOST:PORT")?;
+    let acks = match take("acks").as_deref() {
+        None | Some("all" | "-1") => Acks::All,
+        Some("1") => Acks::Leader,
+        Some("0") => Acks::None,
+        Some(other) => return Err(format!("acks={other}: expected all, -1, 0 or 1")),
+    };
+    let linger = number(take("linger.ms"), "linger.ms", 5)?;
+    let batch = number(take("batch.size"), "batch.size", 16_384)?;
+    let in_flight = "max.in.flight.requests.per.connection";
+    let in_flight = number(take(in_flight), in_flight, 5)?;
+    let compression = take("compression.type").unwrap_or_else(|| "none".to_owned());
+    let compression = Compression::from_name(&compression)
+        .ok_or_else(|| format!("compression.type={compression} is not known"))?;
+    let idempotent = match take("enable.idempotence").as_deref() {
+        None => acks == Acks::All && in_flight <= 5,
+        Some("true") => true,
+        Some("false") => false,
+        Some(other) => {
+            return Err(format!(
+                "enable.idempotence={other}: expected true or false"
+            ));
+        }
+    };
+    let timeout = number(take("request.timeout.ms"), "request.timeout.ms", 30_000)?;
+    let client_id = take("client.id").unwrap_or_else(|| "perf-producer-client".to_owned());
+    let rate = (args.throughput > 0.0).then_some(args.throughput.ceil() as u64);
+    let whole = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let workload = ProduceWorkload {
+        bootstrap,
+        topic: args.topic.clone(),
+        record_sizes: RecordSizes::Fixed(args.record_size.unwrap_or(0)),
+        compressibility: 0.0,
+        batch: BatchSize::Bytes(whole(batch)),
+        linger: rate.map(|_| Duration::from_millis(linger)),
+        connections: 1,
+        in_flight: whole(in_flight),
+        acks,
+        compression,
+        rate,
+        limit: Limit {
+            records: Some(args.num_records),
+            duration: None,
+        },
+        idempotent,
+        client_id,
+        request_timeout: Duration::from_millis(timeout),
+        ..ProduceWorkload::default()
+    };
+    Ok((workload, properties.into_keys().collect()))
+}
+
+fn number(value: Option<String>, name: &str, default: u64) -> Result<u64, String> {
+    match value {
+        None => Ok(default),
+        Some(text) => text
+            .parse()
+            .map_err(|_| format!("{name}={text}: expected a number")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: PerfTestArgs,
+    }
+
+    fn mapped(line: &str) -> Result<(ProduceWorkload, Vec<String>), String> {
+        let words = std::iter::once("test").chain(line.split_ascii_whitespace());
+        let args = Command::try_parse_from(words)
+            .map_err(|error| error.to_string())?
+            .args;
+        let properties = args.producer_props.iter().cloned().collect();
+        map(&args, properties)
+    }
+
+    #[test]
+    fn settings_of_scripts_are_understood_and_unknown_ones_named() {
+        let (workload, ignored) = mapped(
+            "--topic t --num-records 1000 --record-size 100 --throughput -1 --producer-props bootstrap.servers=a:1 \
+             acks=1 linger.ms=10 batch.size=65536 compression.type=lz4 client.id=me buffer.memory=1 \
+             max.in.flight.requests.per.connection=3",
+        )
+        .unwrap();
+        assert_eq!(ignored, ["buffer.memory"]);
+        assert_eq!(workload.bootstrap, "a:1");
+        assert_eq!(workload.acks, Acks::Leader);
+        assert_eq!(workload.batch, BatchSize::Bytes(65_536));
+        assert_eq!((workload.in_flight, workload.linger), (3, None));
+        assert_eq!(workload.client_id, "me");
+        assert!(!workload.idempotent);
+        workload.validate().unwrap();
+    }
+
+    #[test]
+    fn defaults_are_those_of_kafka_and_a_throughput_is_an_open_loop() {
+        let (workload, _) = mapped(
+            "--topic t --num-records 7 --record-size 100 --throughput 500 --producer-props bootstrap.servers=a:1",
+        )
+        .unwrap();
+        assert_eq!(workload.rate, Some(500));
+        assert_eq!(workload.linger, Some(Duration::from_millis(5)));
+        assert_eq!(workload.batch, BatchSize::Bytes(16_384));
+        assert!(workload.idempotent);
+        workload.validate().unwrap();
+        for line in [
+            "--topic t --num-records 7 --record-size 100 --throughput 500",
+            "--topic t --num-records 7 --throughput 500 --producer-props bootstrap.servers=a:1",
+            "--topic t --num-records 7 --record-size 1 --throughput 5 --producer-props bootstrap.servers=a:1 acks=2",
+        ] {
+            assert!(mapped(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn lines_look_like_those_of_kafka() {
+        let mut tally = Tally {
+            records: 5000,
+            record_bytes: 5000 * 1024,
+            ..Tally::default()
+        };
+        for _ in 0..100 {
+            tally.answered(Duration::from_millis(2));
+        }
+        tally.answered(Duration::from_millis(40));
+        assert_eq!(
+            window(&tally, 5.0),
+            "5000 records sent, 1000.0 records/sec (0.98 MB/sec), 2.4 ms avg latency, 40.0 ms max latency."
+        );
+        assert_eq!(
+            total(" steady state", &tally, 5.0),
+            "5000 steady state records sent, 1000.000000 records/sec (0.98 MB/sec), 2.38 ms avg latency, 40.01 ms max \
+             latency, 2 ms 50th, 2 ms 95th, 2 ms 99th, 40 ms 99.9th."
+        );
+    }
+
+    #[test]
+    fn property_files_may_hold_comments() {
+        let properties =
+            parse_properties("# comment\n\nacks = all\nbootstrap.servers=a:1,b:2\nnonsense\n");
+        assert_eq!(properties.len(), 2);
+        assert_eq!(properties["acks"], "all");
+        assert_eq!(properties["bootstrap.servers"], "a:1,b:2");
+    }
+}
