@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use ::load::keys::KeyDistribution;
 use ::load::sweep::{Attempt, Figures, Header, Job, Latency, Plan, Target};
-use ::load::{BatchSize, Limit, ProduceWorkload, Report, cluster_options};
+use ::load::{BatchSize, Limit, ProduceWorkload, RecordSizes, Report, cluster_options};
 use client::{Acks, ClientError, Cluster, NewTopic};
 use model::record::Compression;
 use protocol::messages::api_versions::ApiVersionsRequest;
@@ -131,7 +130,7 @@ impl Measurer {
         ProduceWorkload {
             bootstrap,
             topic,
-            record_bytes: whole(fixed.record_bytes),
+            record_sizes: RecordSizes::Fixed(whole(fixed.record_bytes)),
             batch: BatchSize::Bytes(whole(point.batch_bytes)),
             linger: (point.linger_us > 0).then(|| Duration::from_micros(point.linger_us)),
             connections: fixed.connections,
@@ -141,7 +140,6 @@ impl Measurer {
             } else {
                 Acks::All
             },
-            keys: KeyDistribution::None,
             compression: self.compression,
             rate: point.rate,
             limit: Limit {
@@ -150,8 +148,9 @@ impl Measurer {
             },
             warmup: Duration::from_millis(self.plan.warmup_ms),
             idempotent: fixed.idempotent,
-            stamp_run: None,
+            client_id: CLIENT_NAME.to_owned(),
             request_timeout: REQUEST_TIMEOUT,
+            ..ProduceWorkload::default()
         }
     }
 
