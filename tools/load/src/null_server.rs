@@ -1,13 +1,19 @@
 //! A server that accepts everything and keeps nothing, to measure the generator alone.
 //!
 //! Serves what a producing load needs: ApiVersions, Metadata (any topic exists, led here), InitProducerId, Produce.
-//! One task per connection; answers of all requests that arrived together leave in one write.
+//! Answers to produce requests are made once and patched: the server must not be what limits. One task per connection;
+//! answers of all requests that arrived together leave in one write.
 
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
+use std::rc::Rc;
+use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use client::{ClientError, FrameReader};
-use model::TopicId;
+use model::{MonotonicTime, TopicId};
 use protocol::messages::metadata::{
     MetadataRequest, MetadataResponse, MetadataResponseBroker, MetadataResponsePartition,
     MetadataResponseTopic,
@@ -21,8 +27,29 @@ use protocol::{
 };
 use runtime::{Io, Listener as _, Stream, TaskClass};
 
-/// Space offered to each read.
-const READ_BYTES: usize = 1 << 20;
+/// Space offered to each read of a connection with small requests, and of one with large ones.
+const READ_BYTES_MIN: usize = 16 << 10;
+const READ_BYTES_MAX: usize = 1 << 20;
+/// From this size on requests are large.
+const LARGE_REQUEST_BYTES: usize = 8 << 10;
+/// API key of Produce, and with version 13, as every request frame begins.
+const PRODUCE_KEY: [u8; 2] = [0, 0];
+const PRODUCE_13: [u8; 4] = [0, 0, 0, 13];
+/// Topic id, length of the list of partitions, and partition.
+const TOPIC_AND_PARTITION_BYTES: usize = 16 + 1 + 4;
+/// Where the correlation id lies in a response frame: behind its length.
+const ANSWER_CORRELATION: Range<usize> = 4..8;
+/// Answers kept ready.
+const ANSWERS_MAX: usize = 1 << 16;
+
+/// A stretch of time in which the server reads and answers nothing, for tests of what a load sees of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Pause {
+    /// When it begins, after the first produce request.
+    pub after: Duration,
+    /// How long it is.
+    pub length: Duration,
+}
 
 /// Serves on `address` until the process ends. `ready` is told the bound address.
 pub async fn serve<I: Io>(
@@ -31,13 +58,30 @@ pub async fn serve<I: Io>(
     partitions: i32,
     ready: impl FnOnce(SocketAddr),
 ) -> std::io::Result<()> {
+    serve_pausing(io, address, partitions, None, ready).await
+}
+
+/// [`serve`] with a pause.
+pub async fn serve_pausing<I: Io>(
+    io: I,
+    address: SocketAddr,
+    partitions: i32,
+    pause: Option<Pause>,
+    ready: impl FnOnce(SocketAddr),
+) -> std::io::Result<()> {
     let listener = io.listen(address, true).await?;
     let bound = listener.local_addr()?;
     ready(bound);
+    let server = Rc::new(NullServer {
+        bound,
+        partitions,
+        pause,
+        first_produce: Cell::new(None),
+        answers: RefCell::default(),
+    });
     loop {
         let stream = listener.accept().await?;
-        let server = NullServer { bound, partitions };
-        let task_io = io.clone();
+        let (server, task_io) = (server.clone(), io.clone());
         io.spawn(TaskClass::Foreground, async move {
             // A client that leaves is the normal end of its connection.
             drop(server.serve_connection(task_io, &stream).await);
@@ -49,29 +93,71 @@ pub async fn serve<I: Io>(
 struct NullServer {
     bound: SocketAddr,
     partitions: i32,
+    pause: Option<Pause>,
+    first_produce: Cell<Option<MonotonicTime>>,
+    /// Answers to produce requests, complete but for the correlation id, by topic and partition.
+    answers: RefCell<BTreeMap<Vec<u8>, Bytes>>,
 }
 
 impl NullServer {
     async fn serve_connection<I: Io>(&self, io: I, stream: &I::Stream) -> Result<(), ClientError> {
-        let mut reader = FrameReader::new(stream.clone(), FRAME_BYTES_MAX, READ_BYTES);
+        let mut reader = FrameReader::new(stream.clone(), FRAME_BYTES_MAX, READ_BYTES_MIN);
         let mut answers: Vec<Bytes> = Vec::new();
         loop {
             reader.fill().await?;
-            let mut joined = Vec::new();
+            self.wait_for_pause(&io).await;
+            let mut joined = BytesMut::new();
             while let Some(frame) = reader.frame()? {
-                for slice in self.answer(frame)? {
-                    joined.extend_from_slice(&slice);
+                if frame.starts_with(&PRODUCE_KEY) && self.first_produce.get().is_none() {
+                    self.first_produce.set(Some(io.now()));
                 }
+                if frame.len() > LARGE_REQUEST_BYTES {
+                    reader.offer(READ_BYTES_MAX);
+                }
+                self.answer(frame, &mut joined)?;
             }
             if !joined.is_empty() {
-                answers.push(Bytes::from(joined));
+                answers.push(joined.freeze());
                 stream.write_all(&mut answers).await?;
             }
             io.yield_if_needed().await;
         }
     }
 
-    fn answer(&self, frame: Bytes) -> Result<Vec<Bytes>, ClientError> {
+    async fn wait_for_pause<I: Io>(&self, io: &I) {
+        if let (Some(pause), Some(first)) = (self.pause, self.first_produce.get()) {
+            let begin = first.plus(pause.after);
+            let end = begin.plus(pause.length);
+            if io.now() >= begin {
+                io.sleep(end.since(io.now())).await;
+            }
+        }
+    }
+
+    /// Appends the answer to a request, if it gets one.
+    fn answer(&self, frame: Bytes, out: &mut BytesMut) -> Result<(), ClientError> {
+        let known = produce_key(&frame);
+        if let Some((key, correlation)) = &known
+            && let Some(answer) = self.answers.borrow().get(*key)
+        {
+            let start = out.len();
+            out.extend_from_slice(answer);
+            out[start..][ANSWER_CORRELATION].copy_from_slice(correlation);
+            return Ok(());
+        }
+        let key = known.map(|(key, _)| key.to_vec());
+        let answer = self.answer_slowly(frame)?.concat();
+        out.extend_from_slice(&answer);
+        if let Some(key) = key
+            && !answer.is_empty()
+            && self.answers.borrow().len() < ANSWERS_MAX
+        {
+            self.answers.borrow_mut().insert(key, Bytes::from(answer));
+        }
+        Ok(())
+    }
+
+    fn answer_slowly(&self, frame: Bytes) -> Result<Vec<Bytes>, ClientError> {
         let malformed = |reason: String| ClientError::Malformed {
             api: "request",
             reason,
@@ -123,6 +209,25 @@ impl NullServer {
             ..MetadataResponse::default()
         }
     }
+}
+
+/// What the answer to a produce request depends on, topic and partition, and its correlation id. Only for what loads send: version 13, acknowledged, one partition
+/// of one topic; `None` for anything else.
+fn produce_key(frame: &[u8]) -> Option<(&[u8], &[u8; 4])> {
+    if !frame.starts_with(&PRODUCE_13) {
+        return None;
+    }
+    let correlation = frame.get(4..8)?.first_chunk()?;
+    let client_id_bytes = u16::from_be_bytes(*frame.get(8..10)?.first_chunk()?);
+    // Behind the client id: no tags, no transactional id, acks and timeout, one topic by id, one partition.
+    let body = frame.get(10 + usize::from(client_id_bytes)..)?;
+    let (head, rest) = body.split_first_chunk::<9>()?;
+    let [0, 0, acks_high, acks_low, _, _, _, _, 2] = head else {
+        return None;
+    };
+    let key = rest.get(..TOPIC_AND_PARTITION_BYTES)?;
+    let is_acknowledged = (*acks_high, *acks_low) != (0, 0);
+    (is_acknowledged && key[16] == 2).then_some((key, correlation))
 }
 
 fn produced(request: ProduceRequest) -> ProduceResponse {

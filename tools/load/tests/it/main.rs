@@ -2,4 +2,6 @@
 
 extern crate ringlog_load as load;
 
+mod connections;
+mod pause;
 mod produce;
