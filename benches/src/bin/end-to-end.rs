@@ -19,7 +19,7 @@ struct Arguments {
 }
 
 /// Columns of the table of loads.
-const COLUMNS: [Metric; 16] = [
+const COLUMNS: [Metric; 15] = [
     Metric::MbPerSecond,
     Metric::RequestsPerSecond,
     Metric::P50Ms,
@@ -35,7 +35,6 @@ const COLUMNS: [Metric; 16] = [
     Metric::DeviceReadsPerByte,
     Metric::SwitchesPerRequest,
     Metric::GeneratorPercent,
-    Metric::IdlePercent,
 ];
 const CELL_WIDTH: usize = 12;
 

@@ -10,6 +10,9 @@ use crate::workloads::{Fetch, Figures, Metric, Produce};
 
 /// How long a load may take beyond its time.
 const SLACK: Duration = Duration::from_secs(90);
+/// How often a topic is written to before a failure is one, and the pause between.
+const ATTEMPTS: u32 = 10;
+const PAUSE: Duration = Duration::from_secs(1);
 /// Requests in flight of a fill, and of its connections.
 const FILL_IN_FLIGHT: u64 = 5;
 const FILL_CONNECTIONS: u64 = 4;
@@ -172,8 +175,7 @@ impl Rig {
             ("--batch-records", fetch.batch_records),
             ("--records", records),
         ]));
-        let mut running = self.tool("fill").args(words).start()?;
-        running.succeed(&self.stop, SLACK)
+        self.until_clean(&self.tool("fill").args(words))
     }
 
     /// Produces one small batch to each partition: a single connection takes them in turn.
@@ -186,8 +188,20 @@ impl Rig {
             ("--batch-records", 1),
             ("--records", partitions),
         ]));
-        let mut running = self.tool("touch").args(words).start()?;
-        running.succeed(&self.stop, SLACK)
+        self.until_clean(&self.tool("touch").args(words))
+    }
+
+    /// Until no request fails: Kafka names the leaders of a new topic some time before they take requests. What an
+    /// attempt has written stays, so that some partitions get more than one turn.
+    fn until_clean(&self, load: &Launch) -> Result<(), DriveError> {
+        let mut attempt = 1;
+        loop {
+            match load.start()?.succeed(&self.stop, SLACK) {
+                Err(DriveError::Ended { .. }) if attempt < ATTEMPTS => attempt += 1,
+                outcome => return outcome,
+            }
+            self.stop.sleep(PAUSE)?;
+        }
     }
 
     /// A command of `ringlog` on the core of the load.

@@ -108,8 +108,13 @@ impl Rig {
         let target = server.target();
         match shape {
             Shape::Fetch(fetch) => {
+                // A topic that must not fit into memory cannot be made smaller.
+                let fill_bytes = match fetch.memory {
+                    None => self.scaled(fetch.fill_bytes),
+                    Some(_) => fetch.fill_bytes,
+                };
                 let fetch = Fetch {
-                    fill_bytes: self.scaled(fetch.fill_bytes),
+                    fill_bytes,
                     ..fetch
                 };
                 self.fill(&target, topic, &fetch)?;

@@ -37,6 +37,11 @@ impl<S: Stream> FrameReader<S> {
         }
     }
 
+    /// Offers so many bytes to each read from now on.
+    pub fn offer(&mut self, read_bytes: usize) {
+        self.read_bytes = read_bytes.max(1);
+    }
+
     /// Reads once, waiting for at least one byte.
     pub async fn fill(&mut self) -> Result<(), ClientError> {
         let wanted = self.wanted();

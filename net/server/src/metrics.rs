@@ -100,6 +100,8 @@ pub struct ServerMetrics {
     pub connections_refused: Counter,
     /// Connections ended because of what the client sent.
     pub protocol_errors: Counter,
+    /// Bytes of records in answers to fetch requests.
+    pub fetched_bytes: Counter,
     /// Errors in answers, by code.
     pub errors: ErrorCounters,
     requests: [Counter; API_CODES],
@@ -114,6 +116,7 @@ impl Default for ServerMetrics {
             connections_accepted: Counter::default(),
             connections_refused: Counter::default(),
             protocol_errors: Counter::default(),
+            fetched_bytes: Counter::default(),
             errors: ErrorCounters::default(),
             requests: std::array::from_fn(|_| Counter::default()),
             produce: Default::default(),
@@ -176,6 +179,7 @@ impl ServerMetrics {
             (&CONNECTIONS_ACCEPTED, &self.connections_accepted),
             (&CONNECTIONS_REFUSED, &self.connections_refused),
             (&PROTOCOL_ERRORS, &self.protocol_errors),
+            (&FETCHED_BYTES, &self.fetched_bytes),
         ] {
             into.counter(definition, Labels::new(), counter.get());
         }
@@ -276,6 +280,12 @@ pub static PROTOCOL_ERRORS: MetricDefinition = MetricDefinition::counter(
     "ringlog_protocol_errors_total",
     Unit::Count,
     "Connections ended because of what the client sent.",
+);
+/// Bytes that clients fetched from all topics.
+pub static FETCHED_BYTES: MetricDefinition = MetricDefinition::counter(
+    "ringlog_fetched_bytes_total",
+    Unit::Bytes,
+    "Bytes of record batches in answers to fetch requests.",
 );
 /// Memory for large requests in use.
 pub static REQUEST_BUDGET_USED: MetricDefinition = MetricDefinition::gauge(

@@ -53,6 +53,8 @@ pub struct Overview {
     pub device: Device,
     /// Parts found in the extent cache, of those looked for: 0 to 1.
     pub cache_hit_rate: Option<f64>,
+    /// Reads of logs that recent batches in memory answered: 0 to 1.
+    pub tail_read_share: Option<f64>,
     /// What has a limit.
     pub occupancy: Vec<Occupancy>,
     /// Connections.
@@ -257,6 +259,7 @@ impl Window<'_> {
             groups: self.groups(),
             device: self.device(),
             cache_hit_rate: self.cache_hit_rate(),
+            tail_read_share: self.tail_read_share(),
             occupancy: self.occupancy(),
             connections: Connections {
                 open: self.gauge("ringlog_connections"),
@@ -349,6 +352,13 @@ impl Window<'_> {
         let hits = self.rate("ringlog_cache_hits_total")?;
         let misses = self.rate("ringlog_cache_misses_total")?;
         ratio(hits, hits + misses)
+    }
+
+    fn tail_read_share(&self) -> Option<f64> {
+        let by_source = self.rates_by("ringlog_log_reads_total", "source");
+        let all: f64 = by_source.iter().map(|(_, rate)| rate).sum();
+        let tail = by_source.iter().filter(|(source, _)| source == "tail");
+        ratio(tail.map(|(_, rate)| rate).sum(), all)
     }
 
     fn occupancy(&self) -> Vec<Occupancy> {

@@ -97,6 +97,9 @@ pub(crate) trait Watched {
     fn wake(&self);
 }
 
+/// Told when sending begins.
+type BegunHook = Box<dyn FnOnce(MonotonicTime)>;
+
 /// See the module.
 pub(crate) struct CoreState<I: Io> {
     pub(crate) io: I,
@@ -116,7 +119,7 @@ pub(crate) struct CoreState<I: Io> {
     arriving: Cell<u64>,
     /// Opens when every lane has: only then do lanes send.
     pub(crate) gate: Gate,
-    begun: RefCell<Option<Box<dyn FnOnce(MonotonicTime)>>>,
+    begun: RefCell<Option<BegunHook>>,
     /// Lanes take one to connect.
     pub(crate) connecting: Turns,
     /// When the second that is being counted began, and its number.

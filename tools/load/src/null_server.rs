@@ -142,7 +142,7 @@ impl NullServer {
         {
             let start = out.len();
             out.extend_from_slice(answer);
-            out[start..][ANSWER_CORRELATION].copy_from_slice(correlation);
+            out[start..][ANSWER_CORRELATION].copy_from_slice(*correlation);
             return Ok(());
         }
         let key = known.map(|(key, _)| key.to_vec());

@@ -305,6 +305,16 @@ impl Report {
         if self.rebalances > 0 {
             row("group assignments", grouped(self.rebalances));
         }
+        self.trouble_rows(&mut row);
+        self.use_rows(&mut row);
+        if let Some(findings) = &self.verification {
+            verification_rows(findings, &mut row);
+        }
+        rows
+    }
+
+    /// What failed, waited or was left over.
+    fn trouble_rows(&self, row: &mut impl FnMut(&str, String)) {
         row("errors", grouped(self.errors));
         for (kind, count) in &self.errors_by_kind {
             row(&format!("  {kind}"), grouped(*count));
@@ -325,9 +335,13 @@ impl Report {
                 format!("{} requests", grouped(self.unsent_requests)),
             );
         }
-        self.process_row(&mut row, "generator CPU", &self.generator);
+    }
+
+    /// What the processes used.
+    fn use_rows(&self, row: &mut impl FnMut(&str, String)) {
+        self.process_row(row, "generator CPU", &self.generator);
         if let Some(watched) = &self.watched {
-            self.process_row(&mut row, "watched CPU", watched);
+            self.process_row(row, "watched CPU", watched);
             row(
                 "watched device writes",
                 self.device_bytes(watched.device_bytes_written),
@@ -341,10 +355,6 @@ impl Report {
                 self.per_request(watched.voluntary_switches),
             );
         }
-        if let Some(findings) = &self.verification {
-            verification_rows(findings, &mut row);
-        }
-        rows
     }
 
     fn loop_rows(&self, row: &mut impl FnMut(&str, String)) {

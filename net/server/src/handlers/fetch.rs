@@ -345,7 +345,9 @@ fn respond<I: Io>(context: &Context<'_, I>, plan: &Plan, results: Vec<Fetched>) 
             TopicKey::Name(name) => (Text::copy_from(name.as_str()), TopicId::ZERO),
             TopicKey::Id(id) => (Text::EMPTY, *id),
         };
-        context.server.metrics.errors.count(fetched.error);
+        let metrics = &context.server.metrics;
+        metrics.errors.count(fetched.error);
+        metrics.fetched_bytes.add(fetched.bytes() as u64);
         let data = partition_data(one.partition, fetched);
         match response.responses.last_mut() {
             Some(last) if last.topic == name && last.topic_id == id => last.partitions.push(data),

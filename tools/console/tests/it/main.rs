@@ -6,5 +6,6 @@
 extern crate ringlog_console as console;
 
 mod exposition;
+mod overview;
 mod prometheus;
 mod server;

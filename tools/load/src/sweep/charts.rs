@@ -18,7 +18,7 @@ pub const PNG_HEAD: u32 = 260;
 const WORDS: f64 = 68.0;
 /// The plot's edges.
 const LEFT: f64 = 205.0;
-const RIGHT: f64 = 1_550.0;
+const RIGHT: f64 = 1_510.0;
 const TOP: f64 = 120.0;
 const BOTTOM: f64 = 1_010.0;
 /// From the middle of a sign to its edge.
@@ -490,7 +490,7 @@ impl Chart {
                 shapes.push(line(vec![(at, BOTTOM), (at, BOTTOM + 16.0)], Ink::Axis, 4));
             }
             shapes.push(words_at(
-                &words::number(tick),
+                &words::compact(tick),
                 (at, BOTTOM + 60.0),
                 Anchor::Middle,
                 Ink::Muted,
@@ -521,7 +521,7 @@ fn upward(y: &Axis, shapes: &mut Vec<Shape>) {
         let at = height_of(y, tick);
         shapes.push(line(vec![(LEFT, at), (RIGHT, at)], Ink::Grid, 4));
         shapes.push(words_at(
-            &words::number(tick),
+            &words::compact(tick),
             (LEFT - 24.0, at),
             Anchor::End,
             Ink::Muted,
@@ -599,7 +599,7 @@ fn ratio_shapes(
         let value = words::number((ratio.median * 100.0).round() / 100.0);
         shapes.push(words_at(
             &value,
-            (RIGHT + 20.0, down),
+            (RIGHT + 60.0, down),
             Anchor::End,
             ink,
             size,

@@ -279,15 +279,12 @@ fn swatch(number: usize) -> String {
     )
 }
 
-fn method(analysis: &Analysis) -> String {
+/// What was measured with and on, name and value.
+fn setting(analysis: &Analysis) -> Vec<(String, String)> {
     let header = &analysis.header;
     let (plan, machine, fixed) = (&header.plan, &header.machine, &header.plan.fixed);
-    let mut lines: Vec<(String, String)> = Vec::new();
-    let mut line = |name: &str, value: String| {
-        if !value.is_empty() {
-            lines.push((name.to_owned(), value));
-        }
-    };
+    let mut lines = Vec::new();
+    let mut line = |name: &'static str, value: String| lines.push((name.to_owned(), value));
     line(
         "machine",
         format!(
@@ -309,8 +306,18 @@ fn method(analysis: &Analysis) -> String {
         ),
     );
     for (target, broker) in plan.targets.iter().zip(&header.brokers) {
-        line(&target.name, format!("{} – {broker}", target.bootstrap));
+        let value = format!("{} – {broker}", target.bootstrap);
+        lines.push((target.name.clone(), value));
     }
+    lines
+}
+
+/// What was sent and how often, name and value.
+fn runs(analysis: &Analysis) -> Vec<(String, String)> {
+    let plan = &analysis.header.plan;
+    let fixed = &plan.fixed;
+    let mut lines = Vec::new();
+    let mut line = |name: &str, value: String| lines.push((name.to_owned(), value));
     let configs: Vec<String> = fixed
         .topic_configs
         .iter()
@@ -359,6 +366,13 @@ fn method(analysis: &Analysis) -> String {
             ),
         );
     }
+    lines
+}
+
+fn method(analysis: &Analysis) -> String {
+    let header = &analysis.header;
+    let lines = setting(analysis).into_iter().chain(runs(analysis));
+    let lines = lines.filter(|(_, value)| !value.is_empty());
     let mut text = "<section>\n<h2>How it was measured</h2>\n<dl>\n".to_owned();
     for (name, value) in lines {
         text.push_str(&format!(

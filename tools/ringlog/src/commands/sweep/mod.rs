@@ -282,9 +282,9 @@ fn announce(plan: &Plan, runs: usize) {
         words::length(plan.run_time()),
         words::length(time)
     );
-    let points = plan.points().len();
     println!(
-        "  {points} points x {} repetitions, knees of {} batch sizes and lingers, on {} targets",
+        "  points of the grid: {}, each {} times; searches for knees: {}; targets: {}",
+        plan.points().len(),
         plan.repetitions,
         plan.knee_groups().len(),
         plan.targets.len()

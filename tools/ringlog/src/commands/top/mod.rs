@@ -8,6 +8,9 @@ mod screen;
 mod text;
 mod units;
 
+#[cfg(test)]
+mod tests;
+
 use std::io::IsTerminal;
 use std::time::Duration;
 

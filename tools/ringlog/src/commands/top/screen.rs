@@ -91,10 +91,12 @@ fn show(
             drawn.map_err(terminal_error)?;
         }
         changed = event::poll(KEY_PATIENCE).map_err(terminal_error)?;
-        if changed && let Event::Key(key) = event::read().map_err(terminal_error)? {
-            if key.kind != KeyEventKind::Release && screen.press(key) {
-                return Ok(());
-            }
+        if changed
+            && let Event::Key(key) = event::read().map_err(terminal_error)?
+            && key.kind != KeyEventKind::Release
+            && screen.press(key)
+        {
+            return Ok(());
         }
     }
     Ok(())
@@ -281,34 +283,48 @@ impl Screen {
         frame.render_widget(table, area);
     }
 
+    /// The stages of the chosen API, and below them those of the others, as far as there is room.
     fn draw_stages(&self, frame: &mut Frame<'_>, area: Rect, overview: &Overview) {
-        let api = self.selected(overview).and_then(|at| overview.apis.get(at));
-        let Some(api) = api else {
+        let Some(selected) = self.selected(overview) else {
             frame.render_widget(Paragraph::new("no requests"), area);
             return;
         };
-        if api.stages.is_empty() {
-            let text = format!("{}: only the whole is measured", api.name);
-            frame.render_widget(Paragraph::new(text), area);
-            return;
+        let chosen = overview.apis.get(selected);
+        let others = overview.apis.iter().enumerate();
+        let others = others.filter(|(at, api)| *at != selected && !api.stages.is_empty());
+        let mut rest = area;
+        for api in chosen.into_iter().chain(others.map(|(_, api)| api)) {
+            if rest.height == 0 || (rest.y > area.y && rest.height < STAGE_LINES) {
+                return;
+            }
+            let used = draw_stages_of(frame, rest, api) + 1;
+            rest.y = rest.y.saturating_add(used);
+            rest.height = rest.height.saturating_sub(used);
         }
-        let fixed = [
-            Constraint::Length(16),
-            Constraint::Length(6),
-            Constraint::Length(7),
-            Constraint::Length(7),
-        ];
-        let bar_width = area.width.saturating_sub(16 + 6 + 7 + 7 + 4);
-        let rows = api.stages.iter().map(|stage| {
-            let bar = text::bar(stage.share, usize::from(bar_width));
-            let cells = text::stage_row(stage);
-            let cells = aligned(&cells).chain([Cell::from(Span::styled(bar, BAR))]);
-            Row::new(cells)
-        });
-        let widths = fixed.into_iter().chain([Constraint::Length(bar_width)]);
-        let table = Table::new(rows, widths).header(heading(&text::STAGE_HEADER));
-        frame.render_widget(table, area);
     }
+}
+
+/// Draws the stages of one API; how many lines they need.
+fn draw_stages_of(frame: &mut Frame<'_>, area: Rect, api: &Api) -> u16 {
+    if api.stages.is_empty() {
+        let text = format!("{}: only the whole is measured", api.name);
+        frame.render_widget(Paragraph::new(text), area);
+        return 1;
+    }
+    let widths = [16, 6, 7, 7];
+    let fixed: u16 = widths.iter().sum();
+    let bar_width = area.width.saturating_sub(fixed + 4);
+    let rows = api.stages.iter().map(|stage| {
+        let bar = text::bar(stage.share, usize::from(bar_width));
+        let cells = text::stage_row(stage);
+        Row::new(aligned(&cells).chain([Cell::from(Span::styled(bar, BAR))]))
+    });
+    let [_, columns @ ..] = text::STAGE_HEADER;
+    let header: Vec<&str> = std::iter::once(api.name.as_str()).chain(columns).collect();
+    let widths = widths.into_iter().chain([bar_width]);
+    let table = Table::new(rows, widths.map(Constraint::Length)).header(heading(&header));
+    frame.render_widget(table, area);
+    u16::try_from(api.stages.len() + 1).unwrap_or(u16::MAX - 1)
 }
 
 fn draw_limits_and_topics(frame: &mut Frame<'_>, area: Rect, overview: &Overview) {

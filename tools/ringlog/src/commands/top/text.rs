@@ -37,8 +37,9 @@ pub fn summary(overview: &Overview) -> Vec<(&'static str, String)> {
         (
             "out",
             format!(
-                "{}/s  cache hits {}",
-                known(overview.fetched_bytes, bytes),
+                "{}  reads from memory of recent batches {}  cache hits {}",
+                known(overview.fetched_bytes, |rate| format!("{}/s", bytes(rate))),
+                known(overview.tail_read_share, percent),
                 known(overview.cache_hit_rate, percent)
             ),
         ),
@@ -56,11 +57,11 @@ pub fn summary(overview: &Overview) -> Vec<(&'static str, String)> {
         (
             "device",
             format!(
-                "{}/s written  {} per byte in  {} flushes/s  {}/s read",
-                known(device.write_bytes, bytes),
+                "{} written  {} per byte in  {} flushes  {} read",
+                known(device.write_bytes, |rate| format!("{}/s", bytes(rate))),
                 known(per_produced, |ratio| format!("{ratio:.2}")),
-                known(device.flushes, count),
-                known(device.read_bytes, bytes),
+                known(device.flushes, |rate| format!("{}/s", count(rate))),
+                known(device.read_bytes, |rate| format!("{}/s", bytes(rate))),
             ),
         ),
         ("clients", clients(overview)),

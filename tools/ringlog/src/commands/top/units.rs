@@ -10,8 +10,9 @@ pub fn bytes(value: f64) -> String {
     scaled(value, &["B", "kB", "MB", "GB", "TB"], " ")
 }
 
-/// A time: `850 ns`, `1.20 ms`, `3.00 s`.
+/// A time: `850 ns`, `1.20 ms`, `3.00 s`. A nanosecond is nothing: it ends the bucket of zero.
 pub fn nanos(value: f64) -> String {
+    let value = if value <= 1.0 { 0.0 } else { value };
     scaled(value, &["ns", "us", "ms", "s", "ks"], " ")
 }
 
@@ -82,6 +83,7 @@ mod tests {
             (bytes(512.0), "512 B"),
             (bytes(1_200_000.0), "1.20 MB"),
             (bytes(9e18), "9000000 TB"),
+            (nanos(1.0), "0 ns"),
             (nanos(850.0), "850 ns"),
             (nanos(12_340_000.0), "12.3 ms"),
             (percent(0.071), "7.1 %"),
