@@ -18,7 +18,7 @@ enum Outcome {
 type Step = (&'static str, &'static str, fn() -> Outcome);
 
 /// Every step, in order: the quick ones first.
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     ("fmt", "sources are formatted", fmt),
     ("arrows", "crates use only what stands below them", || {
         checked(arrows::check())
@@ -48,6 +48,7 @@ const STEPS: [Step; 12] = [
         "start, kill -9, hostile bytes, the answers table",
         broker,
     ),
+    ("report", "a sweep's report in a browser", report),
     (
         "clients",
         "one real client of each language, Kafka's own tools",
@@ -291,6 +292,18 @@ fn free_address() -> Result<String, String> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     Ok(address.to_string())
+}
+
+/// The page that `ringlog sweep` writes, opened in a browser at two widths, light and dark.
+fn report() -> Outcome {
+    if let Some(reason) = missing(&["python3", "chromium"]) {
+        return Outcome::Skipped(reason);
+    }
+    let ringlog = binary("ringlog").to_string_lossy().into_owned();
+    ran(processes::run(
+        "tools/compat/report/check",
+        &["--planted", "--ringlog", &ringlog],
+    ))
 }
 
 fn clients() -> Outcome {

@@ -6,6 +6,7 @@
 use super::analysis::{Analysis, Comparison, Summary};
 use super::axis::Axis;
 use super::canvas::{Anchor, Ink, Marker, Place, Shape};
+use super::knee::Knee;
 use super::record::{Figures, Latency};
 use super::words;
 use crate::statistics::Ratio;
@@ -23,6 +24,9 @@ const TOP: f64 = 120.0;
 const BOTTOM: f64 = 1_010.0;
 /// From the middle of a sign to its edge.
 const SIGN: f64 = 19.0;
+
+/// A rate that broke is drawn up to so many times the limit.
+const BEYOND_LIMIT: f64 = 10.0;
 
 /// One line of a chart.
 #[derive(Clone, Debug, PartialEq)]
@@ -172,18 +176,13 @@ fn knee_lines(analysis: &Analysis, target: usize, of: fn(&Latency) -> f64) -> Ve
                 .iter()
                 .find(|k| k.target == target && (k.batch_bytes, k.linger_us) == group);
             let knee = found.map(|found| found.knee);
-            let last = knee
-                .and_then(|k| k.broke)
-                .map_or(u64::MAX, |(rate, _)| rate);
             let mut points: Vec<(u64, f64)> = analysis
                 .measured(target)
                 .filter(|(s, f)| clean(s, f) && (s.point.batch_bytes, s.point.linger_us) == group)
                 .filter(|(s, _)| s.searched || s.point.in_flight == in_flight_max(analysis))
                 .filter_map(|(s, f)| {
-                    Some((
-                        s.point.rate.filter(|rate| *rate <= last)?,
-                        of(&f.latency_ms),
-                    ))
+                    let rate = s.point.rate?;
+                    worth_showing(analysis, knee, rate, f).then(|| (rate, of(&f.latency_ms)))
                 })
                 .collect();
             points.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
@@ -198,6 +197,19 @@ fn knee_lines(analysis: &Analysis, target: usize, of: fn(&Latency) -> f64) -> Ve
             }
         });
     lines.filter(|series| !series.points.is_empty()).collect()
+}
+
+/// Rates up to the one that broke; that one too, unless it is so far off that the rest would shrink to a line.
+fn worth_showing(analysis: &Analysis, knee: Option<Knee>, rate: u64, figures: &Figures) -> bool {
+    let broke = knee
+        .and_then(|k| k.broke)
+        .map_or(u64::MAX, |(rate, _)| rate);
+    let limit = analysis
+        .header
+        .plan
+        .knee
+        .map_or(f64::INFINITY, |k| k.p99_ms_max);
+    rate < broke || (rate == broke && figures.latency_ms.p99 <= limit * BEYOND_LIMIT)
 }
 
 fn in_flight_max(analysis: &Analysis) -> u64 {
@@ -352,7 +364,7 @@ fn ratios(analysis: &Analysis) -> Section {
     let targets = &analysis.header.plan.targets;
     let mut section = Section {
         title: "Ratios".to_owned(),
-        lead: "Median over pairs of runs that followed each other, with its 95 % bootstrap interval. An interval that crosses 1 shows no difference.".to_owned(),
+        lead: "Median over pairs of runs that followed each other, with its 95 % bootstrap interval. Grey shows no difference: the interval crosses 1, or there are fewer than six pairs.".to_owned(),
         legend: Vec::new(),
         charts: Vec::new(),
     };

@@ -186,7 +186,7 @@ fn point_row(analysis: &Analysis, summary: &Summary) -> Vec<String> {
         None => cells.extend(std::iter::repeat_n(NOTHING.to_owned(), 7)),
     }
     if !summary.errors.is_empty() {
-        remarks.push(format!("{} runs failed", summary.errors.len()));
+        remarks.push(format!("failed runs: {}", summary.errors.len()));
     }
     let spread = summary.throughput_range;
     cells.push(spread.map_or_else(
@@ -230,7 +230,7 @@ mod tests {
         for summary in &analysis.summaries {
             assert_eq!(point_row(&analysis, summary).len(), POINT_COLUMNS.len());
         }
-        assert!(points(&analysis).contains("1 runs failed"));
+        assert!(points(&analysis).contains("failed runs: 1"));
     }
 
     #[test]
