@@ -13,6 +13,8 @@ use hdrhistogram::serialization::interval_log::{
 
 use crate::seconds::Second;
 
+const NANOS_PER_MILLI: f64 = 1e6;
+
 /// Opens a log that began at `start`, lets `body` write seconds into it, and says what went wrong.
 pub fn write<W: Write, T>(
     out: &mut W,
@@ -28,6 +30,7 @@ pub fn write<W: Write, T>(
     let mut log = builder
         .with_start_time(start)
         .with_base_time(start)
+        .with_max_value_divisor(NANOS_PER_MILLI)
         .begin_log_with(out, &mut serializer)?;
     let mut failure = None;
     let result = body(&mut |second: &Second| {
@@ -87,6 +90,8 @@ mod tests {
             let bytes = STANDARD.decode(interval.encoded_histogram()).unwrap();
             let histogram: Histogram<u64> =
                 Deserializer::new().deserialize(&mut &bytes[..]).unwrap();
+            let told = interval.max();
+            assert!((told - histogram.max() as f64 / 1e6).abs() < 0.01, "{told}");
             let millis = (histogram.max() as f64 / 1e6).round();
             read.push((
                 interval.tag().unwrap().as_str().to_owned(),
