@@ -514,7 +514,11 @@ impl<I: Io> Lane<I> {
             .link
             .oldest
             .set(session.flights.front().map(|f| f.sent));
-        self.reading.core.interval.borrow_mut().answered(latency);
+        {
+            let mut tally = self.reading.core.interval.borrow_mut();
+            tally.answered(latency);
+            tally.served(latency);
+        }
         for topic in response.responses {
             let number = topic_number(&session.topology, &topic)?;
             for data in topic.partitions {

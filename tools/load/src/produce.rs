@@ -591,6 +591,7 @@ fn count_unanswered<I: Io>(shared: &Shared<I>, link: &Link<I>, templates: &Reque
 fn count(tally: &mut Tally, flight: &Flight, templates: &RequestTemplates, now: MonotonicTime) {
     let batch = templates.batch(flight.step);
     tally.answered(now.since(flight.intended));
+    tally.served(now.since(flight.sent));
     tally.records += batch.records;
     tally.record_bytes += batch.record_bytes;
     tally.batch_bytes += flight.batch_bytes as u64;

@@ -112,6 +112,8 @@ pub struct Report {
     pub requests_per_second: f64,
     /// From the intended time to the answer.
     pub latency_ms: LatencyMs,
+    /// From sending to the answer: what the latency would be if the generator were never late.
+    pub since_sent_ms: LatencyMs,
     /// Open loop: how much later than it could have the generator sent.
     pub send_lag_ms: Option<LatencyMs>,
     /// Open loop: requests that were due before the broker had answered enough earlier ones.
@@ -142,6 +144,8 @@ pub struct Report {
     pub generator: ProcessUse,
     /// The process that was watched.
     pub watched: Option<ProcessUse>,
+    /// What the broker says of these requests, if it was asked.
+    pub broker: Option<BrokerTimes>,
     /// The verdict, if records were verified.
     pub verification: Option<Findings>,
     /// Why there is nothing to report, if there is nothing.
@@ -156,6 +160,56 @@ pub struct Report {
     pub version: &'static str,
     /// Where it ran.
     pub machine: Machine,
+}
+
+/// Where a broker's time went, from its own metrics.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct BrokerTimes {
+    /// The requests it is about, such as `produce acks=all`.
+    pub api: String,
+    /// How many it answered per second, those of other clients included.
+    pub requests_per_second: f64,
+    /// Mean time of one.
+    pub mean_ms: f64,
+    /// That time as a share of what the generator saw, sending to answer: 0 to 1. The rest was spent on the network, in
+    /// socket buffers and in the generator.
+    pub share_of_seen: f64,
+    /// The stages it is the sum of, in their order.
+    pub stages: Vec<StageTime>,
+}
+
+/// A stage of requests.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct StageTime {
+    /// Its name.
+    pub name: String,
+    /// Mean over the requests.
+    pub mean_ms: f64,
+    /// 99th percentile.
+    pub p99_ms: f64,
+    /// Its part of the broker's time: 0 to 1.
+    pub share: f64,
+}
+
+impl BrokerTimes {
+    /// Name and value of each line.
+    fn rows(&self, row: &mut impl FnMut(&str, String)) {
+        let share = self.share_of_seen * 100.0;
+        row(
+            &format!("broker's {}", self.api),
+            format!(
+                "mean {:.3} ms, {share:.1} % of the time since sent",
+                self.mean_ms
+            ),
+        );
+        for stage in self.stages.iter().filter(|stage| stage.mean_ms > 0.0) {
+            let (mean, p99, share) = (stage.mean_ms, stage.p99_ms, stage.share * 100.0);
+            row(
+                &format!("  {}", stage.name),
+                format!("mean {mean:.3} ms, p99 {p99:.3} ms, {share:.1} %"),
+            );
+        }
+    }
 }
 
 /// One second of a load.
@@ -238,6 +292,7 @@ impl Report {
             requests: tally.requests,
             requests_per_second: rate(tally.requests),
             latency_ms: LatencyMs::of(&tally.latency),
+            since_sent_ms: LatencyMs::of(&tally.since_sent),
             send_lag_ms: some(&tally.send_lag),
             held_back_requests: tally.held_back,
             end_to_end_ms: some(&tally.end_to_end),
@@ -253,6 +308,7 @@ impl Report {
             generator_cores: 1,
             generator: ProcessUse::default(),
             watched: None,
+            broker: None,
             verification: None,
             note: None,
             fatal: None,
@@ -291,6 +347,11 @@ impl Report {
         row("requests/s", grouped(self.requests_per_second as u64));
         latency_rows("latency", Some(&self.latency_ms), &mut row);
         latency_rows("end to end", self.end_to_end_ms.as_ref(), &mut row);
+        if self.loop_kind == LoopKind::Open {
+            let LatencyMs { mean, p50, p99, .. } = self.since_sent_ms;
+            let text = format!("p50 {p50:.3} ms, p99 {p99:.3} ms, mean {mean:.3} ms");
+            row("since sent", text);
+        }
         if let Some(lag) = &self.send_lag_ms {
             row(
                 "send lag",
@@ -307,6 +368,9 @@ impl Report {
         }
         self.trouble_rows(&mut row);
         self.use_rows(&mut row);
+        if let Some(broker) = &self.broker {
+            broker.rows(&mut row);
+        }
         if let Some(findings) = &self.verification {
             verification_rows(findings, &mut row);
         }

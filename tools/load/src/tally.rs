@@ -39,6 +39,8 @@ pub struct Tally {
     pub held_back: u64,
     /// Open loop: nanoseconds by which the generator itself was late, although it could have sent.
     pub send_lag: Histogram<u64>,
+    /// Nanoseconds from sending a request to its answer.
+    pub since_sent: Histogram<u64>,
     /// Nanoseconds from the intended time of a batch to its receipt by a consumer.
     pub end_to_end: Histogram<u64>,
     /// Rebalances of consumer groups that members went through, the first assignment included.
@@ -66,6 +68,7 @@ impl Default for Tally {
             sent: 0,
             held_back: 0,
             send_lag: histogram(),
+            since_sent: histogram(),
             end_to_end: histogram(),
             rebalances: 0,
             warmup_errors: BTreeMap::new(),
@@ -85,6 +88,11 @@ impl Tally {
         self.sent += 1;
         self.held_back += u64::from(held_back);
         self.send_lag.saturating_record(nanos(lag));
+    }
+
+    /// Counts the time of an answered request since it was sent.
+    pub fn served(&mut self, since_sent: Duration) {
+        self.since_sent.saturating_record(nanos(since_sent));
     }
 
     /// Counts a batch that a consumer received so long after its intended time.
@@ -128,6 +136,7 @@ impl Tally {
         for (own, theirs) in [
             (&mut self.latency, &other.latency),
             (&mut self.send_lag, &other.send_lag),
+            (&mut self.since_sent, &other.since_sent),
             (&mut self.end_to_end, &other.end_to_end),
         ] {
             own.add(theirs)

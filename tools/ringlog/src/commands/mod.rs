@@ -7,6 +7,7 @@ pub mod broker;
 pub mod demo;
 pub mod load;
 pub mod log;
+pub mod metrics_source;
 pub mod sweep;
 pub mod table;
 pub mod top;

@@ -112,6 +112,10 @@ pub(super) struct SharedArgs {
     /// Also report CPU time and device bytes of this process, for example the broker's.
     #[arg(long, value_name = "PID")]
     pub(super) watch_pid: Option<u32>,
+    /// Also report in which stages of a Ringlog broker the requests spent their time; the address is `http=` in its
+    /// ready line.
+    #[arg(long, value_name = "URL")]
+    pub(super) broker_metrics: Option<String>,
     /// How to print the result.
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: ReportFormat,

@@ -1,6 +1,7 @@
 //! `ringlog load`: load for any broker that speaks Kafka's protocol, one executor per core.
 
 mod args;
+mod broker_times;
 mod cores;
 mod named;
 mod output;
@@ -23,6 +24,7 @@ pub use args::LoadArgs;
 use args::{
     Action, ConsumeArgs, EndToEndArgs, NullServerArgs, ProduceArgs, ReportFormat, SharedArgs,
 };
+use broker_times::BrokerWatch;
 pub use cores::cores;
 use output::{finish, finish_ramp};
 use run::Runner;
@@ -64,7 +66,7 @@ fn produce(args: &ProduceArgs) -> Result<Report, CommandError> {
     run::check(workload.validate())?;
     let runner = runner(&args.shared, args.shared.connections)?;
     run::ensure_topics(&args.shared.bootstrap, args.new_topics(&workload))?;
-    logged(&args.shared, |watch| {
+    watched(&args.shared, |watch| {
         Ok(run::run_produce_counted(&workload, &runner, watch)?.0)
     })
 }
@@ -77,7 +79,9 @@ fn ramp(args: &ProduceArgs) -> Result<(), CommandError> {
         let workload = args.step(*rate);
         run::check(workload.validate())?;
         run::ensure_topics(&args.shared.bootstrap, args.new_topics(&workload))?;
-        reports.push(run::run_produce(&workload, &runner)?);
+        reports.push(explained(&args.shared, |watch| {
+            Ok(run::run_produce_counted(&workload, &runner, watch)?.0)
+        })?);
     }
     finish_ramp(&reports, args.shared.format)
 }
@@ -87,7 +91,7 @@ fn end_to_end(args: &EndToEndArgs) -> Result<Report, CommandError> {
     run::check(produced.validate())?;
     let runner = runner(&args.shared, args.shared.connections)?;
     run::ensure_topics(&args.shared.bootstrap, args.new_topics(&produced))?;
-    logged(&args.shared, |watch| {
+    watched(&args.shared, |watch| {
         run::run_end_to_end(&produced, &consumed, args.readers, &runner, watch)
     })
 }
@@ -97,7 +101,7 @@ fn consume(args: &ConsumeArgs) -> Result<Report, CommandError> {
     run::check(workload.validate())?;
     let runner = runner(&args.shared, args.lanes())?;
     check_readable(&workload)?;
-    logged(&args.shared, |watch| {
+    watched(&args.shared, |watch| {
         run::run_consume(&workload, &runner, watch)
     })
 }
@@ -117,6 +121,35 @@ fn runner(shared: &SharedArgs, lanes: u64) -> Result<Runner, CommandError> {
         watch_pid: shared.watch_pid,
         progress: shared.format == ReportFormat::Text,
     })
+}
+
+/// Runs a load that the histogram log and the broker's metrics may accompany.
+fn watched(
+    shared: &SharedArgs,
+    load: impl FnOnce(&mut dyn FnMut(&Second)) -> Result<Report, CommandError>,
+) -> Result<Report, CommandError> {
+    explained(shared, |watch| {
+        logged(shared, |log| {
+            load(&mut |second| {
+                watch(second);
+                log(second);
+            })
+        })
+    })
+}
+
+/// Runs a load and asks the broker, if it is to be asked, where its time went.
+fn explained(
+    shared: &SharedArgs,
+    load: impl FnOnce(&mut dyn FnMut(&Second)) -> Result<Report, CommandError>,
+) -> Result<Report, CommandError> {
+    let Some(url) = &shared.broker_metrics else {
+        return load(&mut |_| {});
+    };
+    let mut broker = BrokerWatch::begin(url)?;
+    let mut report = load(&mut |second| broker.second(second))?;
+    broker.finish(&mut report)?;
+    Ok(report)
 }
 
 /// Runs a load; its seconds go to the histogram log, if there is to be one.

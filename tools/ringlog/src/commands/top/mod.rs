@@ -19,7 +19,7 @@ use console::{Document, Overview};
 use super::CommandError;
 use super::load::values;
 use super::table::{Format, print_json};
-use feed::Source;
+use crate::commands::metrics_source::Source;
 
 /// Shortest time between two looks: each costs every shard a snapshot.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);

@@ -19,9 +19,10 @@ use ratatui::{DefaultTerminal, Frame};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::CommandError;
-use super::feed::Source;
+use super::feed;
 use super::text;
 use super::units::{bytes, percent};
+use crate::commands::metrics_source::Source;
 
 /// How long a key is waited for before the feed is looked at again.
 const KEY_PATIENCE: Duration = Duration::from_millis(50);
@@ -62,7 +63,7 @@ pub fn run(source: Source, interval: Duration) -> Result<(), CommandError> {
     }
     let mut screen = Screen::new(source.address());
     screen.update(Ok(first));
-    let documents = source.watch(interval);
+    let documents = feed::watch(source, interval);
     let shown = ratatui::try_init()
         .map_err(terminal_error)
         .and_then(|mut terminal| show(&mut terminal, &mut screen, &documents, &ended));
