@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
+use model::MonotonicTime;
 
 /// A listening socket of one core. Several cores listen on one address (SO_REUSEPORT).
 #[allow(async_fn_in_trait)]
@@ -26,6 +27,10 @@ pub trait Stream: Clone + 'static {
     /// Appends what has arrived to `buffer`, within its spare capacity (which must not be zero), waiting for at
     /// least one byte. 0 means that the peer has finished sending.
     async fn read(&self, buffer: &mut BytesMut) -> io::Result<usize>;
+
+    /// When the newest bytes of the last read arrived at this host, where the system notes it; a read may come long
+    /// after that.
+    fn arrived_at(&self) -> Option<MonotonicTime>;
 
     /// Sends all of `slices` in order with as few system calls as possible (vectored), then clears the vector.
     ///

@@ -22,6 +22,7 @@
 
 mod blocking;
 pub mod buffer;
+mod clock;
 pub mod cpus;
 mod directory;
 mod error;

@@ -1,8 +1,10 @@
 //! Sockets: direct system calls, and glommio only to wait for readiness.
 //!
-//! glommio's stream keeps at most one poll per direction in the ring. After it has read less than was asked for it arms
-//! the next poll at once; [`UringStream`] knows that and then waits without asking the socket first. Large messages are
-//! read with direct `recv` calls, after which nothing is armed.
+//! glommio arms a poll when it asks the socket in vain, so a wait is a read of one byte through it; what arrived is then
+//! read directly. A read that left the socket empty is remembered: the next one begins with the wait.
+//!
+//! Accepted sockets have the kernel note when bytes arrive (SO_TIMESTAMPNS), so that the time they lie in the socket
+//! until their core turns to them is known. The note is of the newest bytes of a read: a lower bound of that time.
 //!
 //! Invariants: one descriptor per connection, owned by the shared [`Connection`] and closed when the last clone is gone,
 //! after shutdown(2) (a pending poll would delay the FIN otherwise); no borrow of the glommio stream is held across an
@@ -22,9 +24,11 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_io::{AsyncRead, AsyncWrite};
 use glommio::net::{TcpListener, TcpStream};
+use model::MonotonicTime;
 use runtime::{Listener, Stream};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::clock;
 use crate::error::io_error;
 use crate::once_woken::once_woken;
 
@@ -37,9 +41,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Slices of one sendmsg: the kernel's UIO_MAXIOV.
 const SLICE_COUNT_MAX: usize = 1024;
 
-/// Bytes read through glommio after a wait. It needs initialised memory, so this many bytes are zeroed first; what lies
-/// behind them is read directly.
-const FIRST_BYTES: usize = 4096;
+/// Room for the one control message that a read brings, a header and a timespec; in words so that it is aligned.
+const CONTROL_WORDS: usize = 8;
 
 /// A listening socket of one core.
 pub struct UringListener {
@@ -59,6 +62,8 @@ impl UringListener {
             socket.set_reuse_port(true)?;
         }
         socket.bind(&address.into())?;
+        // Accepted sockets inherit it.
+        note_arrivals(&socket)?;
         socket.listen(BACKLOG)?;
         let address = socket
             .local_addr()?
@@ -95,8 +100,10 @@ impl Listener for UringListener {
 struct Connection {
     descriptor: RawFd,
     stream: RefCell<TcpStream>,
-    /// glommio has armed a poll for readability that was not waited for yet.
-    read_armed: Cell<bool>,
+    /// The last read took all there was.
+    drained: Cell<bool>,
+    /// When the newest bytes of the last read arrived, as far as the kernel notes it.
+    arrived_at: Cell<Option<MonotonicTime>>,
 }
 
 impl Connection {
@@ -105,26 +112,60 @@ impl Connection {
         unsafe { libc::shutdown(self.descriptor, libc::SHUT_RDWR) };
     }
 
-    /// Waits for readability by reading up to [`FIRST_BYTES`] through glommio.
-    fn poll_first(
+    /// Reads, waiting for bytes if there are none. `has_waited` tells whether this call is behind a wait.
+    fn poll_receive(
         &self,
         context: &mut Context<'_>,
         buffer: &mut BytesMut,
+        has_waited: &mut bool,
     ) -> Poll<io::Result<usize>> {
-        let start = buffer.len();
-        let len = FIRST_BYTES.min(buffer.capacity() - start);
-        buffer.resize(start + len, 0);
-        let mut stream = self.stream.borrow_mut();
-        let polled = Pin::new(&mut *stream).poll_read(context, &mut buffer[start..]);
-        let read = match &polled {
-            Poll::Ready(Ok(read)) => *read,
-            _ => 0,
-        };
-        buffer.truncate(start + read);
-        if let Poll::Ready(Ok(_)) = &polled {
-            self.read_armed.set(read > 0 && read < len);
+        if mem::replace(has_waited, true)
+            && let Some(received) = self.receive(buffer).transpose()
+        {
+            return Poll::Ready(received);
         }
-        polled
+        let mut first = [0];
+        let mut stream = self.stream.borrow_mut();
+        match Pin::new(&mut *stream).poll_read(context, &mut first) {
+            Poll::Ready(Ok(0)) => Poll::Ready(Ok(0)),
+            Poll::Ready(Ok(_)) => {
+                buffer.put_u8(first[0]);
+                self.arrived_at.set(None);
+                // An end or an error found now is found again by the next read.
+                let rest = self.receive(buffer).unwrap_or_default();
+                Poll::Ready(Ok(1 + rest.unwrap_or_default()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Receives into the spare capacity of `buffer`. `None` if nothing is there.
+    fn receive(&self, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
+        let len = buffer.capacity() - buffer.len();
+        if len == 0 {
+            return Ok(None);
+        }
+        let received = receive(self.descriptor, buffer)?;
+        let has_more = received
+            .as_ref()
+            .is_some_and(|received| received.bytes == len);
+        self.drained.set(!has_more);
+        Ok(received.map(|received| {
+            self.note(received.arrived_nanos);
+            received.bytes
+        }))
+    }
+
+    /// Turns the kernel's note, in the time that may jump, into the time that does not.
+    fn note(&self, arrived_nanos: Option<u64>) {
+        let arrived_at = arrived_nanos.map(|arrived| {
+            let age = clock::realtime_nanos().saturating_sub(arrived);
+            let arrived_at = MonotonicTime(clock::monotonic().0.saturating_sub(age));
+            // Bytes arrive in order, whoever sets the clock.
+            arrived_at.max(self.arrived_at.get().unwrap_or_default())
+        });
+        self.arrived_at.set(arrived_at);
     }
 }
 
@@ -162,8 +203,8 @@ impl UringStream {
             connection: Rc::new(Connection {
                 descriptor,
                 stream: RefCell::new(stream),
-                // glommio arms a poll when it takes a socket over.
-                read_armed: Cell::new(true),
+                drained: Cell::new(false),
+                arrived_at: Cell::new(None),
             }),
         })
     }
@@ -178,19 +219,17 @@ impl Stream for UringStream {
                 "a read without spare capacity",
             ));
         }
-        if !connection.read_armed.get()
-            && let Some(read) = receive(connection.descriptor, buffer)?
+        if !connection.drained.get()
+            && let Some(received) = connection.receive(buffer)?
         {
-            return Ok(read);
+            return Ok(received);
         }
-        let first = poll_fn(|context| connection.poll_first(context, buffer)).await?;
-        // A full first part: there may be more, and asking costs one call.
-        if first == 0 || connection.read_armed.get() || buffer.capacity() == buffer.len() {
-            return Ok(first);
-        }
-        // An end or an error found now is found again by the next read.
-        let rest = receive(connection.descriptor, buffer).unwrap_or_default();
-        Ok(first + rest.unwrap_or_default())
+        let mut has_waited = false;
+        poll_fn(|context| connection.poll_receive(context, buffer, &mut has_waited)).await
+    }
+
+    fn arrived_at(&self) -> Option<MonotonicTime> {
+        self.connection.arrived_at.get()
     }
 
     async fn write_all(&self, slices: &mut Vec<Bytes>) -> io::Result<()> {
@@ -255,29 +294,82 @@ fn skip(slices: &mut [Bytes], mut first: usize, mut count: usize) -> usize {
     first
 }
 
+/// Has the kernel note when bytes arrive at this socket.
+fn note_arrivals(socket: &Socket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the descriptor is open, and the option's value is an int that outlives the call.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPNS,
+            (&raw const on).cast(),
+            mem::size_of_val(&on) as libc::socklen_t,
+        )
+    };
+    if set == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// What a read brought.
+struct Received {
+    bytes: usize,
+    /// When the newest of them arrived, since 1970.
+    arrived_nanos: Option<u64>,
+}
+
 /// Receives into the spare capacity of `buffer`. `None` if nothing is there.
-fn receive(descriptor: RawFd, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
-    let len = buffer.capacity() - buffer.len();
+fn receive(descriptor: RawFd, buffer: &mut BytesMut) -> io::Result<Option<Received>> {
+    let mut control = [0u64; CONTROL_WORDS];
+    let spare = buffer.spare_capacity_mut();
+    let mut vector = libc::iovec {
+        iov_base: spare.as_mut_ptr().cast(),
+        iov_len: spare.len(),
+    };
     loop {
-        let spare = buffer.spare_capacity_mut();
-        // SAFETY: the kernel writes at most `len` bytes to the spare capacity, which is at least as long.
-        let read = unsafe {
-            libc::recv(
-                descriptor,
-                spare.as_mut_ptr().cast(),
-                len,
-                libc::MSG_DONTWAIT,
-            )
+        // SAFETY: all-zero is a valid msghdr. It points to one iovec of the spare capacity and to `control`, with their
+        // lengths, and everything outlives the call.
+        let (read, message) = unsafe {
+            let mut message: libc::msghdr = mem::zeroed();
+            message.msg_iov = &raw mut vector;
+            message.msg_iovlen = 1;
+            message.msg_control = control.as_mut_ptr().cast();
+            message.msg_controllen = mem::size_of_val(&control);
+            let read = libc::recvmsg(descriptor, &raw mut message, libc::MSG_DONTWAIT);
+            (read, message)
         };
         if read >= 0 {
-            let read = read as usize;
-            // SAFETY: the kernel has just initialised the first `read` bytes of the spare capacity.
-            unsafe { buffer.advance_mut(read) };
-            return Ok(Some(read));
+            let bytes = read as usize;
+            // SAFETY: the kernel has just initialised the first `bytes` bytes of the spare capacity.
+            unsafe { buffer.advance_mut(bytes) };
+            return Ok(Some(Received {
+                bytes,
+                arrived_nanos: arrival(&message),
+            }));
         }
         if would_block_or_retry()? {
             return Ok(None);
         }
+    }
+}
+
+/// The time in a message's control data.
+fn arrival(message: &libc::msghdr) -> Option<u64> {
+    // SAFETY: the kernel filled `msg_control` up to `msg_controllen`, which the macros stay within, and the buffer is
+    // alive. A control message of this kind carries a timespec, read without assuming its alignment.
+    unsafe {
+        let header = libc::CMSG_FIRSTHDR(message);
+        if header.is_null()
+            || (*header).cmsg_level != libc::SOL_SOCKET
+            || (*header).cmsg_type != libc::SCM_TIMESTAMPNS
+        {
+            return None;
+        }
+        let time = libc::CMSG_DATA(header).cast::<libc::timespec>();
+        Some(clock::nanos(&time.read_unaligned()))
     }
 }
 

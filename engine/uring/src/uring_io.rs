@@ -6,7 +6,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::mem;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -17,6 +16,7 @@ use model::{MonotonicTime, Timestamp};
 use runtime::{Io, OpenMode, Snapshot, TaskClass};
 
 use crate::buffer::{Pool, UringBuffer};
+use crate::clock;
 use crate::directory;
 use crate::file::UringFile;
 use crate::metrics::Counters;
@@ -117,14 +117,7 @@ impl Io for UringIo {
     }
 
     fn now(&self) -> MonotonicTime {
-        // SAFETY: all-zero is a valid timespec, and the call writes one timespec to a live local. CLOCK_MONOTONIC
-        // exists on every Linux, so it cannot fail.
-        let time = unsafe {
-            let mut time: libc::timespec = mem::zeroed();
-            libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time);
-            time
-        };
-        MonotonicTime(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+        clock::monotonic()
     }
 
     fn wall_clock(&self) -> Timestamp {

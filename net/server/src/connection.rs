@@ -114,8 +114,10 @@ fn task_ended<I: Io>(server: &Server<I>, connection: &Connection<I>) {
 /// When the bytes of the frames in the read buffer came.
 #[derive(Default)]
 struct Arrival {
-    /// The first byte of the frame at the front of the buffer was seen.
+    /// The first bytes of the frame at the front of the buffer came to the socket.
     frame_begun_at: MonotonicTime,
+    /// The bytes of the last read did.
+    arrived_at: MonotonicTime,
     /// The last read returned.
     read_at: MonotonicTime,
     /// The frame waited this long for memory before its body was read.
@@ -126,7 +128,7 @@ impl Arrival {
     /// The clock of the frame at the front, whose turn it is. Frames behind it began in the last read.
     fn clock(&mut self, turn_at: MonotonicTime) -> RequestClock {
         let (begun_at, budget_nanos) = (self.frame_begun_at, self.budget_nanos);
-        self.frame_begun_at = self.read_at;
+        self.frame_begun_at = self.arrived_at;
         self.budget_nanos = 0;
         RequestClock::new(begun_at, self.read_at, turn_at, budget_nanos)
     }
@@ -169,8 +171,9 @@ async fn read<I: Io>(
             }
             let now = server.io.now();
             connection.active_at.set(now);
+            arrival.arrived_at = connection.stream.arrived_at().unwrap_or(now).min(now);
             if buffer.len() == received {
-                arrival.frame_begun_at = now;
+                arrival.frame_begun_at = arrival.arrived_at;
             }
             arrival.read_at = now;
             read_bytes = adapt(read_bytes, received, offered);

@@ -11,7 +11,7 @@ use shard::request::{Acks, FetchTimes, ProduceTimes};
 /// A part of a request's time on the broker. A stage may be entered more than once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// First bytes of the frame seen, until the whole frame is in memory.
+    /// First bytes of the frame at the socket, until the whole frame is in memory: also the time until the shard looked.
     Read,
     /// Its turn has come, until it is decoded, checked and split by shard.
     Decode,

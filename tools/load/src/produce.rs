@@ -189,6 +189,7 @@ impl<I: Io> Shared<I> {
 struct Flight {
     correlation: i32,
     intended: MonotonicTime,
+    /// When its bytes began to be written.
     sent: MonotonicTime,
     step: usize,
     batch_bytes: usize,
@@ -425,6 +426,7 @@ impl<I: Io> Lane<I> {
             if finished && link.flights.borrow().is_empty() {
                 return None;
             }
+            let known = link.flights.borrow().len();
             if !finished && let Err(error) = self.append_due(opened) {
                 core.give_up(error.to_string());
                 return Some(error);
@@ -434,6 +436,9 @@ impl<I: Io> Lane<I> {
                 continue;
             }
             let begun = core.io.now();
+            for flight in link.flights.borrow_mut().iter_mut().skip(known) {
+                flight.sent = begun;
+            }
             if let Err(error) = link.expiry.stream.write_all(&mut opened.slices).await {
                 return Some(ClientError::Lost(error));
             }

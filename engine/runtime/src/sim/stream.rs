@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
+use model::MonotonicTime;
 
 use super::faults::Fault;
 use super::io::SimIo;
@@ -199,6 +200,10 @@ impl Stream for SimStream {
             result
         })
         .await
+    }
+
+    fn arrived_at(&self) -> Option<MonotonicTime> {
+        None
     }
 
     async fn write_all(&self, slices: &mut Vec<Bytes>) -> io::Result<()> {

@@ -167,3 +167,32 @@ fn addresses_are_shared_only_when_asked() {
         );
     });
 }
+
+#[test]
+fn bytes_are_known_to_have_waited_in_the_socket() {
+    const PAUSE: Duration = Duration::from_millis(50);
+    on_executor(|io| async move {
+        let (client, server) = pair(&io).await;
+        // What the first wait brings and what is read without one.
+        let mut buffer = BytesMut::with_capacity(2048);
+        for count in [1, 100, 2000] {
+            let before = io.now();
+            client
+                .write_all(&mut vec![sequence(0, count)])
+                .await
+                .unwrap();
+            io.sleep(PAUSE).await;
+            buffer.clear();
+            assert_eq!(server.read(&mut buffer).await.unwrap(), count);
+            let now = io.now();
+            let arrived_at = server.arrived_at().expect("the kernel notes arrivals");
+            assert!(arrived_at >= before, "{arrived_at:?} {before:?}");
+            assert!(
+                now.since(arrived_at) >= PAUSE / 2,
+                "{:?}",
+                now.since(arrived_at)
+            );
+        }
+        assert_eq!(client.arrived_at(), None, "only accepted sockets are asked");
+    });
+}
