@@ -20,6 +20,7 @@ use crate::error::StartError;
 use crate::options::{BLOCKING_THREADS, UringOptions};
 use crate::prime;
 use crate::process::available;
+use crate::slice;
 use crate::uring_io::UringIo;
 use crate::watchdog::Watch;
 
@@ -242,6 +243,8 @@ impl Executor {
                 what: "starting the watchdog",
                 source,
             })?;
+        // Behind the start of threads that should not inherit it.
+        slice::lengthen();
         let io = executor.run(prepare(options, beats))?;
         Ok(Executor {
             executor,

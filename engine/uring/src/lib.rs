@@ -33,6 +33,7 @@ mod once_woken;
 mod options;
 mod prime;
 mod process;
+mod slice;
 pub mod socket;
 mod uring_io;
 mod watchdog;

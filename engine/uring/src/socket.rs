@@ -3,7 +3,7 @@
 //! glommio arms a poll when it asks the socket in vain, so a wait is a read of one byte through it; what arrived is then
 //! read directly. A read that left the socket empty is remembered: the next one begins with the wait.
 //!
-//! Accepted sockets have the kernel note when bytes arrive (SO_TIMESTAMPNS), so that the time they lie in the socket
+//! Sockets have the kernel note when bytes arrive (SO_TIMESTAMPNS), so that the time they lie in the socket
 //! until their core turns to them is known. The note is of the newest bytes of a read: a lower bound of that time.
 //!
 //! Invariants: one descriptor per connection, owned by the shared [`Connection`] and closed when the last clone is gone,
@@ -63,7 +63,7 @@ impl UringListener {
         }
         socket.bind(&address.into())?;
         // Accepted sockets inherit it.
-        note_arrivals(&socket)?;
+        note_arrivals(socket.as_raw_fd())?;
         socket.listen(BACKLOG)?;
         let address = socket
             .local_addr()?
@@ -189,6 +189,7 @@ impl UringStream {
                 Some(libc::ETIMEDOUT | libc::ECANCELED) => io::ErrorKind::TimedOut.into(),
                 _ => io_error(error),
             })?;
+        note_arrivals(stream.as_raw_fd())?;
         UringStream::new(stream)
     }
 
@@ -295,12 +296,12 @@ fn skip(slices: &mut [Bytes], mut first: usize, mut count: usize) -> usize {
 }
 
 /// Has the kernel note when bytes arrive at this socket.
-fn note_arrivals(socket: &Socket) -> io::Result<()> {
+fn note_arrivals(descriptor: RawFd) -> io::Result<()> {
     let on: libc::c_int = 1;
     // SAFETY: the descriptor is open, and the option's value is an int that outlives the call.
     let set = unsafe {
         libc::setsockopt(
-            socket.as_raw_fd(),
+            descriptor,
             libc::SOL_SOCKET,
             libc::SO_TIMESTAMPNS,
             (&raw const on).cast(),

@@ -4,6 +4,7 @@
 //! with the bytes that arrived, not with the length that was announced.
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use model::MonotonicTime;
 use runtime::Stream;
 
 use crate::error::ClientError;
@@ -50,6 +51,11 @@ impl<S: Stream> FrameReader<S> {
             0 => Err(ClientError::Closed),
             _ => Ok(()),
         }
+    }
+
+    /// When the newest bytes of the last read arrived at this host, where the system notes it.
+    pub fn arrived_at(&self) -> Option<MonotonicTime> {
+        self.stream.arrived_at()
     }
 
     /// The next frame (without its length) if it has arrived whole. Never waits.

@@ -26,7 +26,7 @@ use runtime::{Io, Stream as _, TaskClass};
 use crate::consume_group;
 use crate::core_state::{Bounds, CoreState, Expiry, Observer, Share, Watched};
 use crate::process::Window;
-use crate::tally::Tally;
+use crate::tally::{AnswerTimes, Tally};
 use crate::topology::{self, SharedTopology, Topology};
 use crate::trace::Trace;
 use crate::verify::{Place, Verifier};
@@ -424,16 +424,16 @@ impl<I: Io> Lane<I> {
             }
             session.reader.fill().await?;
             let core = self.reading.core.clone();
-            let now = core.io.now();
+            let times = AnswerTimes::new(session.reader.arrived_at(), core.io.now());
             while let Some(frame) = session.reader.frame()? {
-                let group = self.take_answer(session, &frame, now)?;
+                let group = self.take_answer(session, &frame, times)?;
                 drop(frame);
                 if !self.finished() {
                     self.append_fetch(session, group, &mut frames)?;
                 }
                 core.io.yield_if_needed().await;
             }
-            core.answered_at(now);
+            core.answered_at(times.read_at);
         }
     }
 
@@ -500,15 +500,16 @@ impl<I: Io> Lane<I> {
         &mut self,
         session: &mut Session<I>,
         frame: &Bytes,
-        now: MonotonicTime,
+        times: AnswerTimes,
     ) -> Result<usize, ClientError> {
+        let now = times.read_at;
         let Some(flight) = session.flights.front() else {
             return Err(ClientError::Misuse("an answer without a request"));
         };
         rpc::check_correlation(frame, flight.correlation)?;
         let response: FetchResponse = rpc::decode(frame, session.version)?;
         ClientError::check("fetching", response.error_code, None)?;
-        let (group, latency) = (flight.group, now.since(flight.sent));
+        let (group, sent) = (flight.group, flight.sent);
         session.flights.pop_front();
         session
             .link
@@ -516,8 +517,8 @@ impl<I: Io> Lane<I> {
             .set(session.flights.front().map(|f| f.sent));
         {
             let mut tally = self.reading.core.interval.borrow_mut();
-            tally.answered(latency);
-            tally.served(latency);
+            tally.answered(now.since(sent));
+            tally.served(sent, times);
         }
         for topic in response.responses {
             let number = topic_number(&session.topology, &topic)?;

@@ -19,7 +19,7 @@ use crate::core_state::{Bounds, CoreState, Expiry, Observer, Share, Watched};
 use crate::process::Window;
 use crate::schedule::{Gathering, OpenSchedule, Pace, Schedule};
 use crate::script::Script;
-use crate::tally::Tally;
+use crate::tally::{AnswerTimes, Tally};
 use crate::template::{FrameBuffer, Identity, RequestTemplates, Send, Slot, Target};
 use crate::topology::{self, Leader, SharedTopology, Topology};
 use crate::verify::{Ledger, Place, StreamKey};
@@ -587,16 +587,16 @@ fn count_unanswered<I: Io>(shared: &Shared<I>, link: &Link<I>, templates: &Reque
     let now = shared.core.io.now();
     let mut tally = shared.core.interval.borrow_mut();
     for flight in link.flights.borrow_mut().drain(..) {
-        count(&mut tally, &flight, templates, now);
+        count(&mut tally, &flight, templates, AnswerTimes::new(None, now));
         shared.not_acknowledged(&flight, templates);
     }
     shared.core.answered_at(now);
 }
 
-fn count(tally: &mut Tally, flight: &Flight, templates: &RequestTemplates, now: MonotonicTime) {
+fn count(tally: &mut Tally, flight: &Flight, templates: &RequestTemplates, answer: AnswerTimes) {
     let batch = templates.batch(flight.step);
-    tally.answered(now.since(flight.intended));
-    tally.served(now.since(flight.sent));
+    tally.answered(answer.read_at.since(flight.intended));
+    tally.served(flight.sent, answer);
     tally.records += batch.records;
     tally.record_bytes += batch.record_bytes;
     tally.batch_bytes += flight.batch_bytes as u64;
@@ -639,6 +639,7 @@ impl<I: Io> Answers<I> {
     fn take_all(&self, reader: &mut FrameReader<I::Stream>) -> Result<(), ClientError> {
         let core = &self.shared.core;
         let now = core.io.now();
+        let times = AnswerTimes::new(reader.arrived_at(), now);
         if self.link.flights.borrow().len() >= self.shared.workload.in_flight {
             self.link.room_since.set(now);
         }
@@ -646,7 +647,7 @@ impl<I: Io> Answers<I> {
             let Some(flight) = self.link.flights.borrow_mut().pop_front() else {
                 return Err(ClientError::Misuse("an answer without a request"));
             };
-            if let Err(error) = self.take(&frame, &flight, now) {
+            if let Err(error) = self.take(&frame, &flight, times) {
                 // Back into the queue: the writer counts what is left there as failed.
                 self.link.flights.borrow_mut().push_front(flight);
                 return Err(error);
@@ -660,7 +661,7 @@ impl<I: Io> Answers<I> {
         &self,
         frame: &bytes::Bytes,
         flight: &Flight,
-        now: MonotonicTime,
+        times: AnswerTimes,
     ) -> Result<(), ClientError> {
         rpc::check_correlation(frame, flight.correlation)?;
         let response: ProduceResponse = rpc::decode(frame, self.version)?;
@@ -676,7 +677,7 @@ impl<I: Io> Answers<I> {
                 &mut self.shared.core.interval.borrow_mut(),
                 flight,
                 &self.templates,
-                now,
+                times,
             );
             return Ok(());
         }

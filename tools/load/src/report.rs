@@ -112,8 +112,10 @@ pub struct Report {
     pub requests_per_second: f64,
     /// From the intended time to the answer.
     pub latency_ms: LatencyMs,
-    /// From sending to the answer: what the latency would be if the generator were never late.
+    /// From sending to the answer: what the latency would be if the generator never sent late.
     pub since_sent_ms: LatencyMs,
+    /// The last part of it, in which the answer lay in the generator's socket.
+    pub answer_lag_ms: LatencyMs,
     /// Open loop: how much later than it could have the generator sent.
     pub send_lag_ms: Option<LatencyMs>,
     /// Open loop: requests that were due before the broker had answered enough earlier ones.
@@ -171,9 +173,11 @@ pub struct BrokerTimes {
     pub requests_per_second: f64,
     /// Mean time of one.
     pub mean_ms: f64,
-    /// That time as a share of what the generator saw, sending to answer: 0 to 1. The rest was spent on the network, in
-    /// socket buffers and in the generator.
+    /// That time as a share of the time from sending to the answer: 0 to 1.
     pub share_of_seen: f64,
+    /// The same, without the time that answers lay in the generator's socket until it was awake and read them. What
+    /// remains are system calls and the network.
+    pub share_until_arrival: f64,
     /// The stages it is the sum of, in their order.
     pub stages: Vec<StageTime>,
 }
@@ -194,13 +198,15 @@ pub struct StageTime {
 impl BrokerTimes {
     /// Name and value of each line.
     fn rows(&self, row: &mut impl FnMut(&str, String)) {
-        let share = self.share_of_seen * 100.0;
+        let (seen, arrived) = (self.share_of_seen * 100.0, self.share_until_arrival * 100.0);
+        let mean = self.mean_ms;
         row(
             &format!("broker's {}", self.api),
-            format!(
-                "mean {:.3} ms, {share:.1} % of the time since sent",
-                self.mean_ms
-            ),
+            format!("mean {mean:.3} ms, {seen:.1} % of the time since sent"),
+        );
+        row(
+            "",
+            format!("{arrived:.1} % of the time until the answer was in our socket"),
         );
         for stage in self.stages.iter().filter(|stage| stage.mean_ms > 0.0) {
             let (mean, p99, share) = (stage.mean_ms, stage.p99_ms, stage.share * 100.0);
@@ -293,6 +299,7 @@ impl Report {
             requests_per_second: rate(tally.requests),
             latency_ms: LatencyMs::of(&tally.latency),
             since_sent_ms: LatencyMs::of(&tally.since_sent),
+            answer_lag_ms: LatencyMs::of(&tally.answer_lag),
             send_lag_ms: some(&tally.send_lag),
             held_back_requests: tally.held_back,
             end_to_end_ms: some(&tally.end_to_end),
@@ -351,6 +358,9 @@ impl Report {
             let LatencyMs { mean, p50, p99, .. } = self.since_sent_ms;
             let text = format!("p50 {p50:.3} ms, p99 {p99:.3} ms, mean {mean:.3} ms");
             row("since sent", text);
+            let LatencyMs { mean, p50, p99, .. } = self.answer_lag_ms;
+            let text = format!("p50 {p50:.3} ms, p99 {p99:.3} ms, mean {mean:.3} ms");
+            row("answer lag", text);
         }
         if let Some(lag) = &self.send_lag_ms {
             row(

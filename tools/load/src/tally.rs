@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use model::MonotonicTime;
 
 /// Significant decimal digits kept of a latency.
 const DIGITS: u8 = 3;
@@ -13,6 +14,25 @@ const DIGITS: u8 = 3;
 const LATENCY_NANOS_MAX: u64 = 3_600_000_000_000;
 /// Distinct kinds of errors told apart; the rest are summed under one name.
 const ERROR_KINDS_MAX: usize = 64;
+
+/// When an answer came.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerTimes {
+    /// To the generator's socket.
+    pub arrived_at: MonotonicTime,
+    /// To the generator.
+    pub read_at: MonotonicTime,
+}
+
+impl AnswerTimes {
+    /// Of an answer that is read now.
+    pub fn new(arrived_at: Option<MonotonicTime>, read_at: MonotonicTime) -> AnswerTimes {
+        AnswerTimes {
+            arrived_at: arrived_at.unwrap_or(read_at),
+            read_at,
+        }
+    }
+}
 
 /// Counts of a stretch of time.
 #[derive(Clone, Debug)]
@@ -41,6 +61,8 @@ pub struct Tally {
     pub send_lag: Histogram<u64>,
     /// Nanoseconds from sending a request to its answer.
     pub since_sent: Histogram<u64>,
+    /// Nanoseconds that an answer lay in the generator's socket before it was read.
+    pub answer_lag: Histogram<u64>,
     /// Nanoseconds from the intended time of a batch to its receipt by a consumer.
     pub end_to_end: Histogram<u64>,
     /// Rebalances of consumer groups that members went through, the first assignment included.
@@ -69,6 +91,7 @@ impl Default for Tally {
             held_back: 0,
             send_lag: histogram(),
             since_sent: histogram(),
+            answer_lag: histogram(),
             end_to_end: histogram(),
             rebalances: 0,
             warmup_errors: BTreeMap::new(),
@@ -91,8 +114,11 @@ impl Tally {
     }
 
     /// Counts the time of an answered request since it was sent.
-    pub fn served(&mut self, since_sent: Duration) {
+    pub fn served(&mut self, sent: MonotonicTime, answer: AnswerTimes) {
+        let since_sent = answer.read_at.since(sent);
+        let lag = answer.read_at.since(answer.arrived_at).min(since_sent);
         self.since_sent.saturating_record(nanos(since_sent));
+        self.answer_lag.saturating_record(nanos(lag));
     }
 
     /// Counts a batch that a consumer received so long after its intended time.
@@ -137,6 +163,7 @@ impl Tally {
             (&mut self.latency, &other.latency),
             (&mut self.send_lag, &other.send_lag),
             (&mut self.since_sent, &other.since_sent),
+            (&mut self.answer_lag, &other.answer_lag),
             (&mut self.end_to_end, &other.end_to_end),
         ] {
             own.add(theirs)

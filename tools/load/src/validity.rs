@@ -15,7 +15,7 @@ const ACHIEVED_MIN: f64 = 0.99;
 const POISSON_DEVIATIONS: f64 = 4.0;
 /// Share of its cores from which on the generator may be what limits.
 const CPU_MAX: f64 = 0.9;
-/// Send lag that does not matter, in milliseconds.
+/// Lag of sending and of reading answers that does not matter, in milliseconds.
 const LAG_MS_MIN: f64 = 1.0;
 /// Largest share of the latency that may be the generator's own lag, both at the 99th percentile.
 const LAG_SHARE_MAX: f64 = 0.25;
@@ -52,15 +52,19 @@ pub fn judge(report: &mut Report, workload: &ProduceWorkload) {
     };
     report.achieved_ratio = Some(achieved);
     report.invalid_reasons.extend(busy);
-    if let Some(lag) = &report.send_lag_ms {
-        let bound = LAG_MS_MIN.max(report.latency_ms.p99 * LAG_SHARE_MAX);
-        if lag.p99 > bound {
-            report.invalid_reasons.push(format!(
-                "the generator fell behind: at the 99th percentile it sent {:.1} ms late although the in-flight limit \
-                 had room",
-                lag.p99
-            ));
-        }
+    let bound = LAG_MS_MIN.max(report.latency_ms.p99 * LAG_SHARE_MAX);
+    let sent_late = report.send_lag_ms.as_ref().map_or(0.0, |lag| lag.p99);
+    if sent_late > bound {
+        report.invalid_reasons.push(format!(
+            "the generator fell behind: at the 99th percentile it sent {sent_late:.1} ms late although the in-flight \
+             limit had room"
+        ));
+    }
+    let read_late = report.answer_lag_ms.p99;
+    if read_late > bound {
+        report.invalid_reasons.push(format!(
+            "the generator fell behind: at the 99th percentile it read answers {read_late:.1} ms after they had come"
+        ));
     }
     // Poisson arrivals offer a little more or less than the rate, by chance.
     let chance = match workload.arrivals {
@@ -127,16 +131,19 @@ fn parameters(workload: &ProduceWorkload) -> BTreeMap<&'static str, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::time::Duration;
 
+    use model::MonotonicTime;
+
+    use super::*;
     use crate::report::ProcessUse;
-    use crate::tally::Tally;
+    use crate::tally::{AnswerTimes, Tally};
     use crate::workload::Limit;
 
     struct Case {
         records: u64,
         lag: Duration,
+        read_lag: Duration,
         latency: Duration,
         held_back: bool,
         cpu_seconds: f64,
@@ -147,12 +154,36 @@ mod tests {
     const GOOD: Case = Case {
         records: 10_000,
         lag: Duration::from_micros(50),
+        read_lag: Duration::from_micros(30),
         latency: Duration::from_millis(2),
         held_back: false,
         cpu_seconds: 3.0,
         valid: true,
         says: "",
     };
+
+    impl Case {
+        /// Ten seconds of it.
+        fn report(&self) -> Report {
+            let mut tally = Tally {
+                records: self.records,
+                ..Tally::default()
+            };
+            tally.answered(self.latency);
+            tally.sent(self.lag, self.held_back);
+            let answer = AnswerTimes {
+                arrived_at: MonotonicTime::default(),
+                read_at: MonotonicTime::default().plus(self.read_lag),
+            };
+            tally.served(MonotonicTime::default(), answer);
+            let mut report = Report::new("produce", &tally, Duration::from_secs(10));
+            report.generator = ProcessUse {
+                cpu_seconds: self.cpu_seconds,
+                ..ProcessUse::default()
+            };
+            report
+        }
+    }
 
     #[test]
     fn a_slow_broker_is_a_result_and_a_slow_generator_is_none() {
@@ -186,6 +217,12 @@ mod tests {
                 ..GOOD
             },
             Case {
+                read_lag: ms(3),
+                valid: false,
+                says: "read answers 3.0 ms",
+                ..GOOD
+            },
+            Case {
                 cpu_seconds: 9.5,
                 valid: false,
                 says: "95 % of its cores",
@@ -193,17 +230,7 @@ mod tests {
             },
         ];
         for (number, case) in cases.iter().enumerate() {
-            let mut tally = Tally {
-                records: case.records,
-                ..Tally::default()
-            };
-            tally.answered(case.latency);
-            tally.sent(case.lag, case.held_back);
-            let mut report = Report::new("produce", &tally, Duration::from_secs(10));
-            report.generator = ProcessUse {
-                cpu_seconds: case.cpu_seconds,
-                ..ProcessUse::default()
-            };
+            let mut report = case.report();
             let workload = ProduceWorkload {
                 rate: Some(1000),
                 limit: Limit {

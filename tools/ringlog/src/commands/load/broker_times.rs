@@ -46,7 +46,12 @@ impl BrokerWatch {
                 .push("the broker was started anew: nothing is known about its stages".to_owned());
             return Ok(());
         };
-        report.broker = times(&overview, report.mode, report.since_sent_ms.mean);
+        report.broker = times(
+            &overview,
+            report.mode,
+            report.since_sent_ms.mean,
+            report.answer_lag_ms.mean,
+        );
         if report.broker.is_none() {
             let warning = format!("{} counted no such request", self.source.address());
             report.warnings.push(warning);
@@ -56,7 +61,12 @@ impl BrokerWatch {
 }
 
 /// The busiest kind of request that a load in this mode sends.
-fn times(overview: &Overview, mode: &str, seen_ms: f64) -> Option<BrokerTimes> {
+fn times(
+    overview: &Overview,
+    mode: &str,
+    since_sent_ms: f64,
+    answer_lag_ms: f64,
+) -> Option<BrokerTimes> {
     let sent = if mode == "consume" {
         "fetch"
     } else {
@@ -67,6 +77,7 @@ fn times(overview: &Overview, mode: &str, seen_ms: f64) -> Option<BrokerTimes> {
         .iter()
         .find(|api| api.name.split(' ').next() == Some(sent))?;
     let mean_ms = api.time.mean / NANOS_PER_MILLI;
+    let share_of = |whole: f64| if whole > 0.0 { mean_ms / whole } else { 0.0 };
     let stages = api.stages.iter().map(|stage| StageTime {
         name: stage.name.clone(),
         mean_ms: stage.time.mean / NANOS_PER_MILLI,
@@ -77,11 +88,8 @@ fn times(overview: &Overview, mode: &str, seen_ms: f64) -> Option<BrokerTimes> {
         api: api.name.clone(),
         requests_per_second: api.requests,
         mean_ms,
-        share_of_seen: if seen_ms > 0.0 {
-            mean_ms / seen_ms
-        } else {
-            0.0
-        },
+        share_of_seen: share_of(since_sent_ms),
+        share_until_arrival: share_of(since_sent_ms - answer_lag_ms),
         stages: stages.collect(),
     })
 }
@@ -119,11 +127,12 @@ mod tests {
             ],
             ..Overview::default()
         };
-        let produced = times(&overview, "end-to-end", 2.0).unwrap();
+        let produced = times(&overview, "end-to-end", 2.0, 0.4).unwrap();
         assert_eq!(produced.api, "produce acks=all");
         assert!((produced.share_of_seen - 0.75).abs() < 1e-9);
+        assert!((produced.share_until_arrival - 0.9375).abs() < 1e-9);
         assert!((produced.stages[0].p99_ms - 4.0).abs() < 1e-9);
-        assert_eq!(times(&overview, "consume", 16.0).unwrap().mean_ms, 8.0);
-        assert!(times(&Overview::default(), "produce", 1.0).is_none());
+        assert_eq!(times(&overview, "consume", 16.0, 0.0).unwrap().mean_ms, 8.0);
+        assert!(times(&Overview::default(), "produce", 1.0, 0.0).is_none());
     }
 }
