@@ -1,7 +1,7 @@
 //! The broker's HTTP server, wired to this process: its listener, and the task with which a shard answers it.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use runtime::{Io, TaskClass};
 use server::Server;
 use uring::UringIo;
 
-use crate::node::NodeError;
+use crate::node::{NodeError, resolve};
 
 /// The configuration key of the address.
 const KEY: &str = "ringlog.http.listen";
@@ -59,20 +59,6 @@ fn bind_until(listener: &Listener, deadline: Instant) -> Result<TcpListener, Str
             Err(error) => return Err(error.to_string()),
         }
     }
-}
-
-fn resolve(listener: &Listener) -> Result<SocketAddr, String> {
-    let host = if listener.host.is_empty() {
-        "0.0.0.0"
-    } else {
-        listener.host.as_str()
-    };
-    let mut addresses = (host, listener.port)
-        .to_socket_addrs()
-        .map_err(|error| error.to_string())?;
-    addresses
-        .next()
-        .ok_or_else(|| "the host has no address".to_owned())
 }
 
 /// As it is configured: without the name that other listeners have.

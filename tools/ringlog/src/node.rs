@@ -163,7 +163,7 @@ impl Node {
         };
         let data_dir = PathBuf::from(&config.data_dir);
         let directory = DataDirectory::open(&data_dir, config.node_id)?;
-        let (listener, address) = resolve(&config)?;
+        let (listener, address) = listener(&config)?;
         check_free(&listener, address)?;
         // Before the shards: an address that cannot be used is known at once.
         let http_listener = http::bind(&config)?;
@@ -345,7 +345,7 @@ fn identity() -> Result<metadata::Uuid, NodeError> {
 }
 
 /// The listener to serve and its address.
-fn resolve(config: &BrokerConfig) -> Result<(Listener, SocketAddr), NodeError> {
+fn listener(config: &BrokerConfig) -> Result<(Listener, SocketAddr), NodeError> {
     let listener = config.listeners.first().cloned();
     let listener = listener.ok_or_else(|| NodeError::Listener {
         listener: String::new(),
@@ -363,18 +363,22 @@ fn resolve(config: &BrokerConfig) -> Result<(Listener, SocketAddr), NodeError> {
             "this release serves PLAINTEXT only; put TLS in front of it".into(),
         ));
     }
-    let host = if listener.host.is_empty() {
-        "0.0.0.0"
-    } else {
-        listener.host.as_str()
+    let address = resolve(&listener).map_err(refuse)?;
+    Ok((listener.clone(), address))
+}
+
+/// The first address of a listener's host; of every interface if it names none.
+pub(crate) fn resolve(listener: &Listener) -> Result<SocketAddr, String> {
+    let host = match listener.host.as_str() {
+        "" => "0.0.0.0",
+        host => host,
     };
     let mut addresses = (host, listener.port)
         .to_socket_addrs()
-        .map_err(|error| refuse(error.to_string()))?;
-    let address = addresses
+        .map_err(|error| error.to_string())?;
+    addresses
         .next()
-        .ok_or_else(|| refuse("the host has no address".into()))?;
-    Ok((listener.clone(), address))
+        .ok_or_else(|| "the host has no address".to_owned())
 }
 
 /// Refuses an address that another process listens on. The shards share theirs (SO_REUSEPORT), so the kernel would let
