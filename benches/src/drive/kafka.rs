@@ -10,9 +10,9 @@ use super::{DriveError, Launch, Rig, Stop};
 
 /// The version that is compared with.
 pub const VERSION: &str = "4.3.1";
-/// Heap and collector as `kafka-server-start.sh` sets them, but for twice the heap.
-pub const JAVA_OPTIONS: &str = "-server -Xms2g -Xmx2g -XX:+UseG1GC -XX:MaxGCPauseMillis=20 \
-    -XX:InitiatingHeapOccupancyPercent=35 -XX:+ExplicitGCInvokesConcurrent -Djava.awt.headless=true";
+/// Twice the heap of `kafka-server-start.sh`, and the collector that the virtual machine chooses for the cores it has: on
+/// one core the serial one, with which Kafka is up to 1.6 times as fast there as with that script's G1.
+pub const JAVA_OPTIONS: &str = "-server -Xms2g -Xmx2g -Djava.awt.headless=true";
 /// A cluster id in its encoding.
 const CLUSTER_ID: &str = "AAAAAAAAQACAAAAAAAAAAAQ";
 /// How long formatting the data directory may take.

@@ -12,7 +12,9 @@ use super::{DriveError, Launch, Rig, Target};
 use crate::workloads::{Metric, Produce, Shape, Workload};
 
 /// Bytes written before, so that no write extends the file or fills a hole.
-const FILE_BYTES: u64 = 256 << 20;
+const FILE_BYTES: usize = 256 << 20;
+/// Size of the writes with which that is done.
+const CACHED_WRITE_BYTES: usize = 1 << 20;
 /// What direct I/O wants to begin at.
 const ALIGNMENT: usize = 4096;
 /// Sizes of a write.
@@ -31,6 +33,8 @@ pub struct DeviceLimit {
     pub depth: u64,
     /// Whether each is on the medium when it returns (O_DSYNC).
     pub durable: bool,
+    /// Whether they do not go to the device at all, but to new pages of the page cache.
+    pub cached: bool,
     /// 10^6 bytes per second.
     pub mb_per_second: f64,
 }
@@ -85,13 +89,20 @@ impl Rig {
     fn probe_device(&self, path: &Path, time: Duration) -> Result<Vec<DeviceLimit>, DriveError> {
         let wrap = || DriveError::io(path.display().to_string());
         let mut file = File::create(path).map_err(wrap())?;
-        let block = vec![0x5a; 1 << 20];
-        for _ in 0..FILE_BYTES >> 20 {
+        let block = vec![0x5a; CACHED_WRITE_BYTES];
+        let started = Instant::now();
+        for _ in 0..FILE_BYTES / CACHED_WRITE_BYTES {
             self.stop.check()?;
             file.write_all(&block).map_err(wrap())?;
         }
+        let mut limits = vec![DeviceLimit {
+            write_bytes: CACHED_WRITE_BYTES,
+            depth: 1,
+            durable: false,
+            cached: true,
+            mb_per_second: FILE_BYTES as f64 / 1e6 / started.elapsed().as_secs_f64(),
+        }];
         file.sync_all().map_err(wrap())?;
-        let mut limits = Vec::new();
         for durable in [false, true] {
             let flags = libc::O_DIRECT | if durable { libc::O_DSYNC } else { 0 };
             let direct = OpenOptions::new()
@@ -107,6 +118,7 @@ impl Rig {
                         write_bytes,
                         depth,
                         durable,
+                        cached: false,
                         mb_per_second,
                     });
                 }
@@ -158,7 +170,7 @@ fn rate(file: &File, write_bytes: usize, depth: u64, time: Duration) -> std::io:
         let space = vec![0xa5; write_bytes + ALIGNMENT];
         let from = space.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
         let block = &space[from..from + write_bytes];
-        let (step, part_bytes) = (write_bytes as u64, FILE_BYTES / depth);
+        let (step, part_bytes) = (write_bytes as u64, FILE_BYTES as u64 / depth);
         let (mut written, mut place) = (0, 0);
         while start.elapsed() < time {
             file.write_all_at(block, part * part_bytes + place)?;

@@ -131,10 +131,11 @@ impl Rig {
         self.finish_load(&mut running, &counted)
     }
 
-    /// Loads for so long and forgets it.
+    /// Loads for so long and forgets it, failed requests too: Kafka refuses some until a new topic is led.
     pub fn warm(&self, words: &[String], time: Duration) -> Result<(), DriveError> {
         let mut running = self.start_load(words, Duration::ZERO, time)?;
-        running.succeed(&self.stop, time + SLACK)
+        running.wait(&self.stop, time + SLACK)?;
+        Ok(())
     }
 
     fn start_load(

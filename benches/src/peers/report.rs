@@ -280,7 +280,11 @@ impl Results<'_> {
         };
         for (index, limit) in first.device.iter().enumerate() {
             let all = self.limits.iter().filter_map(|l| l.device.get(index));
-            let kind = if limit.durable { ", O_DSYNC" } else { "" };
+            let kind = match (limit.cached, limit.durable) {
+                (true, _) => " to new pages of the page cache, not flushed",
+                (false, true) => ", O_DSYNC",
+                (false, false) => "",
+            };
             let values = join(all.map(|l| l.mb_per_second).collect());
             let (kib, depth) = (limit.write_bytes >> 10, limit.depth);
             writeln!(
@@ -423,6 +427,7 @@ mod tests {
                 write_bytes: 1 << 20,
                 depth: 1,
                 durable: true,
+                cached: false,
                 mb_per_second: 1200.0,
             }],
             loopback: vec![LoopbackLimit {
