@@ -19,7 +19,7 @@ struct Arguments {
 }
 
 /// Columns of the table of loads.
-const COLUMNS: [Metric; 15] = [
+const COLUMNS: [Metric; 16] = [
     Metric::MbPerSecond,
     Metric::RequestsPerSecond,
     Metric::P50Ms,
@@ -34,6 +34,7 @@ const COLUMNS: [Metric; 15] = [
     Metric::DeviceWritesPerByte,
     Metric::DeviceReadsPerByte,
     Metric::SwitchesPerRequest,
+    Metric::StagesPercent,
     Metric::GeneratorPercent,
 ];
 const CELL_WIDTH: usize = 12;

@@ -151,6 +151,7 @@ impl Rig {
         let target = Target {
             address,
             pid: server.pid(),
+            metrics: None,
         };
         let words = self.produce_words(&target, name, produce);
         let loaded = self.load(&words, &target, false)?;

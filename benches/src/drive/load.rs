@@ -32,6 +32,7 @@ struct Report {
     errors: f64,
     generator: Used,
     watched: Option<Used>,
+    broker: Option<Explained>,
     note: Option<String>,
     fatal: Option<String>,
 }
@@ -51,6 +52,12 @@ struct Used {
     device_bytes_written: f64,
     device_bytes_read: f64,
     voluntary_switches: f64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Explained {
+    share_until_arrival: f64,
 }
 
 /// What a load came to.
@@ -97,7 +104,7 @@ impl Rig {
     fn words(&self, mode: &str, target: &Target, topic: &str) -> Vec<String> {
         let pid = target.pid.to_string();
         let cpu = self.load_cpu.to_string();
-        let words = [
+        let mut words = vec![
             "load",
             mode,
             "--bootstrap",
@@ -111,7 +118,10 @@ impl Rig {
             "--format",
             "json",
         ];
-        words.map(str::to_owned).to_vec()
+        if let Some(metrics) = &target.metrics {
+            words.extend(["--broker-metrics", metrics]);
+        }
+        words.into_iter().map(str::to_owned).collect()
     }
 
     /// Loads for the time of a window, counting system calls meanwhile if asked to.
@@ -243,6 +253,9 @@ impl Report {
         };
         let generator = self.generator.cpu_seconds * 100.0;
         put(Metric::GeneratorPercent, generator, self.seconds);
+        if let Some(broker) = &self.broker {
+            put(Metric::StagesPercent, broker.share_until_arrival, 0.01);
+        }
         if let Some(watched) = &self.watched {
             let micros = watched.cpu_seconds * 1e6;
             put(

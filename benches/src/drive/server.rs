@@ -71,12 +71,15 @@ pub struct Target {
     pub address: String,
     /// The process that serves there.
     pub pid: u32,
+    /// `HOST:PORT` of its metrics, if it tells them as Ringlog does.
+    pub metrics: Option<String>,
 }
 
 /// A broker with a data directory of its own, removed with it.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    metrics: Option<SocketAddr>,
     launch: Launch,
     running: Running,
     directory: PathBuf,
@@ -88,8 +91,12 @@ impl Server {
         let directory = rig.work.join("data");
         empty(&directory)?;
         let address = free_address()?;
+        let metrics = match peer {
+            Peer::Ringlog => Some(free_address()?),
+            Peer::Kafka => None,
+        };
         let launch = match peer {
-            Peer::Ringlog => ringlog(rig, &directory, address, setup),
+            Peer::Ringlog => ringlog(rig, &directory, (address, metrics), setup),
             Peer::Kafka => rig.kafka()?.launch(rig, &directory, address)?,
         };
         let launch = launch.on_cpu(rig.broker_cpu);
@@ -98,6 +105,7 @@ impl Server {
         let running = launch.start()?;
         let mut server = Server {
             address,
+            metrics,
             launch,
             running,
             directory,
@@ -111,6 +119,7 @@ impl Server {
         Target {
             address: self.address(),
             pid: self.pid(),
+            metrics: self.metrics.map(|address| address.to_string()),
         }
     }
 
@@ -261,10 +270,17 @@ pub struct Topic<'a> {
 /// Size at which segments are closed: small, so that retention can delete them soon.
 const SEGMENT_BYTES: u64 = 128 << 20;
 
-fn ringlog(rig: &Rig, directory: &Path, address: SocketAddr, setup: &Setup) -> Launch {
+fn ringlog(
+    rig: &Rig,
+    directory: &Path,
+    (address, metrics): (SocketAddr, Option<SocketAddr>),
+    setup: &Setup,
+) -> Launch {
     let (cpu, address) = (rig.broker_cpu.to_string(), address.to_string());
+    let metrics = metrics.map_or(String::new(), |metrics| metrics.to_string());
     let mut launch = Launch::new(&rig.ringlog, rig.work.join("ringlog"))
         .args(["broker", "--cores", &cpu, "--listen", &address])
+        .args(["--http-listen", &metrics])
         .args(["--data-dir".as_ref(), directory.as_os_str()]);
     for (key, value) in RETENTION {
         launch = launch.args(["--override", &format!("{key}={value}")]);

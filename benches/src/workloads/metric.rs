@@ -38,6 +38,8 @@ pub enum Metric {
     DeviceReadsPerByte,
     /// Voluntary context switches of the broker per request.
     SwitchesPerRequest,
+    /// Part of the time from sending a request to its answer's arrival that the broker's stages account for.
+    StagesPercent,
     /// Share of its core that the generator used; near 100 it is what was measured.
     GeneratorPercent,
     /// From the start of the process in an empty directory to its first answer.
@@ -78,6 +80,7 @@ impl Metric {
             Metric::DeviceWritesPerByte => "written/B",
             Metric::DeviceReadsPerByte => "read/B",
             Metric::SwitchesPerRequest => "switches/req",
+            Metric::StagesPercent => "stages %",
             Metric::GeneratorPercent => "load CPU %",
             Metric::StartSeconds => "start s",
             Metric::ResidentMb => "resident MB",
