@@ -510,15 +510,17 @@ impl<I: Io> Inner<I> {
         known.directory |= what.directory;
     }
 
-    /// Drops tail memory beyond three quarters of the budget; asks for cleaning if what is left is dirty.
+    /// Drops tail memory beyond three quarters of the budget, and beyond what the tails have grown to by now; asks for
+    /// cleaning if more of the budget is dirty.
     pub(crate) fn relieve_tail(&self) {
         let kept_max = self.options.tail_kept_bytes_max();
         let left = {
             let mut tail = self.tail.borrow_mut();
-            if tail.bytes() <= kept_max {
+            let allowed = tail.allowed_bytes().min(kept_max);
+            if tail.bytes() <= allowed {
                 return;
             }
-            tail.evict(kept_max);
+            tail.evict(allowed);
             tail.bytes()
         };
         if left > kept_max {

@@ -1,197 +1,40 @@
-//! Aligned memory, recycled per shard.
+//! Aligned buffers of a shard: writable, then frozen and shared.
 //!
-//! Memory comes from `glommio::allocate_dma_buffer_global`, which is the process's heap with an alignment of 4096, and
-//! not from the slab of an executor: slab memory may only be touched and freed by its executor, while heap memory may
-//! be read and freed anywhere. Buffers go back to the pool of the shard that made them: directly when dropped there,
-//! through a bounded queue when dropped on another core, or to the heap when that queue is full or the shard is gone.
+//! Their memory belongs to the pool of the shard that made them ([`crate::pool`]) and goes back there with the last
+//! reference, wherever that is dropped.
 //!
-//! Invariants: every byte of a [`Memory`] was written at least once; a `Memory` reachable through a [`UringFrozen`] is
-//! never written again; the idle bytes of a pool stay within its bound.
+//! Invariant: a [`Memory`] reachable through a [`UringFrozen`] is never written again.
 
-use std::cell::{Cell, RefCell};
 use std::mem::{self, ManuallyDrop};
 use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use flume::{Receiver, Sender};
 use glommio::io::DmaBuffer;
-use runtime::{ALIGNMENT, Buffer, Frozen, align_up};
+use runtime::{ALIGNMENT, Buffer, Frozen};
 
-/// Smallest size class, in bytes.
-const CLASS_BYTES_MIN: usize = 4 << 10;
-/// Largest size class, in bytes. Larger buffers are not pooled.
-const CLASS_BYTES_MAX: usize = 4 << 20;
-/// Size classes: 4 KiB, 8 KiB ... 4 MiB.
-const CLASS_COUNT: usize = (CLASS_BYTES_MAX / CLASS_BYTES_MIN).ilog2() as usize + 1;
-/// Buffers on their way home from other cores. They are taken over at every heartbeat and at every request for a buffer;
-/// what does not fit goes to the heap.
-const RETURN_COUNT_MAX: usize = 256;
-
-thread_local! {
-    /// The pool of the executor that runs on this thread.
-    static LOCAL_POOL: RefCell<Option<Rc<Pool>>> = const { RefCell::new(None) };
-}
-
-/// Heap memory of one size, to be used by any thread.
-struct Memory {
-    dma: DmaBuffer,
-}
-
-// SAFETY: `DmaBuffer` is not Send because it holds a pointer and because its other kinds point into an executor. A
-// `Memory` is only made by `Memory::new` from `allocate_dma_buffer_global`, whose buffer is exactly an owned heap
-// allocation (pointer and layout): it has no tie to the thread that made it, and its drop is a call of the global
-// allocator, which any thread may make.
-unsafe impl Send for Memory {}
-// SAFETY: as for Send; through a shared reference only the pointer and the bytes can be read, and nothing has interior
-// mutability.
-unsafe impl Sync for Memory {}
-
-impl Memory {
-    /// `capacity` bytes of zeros.
-    fn new(capacity: usize) -> Memory {
-        let mut dma = glommio::allocate_dma_buffer_global(capacity);
-        // SAFETY: the allocation is `capacity` bytes long and owned by `dma`. Written through the pointer, because it is
-        // not initialised yet and no slice of it may exist before it is.
-        unsafe { ptr::write_bytes(dma.as_mut_ptr(), 0, capacity) };
-        Memory { dma }
-    }
-
-    fn capacity(&self) -> usize {
-        self.dma.len()
-    }
-}
-
-/// Where a buffer belongs.
-struct Home {
-    returns: Sender<Memory>,
-}
-
-/// The idle buffers of one shard.
-pub(crate) struct Pool {
-    home: Arc<Home>,
-    returns: Receiver<Memory>,
-    idle: RefCell<[Vec<Memory>; CLASS_COUNT]>,
-    idle_bytes: Cell<usize>,
-    idle_bytes_max: usize,
-}
-
-impl Pool {
-    pub(crate) fn new(idle_bytes_max: usize) -> Rc<Pool> {
-        let (sender, returns) = flume::bounded(RETURN_COUNT_MAX);
-        Rc::new(Pool {
-            home: Arc::new(Home { returns: sender }),
-            returns,
-            idle: RefCell::default(),
-            idle_bytes: Cell::new(0),
-            idle_bytes_max,
-        })
-    }
-
-    /// Makes this the pool of the calling thread, until [`Pool::uninstall`].
-    pub(crate) fn install(self: &Rc<Self>) {
-        LOCAL_POOL.set(Some(Rc::clone(self)));
-    }
-
-    /// From now on buffers dropped on this thread take the way of those dropped elsewhere.
-    pub(crate) fn uninstall() {
-        LOCAL_POOL.set(None);
-    }
-
-    /// A buffer of at least `len` bytes, not less than one block.
-    pub(crate) fn buffer(&self, len: usize) -> UringBuffer {
-        self.take_returned();
-        let len = align_up(len.max(1));
-        let memory = class_of(len)
-            .and_then(|class| self.take_idle(class))
-            .unwrap_or_else(|| Memory::new(capacity_for(len)));
-        UringBuffer {
-            memory: Some(memory),
-            len,
-            home: Arc::clone(&self.home),
-        }
-    }
-
-    /// Takes over what other cores have handed back.
-    pub(crate) fn take_returned(&self) {
-        if self.returns.is_empty() {
-            return;
-        }
-        for memory in self.returns.try_iter() {
-            self.put(memory);
-        }
-    }
-
-    /// Idle bytes, for tests and metrics.
-    pub(crate) fn idle_bytes(&self) -> usize {
-        self.idle_bytes.get()
-    }
-
-    fn take_idle(&self, class: usize) -> Option<Memory> {
-        let memory = self.idle.borrow_mut()[class].pop()?;
-        self.idle_bytes
-            .set(self.idle_bytes.get() - memory.capacity());
-        Some(memory)
-    }
-
-    /// Keeps `memory` for reuse, or frees it if the pool is full.
-    fn put(&self, memory: Memory) {
-        let idle_bytes = self.idle_bytes.get() + memory.capacity();
-        if let Some(class) = class_of(memory.capacity())
-            && idle_bytes <= self.idle_bytes_max
-        {
-            self.idle.borrow_mut()[class].push(memory);
-            self.idle_bytes.set(idle_bytes);
-        }
-    }
-}
-
-/// The size class that holds `len` bytes, if they are pooled.
-fn class_of(len: usize) -> Option<usize> {
-    (len <= CLASS_BYTES_MAX).then(|| {
-        let capacity = capacity_for(len);
-        (capacity / CLASS_BYTES_MIN).ilog2() as usize
-    })
-}
-
-/// Bytes allocated for a buffer of `len` bytes.
-fn capacity_for(len: usize) -> usize {
-    if len <= CLASS_BYTES_MAX {
-        len.max(CLASS_BYTES_MIN).next_power_of_two()
-    } else {
-        align_up(len)
-    }
-}
-
-/// Sends `memory` to where it belongs.
-fn give_back(memory: Memory, home: &Arc<Home>) {
-    let mut memory = Some(memory);
-    // The thread-local is gone when the thread is ending; then the buffer takes the queue.
-    let _ = LOCAL_POOL.try_with(|local| {
-        if let Ok(local) = local.try_borrow()
-            && let Some(pool) = local.as_ref()
-            && Arc::ptr_eq(&pool.home, home)
-            && let Some(memory) = memory.take()
-        {
-            pool.put(memory);
-        }
-    });
-    if let Some(memory) = memory {
-        // Refused when the queue is full or its shard is gone: the heap takes the memory, on whichever thread this is.
-        drop(home.returns.try_send(memory));
-    }
-}
+use crate::memory::Memory;
+use crate::pool::Home;
 
 /// Writable aligned memory of one shard.
 pub struct UringBuffer {
     /// Taken by `freeze` and by drop only.
     memory: Option<Memory>,
     len: usize,
-    home: Arc<Home>,
+    home: Home,
 }
 
 impl UringBuffer {
+    /// `len` bytes of `memory`, which belongs to `home`.
+    pub(crate) fn new(memory: Memory, len: usize, home: Home) -> UringBuffer {
+        UringBuffer {
+            memory: Some(memory),
+            len,
+            home,
+        }
+    }
+
     fn memory(&self) -> &Memory {
         self.memory.as_ref().expect("a buffer owns its memory")
     }
@@ -199,14 +42,14 @@ impl UringBuffer {
 
 impl AsRef<[u8]> for UringBuffer {
     fn as_ref(&self) -> &[u8] {
-        &self.memory().dma.as_bytes()[..self.len]
+        &self.memory().bytes()[..self.len]
     }
 }
 
 impl AsMut<[u8]> for UringBuffer {
     fn as_mut(&mut self) -> &mut [u8] {
         let memory = self.memory.as_mut().expect("a buffer owns its memory");
-        &mut memory.dma.as_bytes_mut()[..self.len]
+        &mut memory.bytes_mut()[..self.len]
     }
 }
 
@@ -231,7 +74,7 @@ impl Buffer for UringBuffer {
         UringFrozen {
             shared: Arc::new(SharedMemory {
                 memory: Some(memory),
-                home: Arc::clone(&self.home),
+                home: self.home.clone(),
             }),
             len: self.len,
         }
@@ -241,7 +84,7 @@ impl Buffer for UringBuffer {
 impl Drop for UringBuffer {
     fn drop(&mut self) {
         if let Some(memory) = self.memory.take() {
-            give_back(memory, &self.home);
+            self.home.give_back(memory);
         }
     }
 }
@@ -250,23 +93,22 @@ impl Drop for UringBuffer {
 struct SharedMemory {
     /// Taken by drop only.
     memory: Option<Memory>,
-    home: Arc<Home>,
+    home: Home,
 }
 
 impl SharedMemory {
     fn dma(&self) -> &DmaBuffer {
-        &self
-            .memory
+        self.memory
             .as_ref()
             .expect("shared memory is there until drop")
-            .dma
+            .dma()
     }
 }
 
 impl Drop for SharedMemory {
     fn drop(&mut self) {
         if let Some(memory) = self.memory.take() {
-            give_back(memory, &self.home);
+            self.home.give_back(memory);
         }
     }
 }
@@ -334,35 +176,17 @@ impl WriteView {
 
 #[cfg(test)]
 mod tests {
-    use std::thread;
-
     use runtime::{Buffer, Frozen};
 
-    use super::{CLASS_BYTES_MAX, CLASS_COUNT, Pool, WriteView, capacity_for, class_of};
-
-    #[test]
-    fn classes() {
-        let check = |len: usize, capacity: usize, class: Option<usize>| {
-            assert_eq!(
-                (capacity_for(len), class_of(len)),
-                (capacity, class),
-                "{len}"
-            );
-        };
-        check(1, 4096, Some(0));
-        check(4096, 4096, Some(0));
-        check(4097, 8192, Some(1));
-        check(12288, 16384, Some(2));
-        check(CLASS_BYTES_MAX, CLASS_BYTES_MAX, Some(CLASS_COUNT - 1));
-        check(CLASS_BYTES_MAX + 1, CLASS_BYTES_MAX + 4096, None);
-    }
+    use super::WriteView;
+    use crate::pool::Pool;
 
     #[test]
     fn memory_returns_whole_after_truncation() {
-        let pool = Pool::new(1 << 20);
+        let pool = Pool::new(1 << 20, None);
         pool.install();
-        let mut buffer = pool.buffer(10_000);
-        assert_eq!((buffer.as_ref().len(), buffer.capacity()), (12288, 16384));
+        let mut buffer = pool.buffer(34_000);
+        assert_eq!((buffer.as_ref().len(), buffer.capacity()), (36864, 40960));
         buffer.as_mut().fill(7);
         buffer.truncate(4096);
         let frozen = buffer.freeze();
@@ -374,37 +198,10 @@ mod tests {
         drop(frozen);
         assert_eq!(pool.idle_bytes(), 0);
         drop(bytes);
-        assert_eq!(pool.idle_bytes(), 16384);
-        let again = pool.buffer(16384);
-        assert_eq!((again.as_ref().len(), pool.idle_bytes()), (16384, 0));
+        assert_eq!(pool.idle_bytes(), 40960);
+        let again = pool.buffer(40960);
+        assert_eq!((again.as_ref().len(), pool.idle_bytes()), (40960, 0));
         drop(again);
-        Pool::uninstall();
-    }
-
-    #[test]
-    fn foreign_drops_come_home_or_go_to_the_heap() {
-        let pool = Pool::new(1 << 20);
-        pool.install();
-        let bytes = pool.buffer(4096).freeze().bytes();
-        thread::spawn(move || drop(bytes)).join().unwrap();
-        assert_eq!(pool.idle_bytes(), 0);
-        pool.take_returned();
-        assert_eq!(pool.idle_bytes(), 4096);
-        let orphan = pool.buffer(8192).freeze().bytes();
-        Pool::uninstall();
-        drop(pool);
-        thread::spawn(move || assert_eq!(orphan.len(), 8192))
-            .join()
-            .unwrap();
-    }
-
-    #[test]
-    fn idle_bytes_are_bounded() {
-        let pool = Pool::new(10_000);
-        pool.install();
-        let buffers: Vec<_> = (0..5).map(|_| pool.buffer(4096)).collect();
-        drop(buffers);
-        assert_eq!(pool.idle_bytes(), 8192);
         Pool::uninstall();
     }
 }

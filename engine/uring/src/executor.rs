@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 use glommio::{LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
 use runtime::{Io, Oneshot, OpenMode, TaskClass};
 
-use crate::buffer::Pool;
 use crate::cpus::{Affinity, allowed_cpus, check_allowed};
 use crate::error::StartError;
 use crate::options::{BLOCKING_THREADS, UringOptions};
+use crate::pool::Pool;
 use crate::prime;
 use crate::process::available;
+use crate::reserve::Reserve;
 use crate::slice;
 use crate::uring_io::UringIo;
 use crate::watchdog::Watch;
@@ -224,6 +225,11 @@ impl Executor {
         options: &UringOptions,
         beats: Arc<AtomicU64>,
     ) -> Result<Executor, StartError> {
+        // Before this thread is pinned: it may run anywhere.
+        let reserve = Reserve::start().map_err(|source| StartError::System {
+            what: "starting the thread that prepares memory",
+            source,
+        })?;
         let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
         let executor = LocalExecutorBuilder::new(placement)
             .ring_depth(options.ring_depth)
@@ -245,7 +251,7 @@ impl Executor {
             })?;
         // Behind the start of threads that should not inherit it.
         slice::lengthen();
-        let io = executor.run(prepare(options, beats))?;
+        let io = executor.run(prepare(options, beats, reserve))?;
         Ok(Executor {
             executor,
             io,
@@ -281,8 +287,12 @@ impl Executor {
 }
 
 /// Inside a new executor: its `Io`, its heartbeat, its devices.
-async fn prepare(options: &UringOptions, beats: Arc<AtomicU64>) -> Result<UringIo, StartError> {
-    let io = UringIo::new(options).map_err(|source| StartError::System {
+async fn prepare(
+    options: &UringOptions,
+    beats: Arc<AtomicU64>,
+    reserve: Reserve,
+) -> Result<UringIo, StartError> {
+    let io = UringIo::new(options, reserve).map_err(|source| StartError::System {
         what: "reading random bytes for a seed",
         source,
     })?;
@@ -323,7 +333,7 @@ async fn heartbeat(io: UringIo, period: Duration, beats: Arc<AtomicU64>) {
         glommio::timer::sleep(period * stretch).await;
         beats.fetch_add(1, Ordering::Relaxed);
         io.shared.counters.beat(io.now().since(due_at));
-        io.shared.pool.take_returned();
+        io.shared.pool.maintain();
         // Since the last beat, which is one of them.
         let tasks_run = glommio::executor().executor_stats().tasks_executed();
         stretch = if tasks_run <= IDLE_TASKS_MAX {

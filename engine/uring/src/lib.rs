@@ -9,7 +9,7 @@
 //!   the device does not have ([`prime`]);
 //! * a pending glommio future is polled only when it was woken, because each poll keeps one more waker
 //!   ([`once_woken`]);
-//! * memory under DMA is kept by this crate, not by the future that waits for it ([`buffer`]);
+//! * memory under DMA is kept by this crate, not by the future that waits for it ([`buffer`], [`pool`]);
 //! * sockets are readiness plus direct system calls ([`socket`]); blocking calls never unwind into glommio's thread
 //!   pool ([`blocking`]).
 //!
@@ -28,11 +28,14 @@ mod directory;
 mod error;
 pub mod executor;
 pub mod file;
+mod memory;
 pub mod metrics;
 mod once_woken;
 mod options;
+mod pool;
 mod prime;
 mod process;
+mod reserve;
 mod slice;
 pub mod socket;
 mod uring_io;

@@ -51,6 +51,12 @@ pub static POOL_IDLE_BYTES: MetricDefinition = MetricDefinition::gauge(
     Unit::Bytes,
     "Bytes of idle buffers that the shard keeps for reuse.",
 );
+/// All buffers.
+pub static BUFFERS_BYTES: MetricDefinition = MetricDefinition::gauge(
+    "ringlog_buffers_bytes",
+    Unit::Bytes,
+    "Memory of the shard's buffers, idle or in use.",
+);
 
 impl Shared {
     pub(crate) fn snapshot_into(&self, into: &mut Snapshot) {
@@ -61,6 +67,7 @@ impl Shared {
         for (definition, value) in [
             (&FILE_OPERATIONS, self.operation_count()),
             (&POOL_IDLE_BYTES, self.pool.idle_bytes()),
+            (&BUFFERS_BYTES, self.pool.allocated_bytes()),
         ] {
             into.gauge(definition, Labels::new(), value as u64);
         }

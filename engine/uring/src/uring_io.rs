@@ -15,13 +15,15 @@ use glommio::{Latency, Shares, TaskQueueHandle};
 use model::{MonotonicTime, Timestamp};
 use runtime::{Io, OpenMode, Snapshot, TaskClass};
 
-use crate::buffer::{Pool, UringBuffer};
+use crate::buffer::UringBuffer;
 use crate::clock;
 use crate::directory;
 use crate::file::UringFile;
 use crate::metrics::Counters;
 use crate::options::UringOptions;
+use crate::pool::Pool;
 use crate::prime::Device;
+use crate::reserve::Reserve;
 use crate::socket::{UringListener, UringStream};
 
 /// Shares of the foreground queue, of 1000.
@@ -75,7 +77,7 @@ pub struct UringIo {
 
 impl UringIo {
     /// Inside an executor.
-    pub(crate) fn new(options: &UringOptions) -> io::Result<UringIo> {
+    pub(crate) fn new(options: &UringOptions, reserve: Reserve) -> io::Result<UringIo> {
         let executor = glommio::executor();
         let foreground = executor.create_task_queue(
             Shares::Static(FOREGROUND_SHARES),
@@ -89,7 +91,7 @@ impl UringIo {
         );
         Ok(UringIo {
             shared: Rc::new(Shared {
-                pool: Pool::new(options.pool_bytes_max),
+                pool: Pool::new(options.pool_bytes_max, Some(reserve)),
                 devices: RefCell::default(),
                 operation_count: Cell::new(0),
                 random: Cell::new(seed()?),

@@ -1,12 +1,19 @@
 //! Which commit groups the tails pin in memory, and what keeps each from being dropped. Pure.
 //!
-//! Invariants: groups are in sequence order without gaps; a group is dropped only when all its batches are in segment
-//! files (or carried to a later group); `bytes` is the sum of the capacities held.
+//! Invariants: groups are in sequence order without gaps; a group's memory is let go only when all its batches are in
+//! segment files (or carried to a later group); `bytes` is the sum of the capacities held.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::log::Log;
+
+/// What the tails may hold before they grow: enough for what is on its way to segments and to consumers.
+const ALLOWED_BYTES_MIN: usize = 64 << 20;
+/// From there they grow by this part of what comes; the rest takes the place of older groups. Memory that is used for
+/// the first time comes slowly from the kernel, on virtual machines at a few hundred megabytes per second, and a shard
+/// whose tails grew as fast as records come would stand still again and again.
+const GROWTH_PART: usize = 16;
 
 /// Where a group lies in the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,12 +39,23 @@ pub(crate) struct TailGroup {
 pub(crate) struct TailGroups {
     groups: VecDeque<TailGroup>,
     bytes: usize,
+    /// The last group that eviction has come to. Those up to it were let go, but for the dirty ones.
+    evicted_through: u64,
+    /// Dirty ones that eviction has passed and that are clean now.
+    passed: VecDeque<u64>,
+    /// Growth beyond [`ALLOWED_BYTES_MIN`].
+    grown_bytes: usize,
 }
 
 impl TailGroups {
     /// Memory held.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What the tails may hold by now, if the budget allows it.
+    pub(crate) fn allowed_bytes(&self) -> usize {
+        ALLOWED_BYTES_MIN.saturating_add(self.grown_bytes)
     }
 
     /// Adds the newest group.
@@ -48,6 +66,11 @@ impl TailGroups {
                 .is_none_or(|last| last.place.sequence + 1 == group.place.sequence)
         );
         self.bytes += group.capacity;
+        if self.bytes > self.allowed_bytes() {
+            self.grown_bytes = self
+                .grown_bytes
+                .saturating_add(group.capacity / GROWTH_PART);
+        }
         self.groups.push_back(group);
     }
 
@@ -60,8 +83,12 @@ impl TailGroups {
 
     /// Notes that `count` batches of a group reached a segment file or a later group.
     pub(crate) fn cleaned(&mut self, sequence: u64, count: u32) {
-        if let Some(group) = self.get_mut(sequence) {
-            group.dirty_batches = group.dirty_batches.saturating_sub(count);
+        let Some(group) = self.get_mut(sequence) else {
+            return;
+        };
+        group.dirty_batches = group.dirty_batches.saturating_sub(count);
+        if group.dirty_batches == 0 && sequence <= self.evicted_through {
+            self.passed.push_back(sequence);
         }
     }
 
@@ -82,22 +109,44 @@ impl TailGroups {
             .flat_map(|group| &group.logs)
     }
 
-    /// Drops clean groups from the front until at most `bytes_max` are held. Stops at a dirty one.
+    /// Lets go of clean groups, oldest first, until at most `bytes_max` are held. Passes over dirty ones: a log that
+    /// gets little must not keep the memory of all that came after it. Their turn comes when they are clean.
     pub(crate) fn evict(&mut self, bytes_max: usize) {
-        while self.bytes > bytes_max
-            && self
-                .groups
-                .front()
-                .is_some_and(|group| group.dirty_batches == 0)
-        {
-            let Some(group) = self.groups.pop_front() else {
-                return;
-            };
-            self.bytes -= group.capacity;
-            for log in &group.logs {
-                log.state.borrow_mut().evict_tail(group.place.sequence);
+        let last = self.groups.back().map_or(0, |group| group.place.sequence);
+        while self.bytes > bytes_max {
+            if let Some(sequence) = self.passed.pop_front() {
+                self.release(sequence);
+                continue;
             }
+            if self.evicted_through >= last {
+                break;
+            }
+            let first = self.groups.front().map_or(0, |group| group.place.sequence);
+            self.evicted_through = first.max(self.evicted_through + 1);
+            self.release(self.evicted_through);
         }
+        while let Some(front) = self.groups.front()
+            && front.dirty_batches == 0
+            && front.capacity == 0
+        {
+            self.groups.pop_front();
+        }
+    }
+
+    /// Lets go of a group's memory, if it is clean.
+    fn release(&mut self, sequence: u64) {
+        let Some(group) = self
+            .get_mut(sequence)
+            .filter(|group| group.dirty_batches == 0)
+        else {
+            return;
+        };
+        let capacity = std::mem::take(&mut group.capacity);
+        // All that these logs have in older groups is in segments too, so they can do without it.
+        for log in std::mem::take(&mut group.logs) {
+            log.state.borrow_mut().evict_tail(sequence);
+        }
+        self.bytes -= capacity;
     }
 
     /// The last group that has to be clean before holdings can fall to `bytes_max`.
@@ -112,5 +161,63 @@ impl TailGroups {
             last = Some(group.place.sequence);
         }
         last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    fn group(sequence: u64, capacity: usize, dirty_batches: u32) -> TailGroup {
+        TailGroup {
+            place: JournalPosition {
+                sequence,
+                ..JournalPosition::default()
+            },
+            capacity,
+            dirty_batches,
+            logs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn dirty_groups_are_passed_over() {
+        let mut tail = TailGroups::default();
+        for sequence in 1..=5 {
+            tail.push(group(sequence, MIB, u32::from([1, 4].contains(&sequence))));
+        }
+        tail.evict(3 * MIB);
+        assert_eq!(tail.bytes(), 3 * MIB);
+        assert_eq!(tail.oldest_dirty().unwrap().sequence, 1);
+        // Clean by now, the oldest goes first.
+        tail.cleaned(1, 1);
+        assert_eq!(tail.bytes(), 3 * MIB);
+        tail.evict(2 * MIB);
+        assert_eq!(tail.bytes(), 2 * MIB);
+        assert_eq!(tail.groups.front().unwrap().place.sequence, 4);
+        // What is dirty stays, whatever is asked for.
+        tail.evict(0);
+        assert_eq!((tail.bytes(), tail.groups.len()), (MIB, 2));
+        tail.push(group(6, MIB, 0));
+        tail.cleaned(4, 1);
+        tail.evict(MIB);
+        assert_eq!((tail.bytes(), tail.groups.len()), (MIB, 1));
+        tail.evict(0);
+        assert!(tail.groups.is_empty() && tail.passed.is_empty());
+    }
+
+    #[test]
+    fn tails_grow_by_a_part_of_what_comes() {
+        let mut tail = TailGroups::default();
+        tail.push(group(1, ALLOWED_BYTES_MIN, 0));
+        assert_eq!(tail.allowed_bytes(), ALLOWED_BYTES_MIN);
+        tail.push(group(2, 16 * MIB, 0));
+        assert_eq!(tail.allowed_bytes(), ALLOWED_BYTES_MIN + MIB);
+        tail.evict(tail.allowed_bytes());
+        // There is room again.
+        tail.push(group(3, 16 * MIB, 0));
+        assert_eq!(tail.allowed_bytes(), ALLOWED_BYTES_MIN + MIB);
     }
 }

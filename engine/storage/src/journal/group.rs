@@ -138,7 +138,8 @@ impl<B: Buffer> OpenGroup<B> {
         self.entry_count += 1;
     }
 
-    /// Makes room by moving to a buffer of the next power of two.
+    /// Makes room by moving to a larger buffer: half as large again at least, so that each byte is copied a few times
+    /// at most however many batches come.
     fn reserve(&mut self, bytes: usize, allocate: &impl Fn(usize) -> B) {
         let needed = self.used + bytes;
         let present = self
@@ -151,9 +152,9 @@ impl<B: Buffer> OpenGroup<B> {
         let wanted = if present == 0 {
             needed.max(self.expected_bytes)
         } else {
-            needed
+            needed.max(present + present / 2)
         };
-        let mut larger = allocate(wanted.next_power_of_two());
+        let mut larger = allocate(wanted);
         if let Some(old) = &self.buffer {
             larger.as_mut()[..self.used].copy_from_slice(&old.as_ref()[..self.used]);
         }
