@@ -13,7 +13,7 @@ use ringlog_benches::peers::{Entry, Journal, Machine, Plan, PlanOptions, perform
 use ringlog_benches::workloads::Workload;
 
 /// Load before Kafka's first window, and in a quick run: the compiler of one core is busy for half a minute.
-const JVM_WARMUP_SECONDS: [u64; 2] = [30, 3];
+const WARMUP_SECONDS: [u64; 2] = [30, 3];
 const RESULTS: &str = "RESULTS.md";
 const RAW: &str = "results.jsonl";
 
@@ -35,9 +35,9 @@ struct Arguments {
     /// Options of Kafka's virtual machine.
     #[arg(long, default_value = JAVA_OPTIONS, allow_hyphen_values = true)]
     java_options: String,
-    /// Seconds of load before Kafka's first window. [default: 30, or 3 with --quick]
+    /// Seconds of load before a broker's first window. [default: 30, or 3 with --quick]
     #[arg(long, value_name = "SECONDS")]
-    jvm_warmup: Option<u64>,
+    warmup: Option<u64>,
     /// Kafka also does what only Ringlog is asked to do: 24,000 partitions.
     #[arg(long)]
     kafka_everywhere: bool,
@@ -82,8 +82,8 @@ fn run(arguments: &Arguments) -> Result<(), DriveError> {
         &stop,
     )?;
     let rig = Rig::new(&arguments.rig, stop)?.with_kafka(kafka);
-    let warmup = JVM_WARMUP_SECONDS[usize::from(rig.quick)];
-    let warmup = Duration::from_secs(arguments.jvm_warmup.unwrap_or(warmup));
+    let warmup = WARMUP_SECONDS[usize::from(rig.quick)];
+    let warmup = Duration::from_secs(arguments.warmup.unwrap_or(warmup));
     let output = output(arguments);
     std::fs::create_dir_all(&output).map_err(DriveError::io(output.display().to_string()))?;
     let mut journal = Journal::open(&output.join(RAW), arguments.resume)?;

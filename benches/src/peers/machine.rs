@@ -30,12 +30,12 @@ pub struct Machine {
     /// Seconds of a window, and of the load before it.
     pub window_seconds: f64,
     /// Seconds of load before Kafka's first window.
-    pub jvm_warmup_seconds: f64,
+    pub warmup_seconds: f64,
 }
 
 impl Machine {
     /// This one.
-    pub fn here(rig: &Rig, java_options: &str, jvm_warmup_seconds: f64) -> Machine {
+    pub fn here(rig: &Rig, java_options: &str, warmup_seconds: f64) -> Machine {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let info = read("/proc/cpuinfo");
         let models: Vec<&str> = info
@@ -59,7 +59,7 @@ impl Machine {
             java_options: java_options.to_owned(),
             ringlog_memory: rig.memory.clone().unwrap_or_default(),
             window_seconds: rig.window.as_secs_f64(),
-            jvm_warmup_seconds,
+            warmup_seconds,
         }
     }
 }

@@ -98,7 +98,7 @@ impl Plan {
 
 impl Step {
     /// About how long it takes.
-    pub fn expected(&self, window: Duration, jvm_warmup: Duration) -> Duration {
+    pub fn expected(&self, window: Duration, warmup: Duration) -> Duration {
         let Step::Session { peer, slots, .. } = self else {
             return LIMITS;
         };
@@ -112,11 +112,7 @@ impl Step {
             }
         };
         let shared = slots.iter().any(|slot| !slot.workload.has_own_broker());
-        let warmup = if is_kafka && shared {
-            jvm_warmup
-        } else {
-            Duration::ZERO
-        };
+        let warmup = if shared { warmup } else { Duration::ZERO };
         START + warmup + slots.iter().map(of_slot).sum::<Duration>()
     }
 }

@@ -89,8 +89,8 @@ fn machine_table(machine: &Machine) -> String {
         (
             "windows",
             format!(
-                "{} s each, Kafka warmed up for {} s before its first",
-                machine.window_seconds, machine.jvm_warmup_seconds
+                "{} s each, either broker loaded for {} s before its first",
+                machine.window_seconds, machine.warmup_seconds
             ),
         ),
     ];

@@ -25,12 +25,12 @@ const SHOWN: [Metric; 6] = [
 pub fn perform(
     rig: &Rig,
     plan: &Plan,
-    jvm_warmup: Duration,
+    warmup: Duration,
     journal: &mut Journal,
 ) -> Result<(), DriveError> {
     let mut run = Run {
         rig,
-        jvm_warmup,
+        warmup,
         journal,
         started: Instant::now(),
         expected: Duration::ZERO,
@@ -53,7 +53,7 @@ pub fn perform(
 
 struct Run<'a> {
     rig: &'a Rig,
-    jvm_warmup: Duration,
+    warmup: Duration,
     journal: &'a mut Journal,
     started: Instant,
     /// What the steps so far were expected to take.
@@ -89,7 +89,7 @@ impl Run<'_> {
     }
 
     fn expect(&self, step: &Step) -> Duration {
-        step.expected(self.rig.window + self.rig.warmup, self.jvm_warmup)
+        step.expected(self.rig.window + self.rig.warmup, self.warmup)
     }
 
     fn step(&mut self, step: &Step) -> Result<(), DriveError> {
@@ -167,10 +167,12 @@ impl Run<'_> {
     fn started(&mut self, peer: Peer, group: Group) -> Result<Option<Server>, DriveError> {
         let started = Server::start(self.rig, peer, &Setup::default()).map(|(server, _)| server);
         let warm = started.and_then(|mut server| {
-            if peer == Peer::Kafka {
-                self.say(&format!("Kafka: warming up for {:?}", self.jvm_warmup));
-                self.warm(&mut server, group)?;
-            }
+            self.say(&format!(
+                "{}: warming up for {:?}",
+                peer.name(),
+                self.warmup
+            ));
+            self.warm(&mut server, peer, group)?;
             Ok(server)
         });
         match warm {
@@ -183,8 +185,8 @@ impl Run<'_> {
         }
     }
 
-    /// With what the group is going to do, so that the compiler has seen it.
-    fn warm(&self, server: &mut Server, group: Group) -> Result<(), DriveError> {
+    /// With what the group is going to do, so that Kafka's compiler has seen it and memory has been used before.
+    fn warm(&self, server: &mut Server, peer: Peer, group: Group) -> Result<(), DriveError> {
         let names: &[&str] = match group {
             Group::Batches => &["64x1KiB", "655x100B"],
             Group::Requests => &["4x1KiB", "1x200B-8x64"],
@@ -194,11 +196,14 @@ impl Run<'_> {
         for workload in names.iter().filter_map(|name| Workload::named(name)) {
             let task = Task {
                 workload,
-                peer: Peer::Kafka,
-                durability: Durability::PageCache,
+                peer,
+                durability: match peer {
+                    Peer::Kafka => Durability::PageCache,
+                    Peer::Ringlog => Durability::Flushed,
+                },
                 counting: false,
             };
-            let time = self.jvm_warmup / u32::try_from(names.len()).unwrap_or(1);
+            let time = self.warmup / u32::try_from(names.len()).unwrap_or(1);
             self.rig.warm_on(&task, server, time)?;
         }
         Ok(())

@@ -107,14 +107,17 @@ impl<I: Io> FileCache<I> {
         entries.by_age.insert(now, key);
     }
 
-    /// Lets go of a segment's files.
-    pub(crate) fn forget(&self, id: SegmentId) {
+    /// Lets go of a segment's files. Returns whether somebody still uses one.
+    pub(crate) fn forget(&self, id: SegmentId) -> bool {
         let mut entries = self.entries.borrow_mut();
+        let mut is_used = false;
         for kind in [FileKind::LogRead, FileKind::LogWrite, FileKind::Index] {
-            if let Some((_, used)) = entries.files.remove(&(id, kind)) {
+            if let Some((file, used)) = entries.files.remove(&(id, kind)) {
                 entries.by_age.remove(&used);
+                is_used |= Rc::strong_count(&file) > 1;
             }
         }
+        is_used
     }
 
     /// Lets go of all files of a partition.

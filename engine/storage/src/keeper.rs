@@ -64,7 +64,7 @@ impl<I: Io> Inner<I> {
             self.clean_through(target).await?;
             self.relieve_tail();
         }
-        if journal_target.is_some() || !self.removals.borrow().is_empty() {
+        if journal_target.is_some() || self.has_removals() {
             self.checkpoint(RunState::Running).await?;
         }
         self.admission.notify();
@@ -313,6 +313,10 @@ impl<I: Io> Inner<I> {
                 Removal::Partition(id) => id,
                 Removal::Segment(segment) => segment.partition,
             };
+            // A file that was kept may have found its use since the checkpoint was made.
+            if !self.removals.borrow().contains(&removal) {
+                continue;
+            }
             while self.write_queue.is_active(id) {
                 if self.fenced.get() {
                     return;
@@ -324,6 +328,7 @@ impl<I: Io> Inner<I> {
                     self.files.forget_partition(id);
                     self.io.remove_dir_all(&self.layout.partition(id)).await
                 }
+                Removal::Segment(segment) if self.keep_spare(segment) => continue,
                 Removal::Segment(segment) => self.remove_segment(segment).await,
             };
             match removed {
@@ -338,13 +343,18 @@ impl<I: Io> Inner<I> {
     }
 
     async fn remove_segment(&self, id: SegmentId) -> std::io::Result<()> {
-        self.files.forget(id);
         self.io
             .remove_file(&self.layout.index(id.partition, id.base_offset))
             .await?;
         self.io
             .remove_file(&self.layout.segment(id.partition, id.base_offset))
             .await
+    }
+
+    /// Whether an expired segment's file stays for its log's next segment. Not if somebody reads it: what they read is
+    /// verified, so they would only take it for damaged.
+    fn keep_spare(&self, id: SegmentId) -> bool {
+        !self.files.forget(id) && self.spares.borrow_mut().keep(id, self.io.now())
     }
 
     /// Takes a log out: journals the deletion, drops its memory, lists its directory for removal.
@@ -366,6 +376,7 @@ impl<I: Io> Inner<I> {
         self.unsynced
             .borrow_mut()
             .retain(|id, _| id.partition != log.id());
+        self.spares.borrow_mut().forget(log.id());
         let mut removals = self.removals.borrow_mut();
         removals
             .retain(|removal| !matches!(removal, Removal::Segment(id) if id.partition == log.id()));
@@ -442,9 +453,30 @@ impl<I: Io> Inner<I> {
                 self.expire(&log, now);
                 self.io.yield_if_needed().await;
             }
-            if !self.removals.borrow().is_empty() {
+            self.spares.borrow_mut().expire(self.io.now());
+            if self.has_removals() {
                 self.keeper_signal.raise();
             }
+        }
+    }
+
+    /// Whether files wait for their removal, other than those that are kept.
+    fn has_removals(&self) -> bool {
+        self.removals.borrow().len() > self.spares.borrow().count()
+    }
+
+    /// A log has filled a segment. In balance it loses one for it, whose file is then there when this one's successor
+    /// is full.
+    pub(crate) fn rolled(&self, log: &Rc<Log>) {
+        // Recovery brings segments to where the journal is and nothing else.
+        let is_running = self.listener.borrow().is_some();
+        if !is_running || log.deleted.get() {
+            return;
+        }
+        self.spares.borrow_mut().want(log.id());
+        self.expire(log, self.io.wall_clock());
+        if self.has_removals() {
+            self.keeper_signal.raise();
         }
     }
 
@@ -550,6 +582,7 @@ impl<I: Io> Storage<I> {
             .await?;
         inner.trim_open_segments(&logs).await?;
         inner.stopping.set(true);
+        inner.spares.borrow_mut().clear();
         inner.checkpoint(RunState::CleanShutdown).await?;
         inner.checkpoint(RunState::CleanShutdown).await?;
         inner.stopped.set(true);

@@ -24,6 +24,7 @@ mod recovery;
 mod retention;
 mod segment;
 mod segment_writer;
+mod spares;
 mod storage;
 mod time_lookup;
 mod waiters;

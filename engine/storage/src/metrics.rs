@@ -24,6 +24,7 @@ pub(crate) struct Counters {
     pub(crate) file_system_flushes: Counter,
     pub(crate) checkpoints: Counter,
     pub(crate) carried_bytes: Counter,
+    pub(crate) segments_taken_over: Counter,
     pub(crate) tail_reads: Counter,
     pub(crate) cold_reads: Counter,
 }
@@ -184,6 +185,12 @@ pub static OPEN_FILES: MetricDefinition = MetricDefinition::gauge(
     Unit::Count,
     "Segment and index files that are open.",
 );
+/// Files used again.
+pub static SEGMENTS_TAKEN_OVER: MetricDefinition = MetricDefinition::counter(
+    "ringlog_segments_taken_over_total",
+    Unit::Count,
+    "Segments that were begun in the file of an expired one.",
+);
 /// Logs of the shard.
 pub static LOGS: MetricDefinition =
     MetricDefinition::gauge("ringlog_logs", Unit::Count, "Partition logs.");
@@ -226,6 +233,7 @@ impl<I: Io> Inner<I> {
             (&CACHE_EVICTIONS, self.extents.evictions()),
             (&CHECKPOINTS, &counters.checkpoints),
             (&CARRIED_BYTES, &counters.carried_bytes),
+            (&SEGMENTS_TAKEN_OVER, &counters.segments_taken_over),
         ];
         for (definition, counter) in totals {
             into.counter(definition, Labels::new(), counter.get());

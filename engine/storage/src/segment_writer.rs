@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,13 +18,16 @@ use crate::checkpoint::Removal;
 use crate::error::StorageError;
 use crate::file_cache::FileKind;
 use crate::index::{PAGE_BYTES, PAGE_ENTRIES, SegmentId, write_page};
-use crate::log::{Log, LogState};
+use crate::log::{Log, LogState, TailBatch};
 use crate::segment::{Planned, Segment};
 use crate::storage::Inner;
 use crate::waiters::Waiters;
 
 /// Largest single write to a segment, unless one batch is larger.
 const WRITE_BYTES_MAX: usize = 1 << 20;
+/// Zeros behind the last batch, for those who read the file of a segment that is still written: it may hold older
+/// batches from there on. No batch header is all zeros.
+const END_MARK_BYTES: usize = 64;
 /// Segment files grow by at least this much, doubling up to [`GROW_BYTES_MAX`]: small logs stay small, large ones pay
 /// few size changes.
 const GROW_BYTES_MIN: u64 = 64 << 10;
@@ -98,6 +102,8 @@ struct WritePlan<B> {
     bytes: usize,
     new_file: bool,
     allocated_bytes: u64,
+    /// The file will not become longer than this, unless one batch makes it.
+    file_bytes_max: u64,
 }
 
 /// Whether the machine says that the device is full.
@@ -186,7 +192,11 @@ impl<I: Io> Inner<I> {
             let step = self.plan(log, all);
             let done = match step {
                 Step::Nothing => break,
-                Step::Seal(id) => self.seal_segment(log, id).await,
+                Step::Seal(id) => {
+                    let sealed = self.seal_segment(log, id).await;
+                    self.rolled(log);
+                    sealed
+                }
                 Step::ReadBack(id, position, len) => self.read_back(log, id, position, len).await,
                 Step::Write(plan) => self.write_plan(log, plan).await,
             };
@@ -269,21 +279,10 @@ impl<I: Io> Inner<I> {
             return Step::ReadBack(active.id, position, partial_bytes);
         }
         let (count, bytes) = choose_batches(state, active, durable_end);
-        let mut buffer = self.io.buffer(align_up(partial_bytes + bytes));
-        buffer.truncate(align_up(partial_bytes + bytes));
-        let out = buffer.as_mut();
-        if let Some(partial) = &active.partial {
-            out[..partial_bytes].copy_from_slice(partial);
-        }
-        let mut end = partial_bytes;
-        for batch in state
+        let batches = state
             .tail
-            .range(state.tail_written..state.tail_written + count)
-        {
-            out[end..end + batch.bytes.len()].copy_from_slice(&batch.bytes);
-            end += batch.bytes.len();
-        }
-        out[end..].fill(0);
+            .range(state.tail_written..state.tail_written + count);
+        let buffer = self.blocks(active.partial.as_deref(), batches, partial_bytes + bytes);
         Step::Write(WritePlan {
             id: active.id,
             position,
@@ -292,22 +291,53 @@ impl<I: Io> Inner<I> {
             bytes,
             new_file: !active.file_created,
             allocated_bytes: active.allocated_bytes,
+            file_bytes_max: state
+                .config
+                .segment_bytes
+                .next_multiple_of(ALIGNMENT as u64),
         })
+    }
+
+    /// A segment's last partial block and batches behind it, `bytes` together, in whole blocks.
+    fn blocks<'a>(
+        &self,
+        partial: Option<&[u8]>,
+        batches: impl Iterator<Item = &'a TailBatch>,
+        bytes: usize,
+    ) -> I::Buffer {
+        let len = align_up(bytes + END_MARK_BYTES);
+        let mut buffer = self.io.buffer(len);
+        buffer.truncate(len);
+        let out = buffer.as_mut();
+        let mut end = 0;
+        for piece in partial
+            .into_iter()
+            .chain(batches.map(|batch| &*batch.bytes))
+        {
+            out[end..end + piece.len()].copy_from_slice(piece);
+            end += piece.len();
+        }
+        out[end..].fill(0);
+        buffer
     }
 
     async fn write_plan(&self, log: &Rc<Log>, plan: WritePlan<I::Buffer>) -> io::Result<()> {
         let path = self.layout.segment(plan.id.partition, plan.id.base_offset);
+        let mut is_taken_over = false;
         if plan.new_file {
             self.io
                 .create_dir_all(&self.layout.partition(log.id()))
                 .await?;
+            is_taken_over = self.take_spare(log, &path).await?;
         }
         let file = self
             .files
             .open(&self.io, plan.id, FileKind::LogWrite, &path)
             .await?;
         let mut allocated = plan.allocated_bytes;
-        if plan.new_file {
+        if is_taken_over {
+            allocated = file.len().await?;
+        } else if plan.new_file {
             file.truncate(0).await?;
             allocated = 0;
         }
@@ -315,7 +345,7 @@ impl<I: Io> Inner<I> {
         let end = plan.position + len;
         if end > allocated {
             let step = plan.position.clamp(GROW_BYTES_MIN, GROW_BYTES_MAX);
-            allocated = end.max(plan.position + step);
+            allocated = (plan.position + step).min(plan.file_bytes_max).max(end);
             file.allocate(allocated).await?;
         }
         let frozen = plan.buffer.freeze();
@@ -341,6 +371,25 @@ impl<I: Io> Inner<I> {
             frozen.as_ref(),
         );
         self.write_index_pages(log, plan.id, PAGE_ENTRIES).await
+    }
+
+    /// Gives the file that an expired segment has left the name of a new one, if there is such a file.
+    async fn take_spare(&self, log: &Rc<Log>, path: &Path) -> io::Result<bool> {
+        let Some(spare) = self.spares.borrow_mut().take(log.id()) else {
+            return Ok(false);
+        };
+        let file = self.layout.segment(spare.partition, spare.base_offset);
+        match self.io.rename(&file, path).await {
+            Ok(()) => {
+                self.counters.segments_taken_over.increment();
+                let index = self.layout.index(spare.partition, spare.base_offset);
+                self.io.remove_file(&index).await?;
+                self.removals.borrow_mut().remove(&Removal::Segment(spare));
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn apply_write(

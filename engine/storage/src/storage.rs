@@ -31,6 +31,7 @@ use crate::producer_state::SequenceCheck;
 use crate::read::ReadAhead;
 use crate::segment::BatchPlace;
 use crate::segment_writer::{Unsynced, WriteQueue};
+use crate::spares::Spares;
 use crate::waiters::Waiters;
 
 /// When a commit group made its way to the device.
@@ -99,6 +100,8 @@ pub(crate) struct Inner<I: Io> {
     pub(crate) unsynced: RefCell<BTreeMap<SegmentId, Unsynced>>,
     /// Files that the next checkpoint no longer names.
     pub(crate) removals: RefCell<BTreeSet<Removal>>,
+    /// Which of them are kept for a log's next segment.
+    pub(crate) spares: RefCell<Spares>,
     pub(crate) checkpoint_sequence: Cell<u64>,
     pub(crate) checkpoint_busy: Cell<bool>,
     pub(crate) fenced: Cell<bool>,
@@ -140,6 +143,7 @@ impl<I: Io> Inner<I> {
             write_queue: WriteQueue::new(),
             unsynced: RefCell::default(),
             removals: RefCell::default(),
+            spares: RefCell::default(),
             checkpoint_sequence: Cell::new(0),
             checkpoint_busy: Cell::new(false),
             fenced: Cell::new(false),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use model::{Offset, ShardId, TopicPartition};
 use runtime::sim::{SimIo, Simulation};
 use runtime::{Io, Snapshot, labels};
-use storage::{Durability, FlushMethod, Storage, StorageOptions, recover_data_dir};
+use storage::{Durability, FlushMethod, LogConfig, Storage, StorageOptions, recover_data_dir};
 
 use crate::harness::{
     Model, append, batch, listener, partition, partition_files, pause, tiny_log, tiny_options,
@@ -26,6 +26,16 @@ struct Sights {
     crashes_in_recovery: u64,
     torn: u64,
     resharded: u64,
+    taken_over: u64,
+}
+
+/// Half of the logs keep little, so that their new segments take over the files of expired ones.
+fn config_of(id: TopicPartition) -> LogConfig {
+    let retention_bytes = if id.partition.0 < 2 { 50 << 10 } else { -1 };
+    LogConfig {
+        retention_bytes,
+        ..tiny_log()
+    }
 }
 
 fn owner(shards: u16) -> impl Fn(TopicPartition) -> ShardId {
@@ -45,7 +55,16 @@ async fn write(
         let id = ids[(io.random() % ids.len() as u64) as usize];
         let written_only = id.topic.0[0] == 2;
         let log = storage.create_log(id, tiny_log());
-        model.borrow_mut().entry(id).or_default().written_only = written_only;
+        let config = config_of(id);
+        {
+            let mut model = model.borrow_mut();
+            let known = model.entry(id).or_default();
+            known.written_only = written_only;
+            if config.retention_bytes >= 0 {
+                known.start_max = Offset(i64::MAX);
+            }
+        }
+        storage.set_config(&log, config);
         timestamp += 10;
         let size = if io.random().is_multiple_of(8) {
             6000
@@ -221,6 +240,7 @@ fn run(seed: u64, planted: bool, sights: &Rc<RefCell<Sights>>) -> Result<(), Str
             let mut sights = sights.borrow_mut();
             sights.checkpoints += counted.total("ringlog_checkpoints_total") - 1;
             sights.segments += segments;
+            sights.taken_over += counted.total("ringlog_segments_taken_over_total");
             sights.carried += counted.total("ringlog_journal_carried_bytes_total");
             if let Some(reason) = storage.fence_reason() {
                 return Err(fail(format!("fenced without a fault: {reason}")));
@@ -263,6 +283,7 @@ fn nothing_acknowledged_is_lost() {
             sights.crashes_in_recovery,
             sights.torn,
             sights.resharded,
+            sights.taken_over,
         ];
         assert!(
             all.iter().all(|count| *count > 0),

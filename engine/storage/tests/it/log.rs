@@ -1,5 +1,7 @@
 //! One storage without faults: reading cold and from the tail, time, retention, restart, deletion.
 
+use std::path::PathBuf;
+
 use model::{LeaderEpoch, Offset, ShardId, Timestamp};
 use proptest::prelude::*;
 use runtime::sim::Simulation;
@@ -111,10 +113,8 @@ fn every_offset_reads_the_same_cold_and_warm_before_and_after_a_restart() {
         let log = storage.log(id).unwrap();
         assert_eq!(read_all(&storage, &log, 4000).await.unwrap(), all);
         // Segment files are batches back to back, cut to their size.
-        let bytes: usize = simulation
-            .files(0)
+        let bytes: usize = log_files(&simulation)
             .iter()
-            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
             .map(|path| simulation.file_bytes(0, path).unwrap().len())
             .sum();
         assert_eq!(bytes as u64, log.size_bytes());
@@ -211,6 +211,62 @@ fn timestamps_find_the_first_record_that_is_not_older() {
     });
 }
 
+/// Segment files on disk.
+fn log_files(simulation: &Simulation) -> Vec<PathBuf> {
+    let mut files = simulation.files(0);
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+    files
+}
+
+#[test]
+fn a_log_in_balance_uses_its_files_again() {
+    let simulation = Simulation::new(81, 1, 1);
+    let io = simulation.io(0, 0);
+    let model = Model::default();
+    let options = tiny_options();
+    simulation.block_on(0, async {
+        let storage = open_single(&io, &options).await;
+        storage.start(listener(&model));
+        let log = storage.create_log(
+            partition(1, 0),
+            LogConfig {
+                retention_bytes: 120 << 10,
+                ..tiny_log()
+            },
+        );
+        let taken_over = || {
+            let mut counted = Snapshot::new();
+            storage.snapshot_into(&mut counted);
+            counted.total("ringlog_segments_taken_over_total")
+        };
+        for _ in 0..10 {
+            fill(&storage, &io, &model, &log, 200).await;
+            pause(&io, 100_000).await;
+            let files = log_files(&simulation).len();
+            assert!(files <= log.segment_count() + 1, "{files} files");
+            // Whatever the files held before, readers get what was written.
+            let attempted = model.borrow()[&log.id()].attempted.clone();
+            let read = read_all(&storage, &log, 4000).await.unwrap();
+            assert_eq!(read[0].0, log.log_start_offset());
+            for (base, next, bytes) in read {
+                assert_eq!(attempted[&base], (next, bytes));
+            }
+        }
+        assert!(taken_over() >= 8, "{} segments", taken_over());
+        // Somebody who reads the file of the open segment meets zeros at its end, not older batches.
+        let open = log_files(&simulation).pop().unwrap();
+        let bytes = simulation.file_bytes(0, &open).unwrap();
+        let mut end = 0;
+        while let Some(Ok((_, batch))) = model::record::Batches::new(&bytes[end..]).next() {
+            end += batch.len();
+        }
+        assert!(bytes[end..].iter().take(64).all(|byte| *byte == 0));
+        assert!(bytes.len() > end + 4096, "an older segment was longer");
+        storage.shutdown().await.unwrap();
+        assert_eq!(log_files(&simulation).len(), log.segment_count());
+    });
+}
+
 #[test]
 fn retention_and_delete_records_move_the_start_and_remove_files() {
     let simulation = Simulation::new(8, 1, 1);
@@ -246,26 +302,18 @@ fn retention_and_delete_records_move_the_start_and_remove_files() {
         pause(&io, 500_000).await;
         assert!(log.segment_count() < segments);
         assert!(log.size_bytes() >= 100 << 10 && log.log_start_offset() > Offset(500));
-        let files = simulation
-            .files(0)
-            .iter()
-            .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
-            .count();
-        assert_eq!(files, log.segment_count());
+        // One file is kept for the next segment.
+        assert_eq!(log_files(&simulation).len(), log.segment_count() + 1);
         let start = log.log_start_offset();
         storage.delete_log(partition(9, 9));
         storage.shutdown().await.unwrap();
+        assert_eq!(log_files(&simulation).len(), log.segment_count());
         let storage = open_single(&io, &options).await;
         assert_eq!(storage.log(id).unwrap().log_start_offset(), start);
         storage.start(listener(&model));
         storage.delete_log(id);
         pause(&io, 500_000).await;
-        assert!(
-            simulation
-                .files(0)
-                .iter()
-                .all(|path| path.extension().is_none_or(|extension| extension != "log"))
-        );
+        assert!(log_files(&simulation).is_empty());
         // The name is free: a new log begins at 0 and keeps its own records only.
         let log = storage.create_log(id, tiny_log());
         append(

@@ -4,7 +4,8 @@ use std::io;
 
 use model::Offset;
 use model::record::{
-    BatchHeader, Batches, DecompressionScratch, TimestampType, crc_matches, read_records,
+    BatchHeader, Batches, DecompressionScratch, HEADER_LEN, TimestampType, crc_matches,
+    read_records,
 };
 
 use super::Printer;
@@ -18,16 +19,11 @@ pub(super) fn dump(
     bytes: &[u8],
     printer: &mut Printer<'_>,
 ) -> io::Result<()> {
-    // A preallocated file ends in zeros, which are no batches.
-    let used = bytes
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |last| last + 1);
     let mut next_offset = base_offset;
     let mut scratch = DecompressionScratch::new();
     let (mut position, mut batches, mut records) = (0, 0u64, 0u64);
     for batch in Batches::new(bytes) {
-        if position >= used {
+        if is_end(&bytes[position..]) {
             break;
         }
         let (header, batch) = match batch {
@@ -53,10 +49,21 @@ pub(super) fn dump(
         records += u64::try_from(header.record_count).unwrap_or(0);
         position += batch.len();
     }
-    let spare = bytes.len().saturating_sub(position);
+    let behind = &bytes[position.min(bytes.len())..];
+    let what = if behind.iter().all(|byte| *byte == 0) {
+        "behind them"
+    } else {
+        "behind them, not all zero: the file was an older segment's before, or damage begins there"
+    };
     printer.line(&format!(
-        "  {batches} batches, {records} records, {position} bytes, {spare} bytes behind them"
+        "  {batches} batches, {records} records, {position} bytes, {} bytes {what}",
+        behind.len()
     ))
+}
+
+/// Whether there are zeros where a batch header would be: the end of what a segment holds that is still written.
+fn is_end(bytes: &[u8]) -> bool {
+    bytes.iter().take(HEADER_LEN).all(|byte| *byte == 0)
 }
 
 /// One line about a batch.
