@@ -59,7 +59,8 @@ pub struct StorageOptions {
     pub open_files_max: usize,
     /// How flushed groups become durable.
     pub flush_method: FlushMethod,
-    /// A log's tail goes to its segment when it has this much that is not there yet; also the size of those writes.
+    /// A log's tail goes to its segment when it has this much that is not there yet. Small, because a commit group that is
+    /// written meanwhile waits for the device; when much comes, more has gathered when its turn comes.
     pub segment_write_bytes: usize,
     /// Dirty remains up to this size are carried over in the journal instead of written to their segment.
     pub carry_bytes_max: usize,
@@ -94,7 +95,7 @@ impl Default for StorageOptions {
             cache_bytes_max: 64 << 20,
             open_files_max: 1024,
             flush_method: FlushMethod::Probe,
-            segment_write_bytes: 512 << 10,
+            segment_write_bytes: 128 << 10,
             carry_bytes_max: 8 << 10,
             index_chunk_bytes: 64 << 10,
             extent_bytes: 256 << 10,

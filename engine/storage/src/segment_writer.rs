@@ -225,6 +225,9 @@ impl<I: Io> Inner<I> {
                 "no space left on the device: appends are refused until there is"
             );
             self.admission.notify();
+            // What is kept for later is of more use now.
+            self.spares.borrow_mut().clear();
+            self.keeper_signal.raise();
         }
         self.io.sleep(DISK_FULL_PAUSE).await;
     }

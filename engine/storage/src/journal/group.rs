@@ -138,8 +138,8 @@ impl<B: Buffer> OpenGroup<B> {
         self.entry_count += 1;
     }
 
-    /// Makes room by moving to a larger buffer: half as large again at least, so that each byte is copied a few times
-    /// at most however many batches come.
+    /// Makes room by moving to a larger buffer: twice as large at least, so that all moves together copy no more than the
+    /// group holds in the end.
     fn reserve(&mut self, bytes: usize, allocate: &impl Fn(usize) -> B) {
         let needed = self.used + bytes;
         let present = self
@@ -150,9 +150,10 @@ impl<B: Buffer> OpenGroup<B> {
             return;
         }
         let wanted = if present == 0 {
-            needed.max(self.expected_bytes)
+            // A batch more than last time should not mean a copy of all the others.
+            needed.max(self.expected_bytes + self.expected_bytes / 8)
         } else {
-            needed.max(present + present / 2)
+            needed.max(2 * present)
         };
         let mut larger = allocate(wanted);
         if let Some(old) = &self.buffer {
