@@ -95,7 +95,7 @@ impl Default for StorageOptions {
             cache_bytes_max: 64 << 20,
             open_files_max: 1024,
             flush_method: FlushMethod::Probe,
-            segment_write_bytes: 128 << 10,
+            segment_write_bytes: 256 << 10,
             carry_bytes_max: 8 << 10,
             index_chunk_bytes: 64 << 10,
             extent_bytes: 256 << 10,
