@@ -328,8 +328,15 @@ impl<I: Io> Inner<I> {
                     self.files.forget_partition(id);
                     self.io.remove_dir_all(&self.layout.partition(id)).await
                 }
-                Removal::Segment(segment) if self.keep_spare(segment) => continue,
-                Removal::Segment(segment) => self.remove_segment(segment).await,
+                Removal::Segment(segment) => {
+                    // A file that somebody reads is not kept: what they read is verified, so they would take it for
+                    // damaged.
+                    let is_read = self.files.forget(segment);
+                    if !is_read && self.spares.borrow_mut().keep(segment, self.io.now()) {
+                        continue;
+                    }
+                    self.remove_segment(segment).await
+                }
             };
             match removed {
                 Ok(()) => {
@@ -349,12 +356,6 @@ impl<I: Io> Inner<I> {
         self.io
             .remove_file(&self.layout.segment(id.partition, id.base_offset))
             .await
-    }
-
-    /// Whether an expired segment's file stays for its log's next segment. Not if somebody reads it: what they read is
-    /// verified, so they would only take it for damaged.
-    fn keep_spare(&self, id: SegmentId) -> bool {
-        !self.files.forget(id) && self.spares.borrow_mut().keep(id, self.io.now())
     }
 
     /// Takes a log out: journals the deletion, drops its memory, lists its directory for removal.
@@ -460,7 +461,7 @@ impl<I: Io> Inner<I> {
         }
     }
 
-    /// Whether files wait for their removal, other than those that are kept.
+    /// Whether files wait for their removal, besides those that are kept.
     fn has_removals(&self) -> bool {
         self.removals.borrow().len() > self.spares.borrow().count()
     }
