@@ -313,15 +313,15 @@ impl<I: Io> Inner<I> {
                 Removal::Partition(id) => id,
                 Removal::Segment(segment) => segment.partition,
             };
-            // A file that was kept may have found its use since the checkpoint was made.
-            if !self.removals.borrow().contains(&removal) {
-                continue;
-            }
             while self.write_queue.is_active(id) {
                 if self.fenced.get() {
                     return;
                 }
                 self.write_queue.changed.changed().await;
+            }
+            // A file that was kept may have found its use since the checkpoint was made, just now perhaps.
+            if !self.removals.borrow().contains(&removal) {
+                continue;
             }
             let removed = match removal {
                 Removal::Partition(id) => {
