@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::{DriveError, Launch, Rig, Target};
-use crate::workloads::{Metric, Produce, Shape, Workload};
+use crate::workloads::{Figures, Metric, Produce, Shape, Workload};
 
 /// Bytes written before, so that no write extends the file or fills a hole.
 const FILE_BYTES: usize = 256 << 20;
@@ -21,6 +22,9 @@ const ALIGNMENT: usize = 4096;
 const WRITE_BYTES: [usize; 3] = [64 << 10, 256 << 10, 1 << 20];
 /// Writers at the same time, each one write after the other.
 const DEPTHS: [u64; 2] = [1, 4];
+/// The write whose latency is measured: as large and as frequent as a group commit of the open loop.
+const PACED_WRITE_BYTES: usize = 68 << 10;
+const PACED_WRITES_PER_SECOND: u32 = 500;
 /// How long the null server may take to listen.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -39,15 +43,24 @@ pub struct DeviceLimit {
     pub mb_per_second: f64,
 }
 
-/// How fast the loopback is for one workload.
+/// How long durable writes take that come one at a time, at a fixed rate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeviceLatency {
+    /// Bytes of a write.
+    pub write_bytes: usize,
+    /// Writes per second.
+    pub per_second: u32,
+    /// Percentiles.
+    pub figures: Figures,
+}
+
+/// What the loopback and the load come to by themselves, for one workload.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LoopbackLimit {
     /// The workload.
     pub workload: String,
-    /// 10^6 bytes per second.
-    pub mb_per_second: f64,
-    /// Requests per second.
-    pub requests_per_second: f64,
+    /// As of a broker.
+    pub figures: Figures,
 }
 
 /// Limits at one moment of a run.
@@ -55,6 +68,8 @@ pub struct LoopbackLimit {
 pub struct Limits {
     /// Of the device under the brokers' data.
     pub device: Vec<DeviceLimit>,
+    /// Of a flushed write.
+    pub device_latency: Option<DeviceLatency>,
     /// Of the loopback.
     pub loopback: Vec<LoopbackLimit>,
 }
@@ -66,24 +81,61 @@ impl Limits {
         durable.map(|limit| limit.mb_per_second).reduce(f64::max)
     }
 
-    /// The loopback for a workload, in MB/s.
-    pub fn loopback_mb_per_second(&self, workload: &str) -> Option<f64> {
-        let found = self
-            .loopback
-            .iter()
-            .find(|limit| limit.workload == workload);
-        found.map(|limit| limit.mb_per_second)
+    /// A figure of the loopback for a workload.
+    pub fn of_loopback(&self, workload: &str, metric: Metric) -> Option<f64> {
+        let mut limits = self.loopback.iter();
+        let found = limits.find(|limit| limit.workload == workload)?;
+        found.figures.get(&metric).copied()
     }
 }
 
 impl Rig {
-    /// Measures each kind of write for `time`, on the disk of the brokers' data.
-    pub fn device_limits(&self, time: Duration) -> Result<Vec<DeviceLimit>, DriveError> {
+    /// Measures each kind of write for `time`, on the disk of the brokers' data, and how long one takes.
+    pub fn device_limits(
+        &self,
+        time: Duration,
+    ) -> Result<(Vec<DeviceLimit>, DeviceLatency), DriveError> {
         let path = self.work.join("device-probe");
-        let measured = self.probe_device(&path, time);
+        let measured = self
+            .probe_device(&path, time)
+            .and_then(|limits| Ok((limits, self.device_latency(&path)?)));
         // It may not be there if it could not be written.
         drop(std::fs::remove_file(&path));
         measured
+    }
+
+    /// Durable writes at a fixed rate, for a window, to a file written before.
+    fn device_latency(&self, path: &Path) -> Result<DeviceLatency, DriveError> {
+        let direct = OpenOptions::new()
+            .write(true)
+            .custom_flags(libc::O_DIRECT | libc::O_DSYNC)
+            .open(path);
+        let wrap = || DriveError::io(path.display().to_string());
+        let direct = direct.map_err(wrap())?;
+        let space = AlignedBlock::new(PACED_WRITE_BYTES);
+        let pace = Duration::from_secs(1) / PACED_WRITES_PER_SECOND;
+        let (started, mut due) = (Instant::now(), Duration::ZERO);
+        let (mut times_ms, mut place) = (Vec::new(), 0);
+        while due < self.window {
+            self.stop.sleep(due.saturating_sub(started.elapsed()))?;
+            let before = Instant::now();
+            direct.write_all_at(space.bytes(), place).map_err(wrap())?;
+            times_ms.push(before.elapsed().as_secs_f64() * 1e3);
+            place = (place + PACED_WRITE_BYTES as u64) % (FILE_BYTES / 2) as u64;
+            place -= place % ALIGNMENT as u64;
+            due += pace;
+        }
+        times_ms.sort_by(f64::total_cmp);
+        let at = |part: f64| times_ms[((times_ms.len() - 1) as f64 * part) as usize];
+        Ok(DeviceLatency {
+            write_bytes: PACED_WRITE_BYTES,
+            per_second: PACED_WRITES_PER_SECOND,
+            figures: Figures::from([
+                (Metric::P50Ms, at(0.5)),
+                (Metric::P99Ms, at(0.99)),
+                (Metric::P999Ms, at(0.999)),
+            ]),
+        })
     }
 
     fn probe_device(&self, path: &Path, time: Duration) -> Result<Vec<DeviceLimit>, DriveError> {
@@ -154,13 +206,32 @@ impl Rig {
             metrics: None,
         };
         let words = self.produce_words(&target, name, produce);
-        let loaded = self.load(&words, &target, false)?;
-        let figure = |metric| loaded.figures.get(&metric).copied().unwrap_or(0.0);
+        let loaded = self.load(&words, &target, self.warmup, false)?;
         Ok(LoopbackLimit {
             workload: name.to_owned(),
-            mb_per_second: figure(Metric::MbPerSecond),
-            requests_per_second: figure(Metric::RequestsPerSecond),
+            figures: loaded.figures,
         })
+    }
+}
+
+/// Bytes to write that begin where direct I/O wants them to.
+struct AlignedBlock {
+    space: Vec<u8>,
+    bytes: Range<usize>,
+}
+
+impl AlignedBlock {
+    fn new(len: usize) -> AlignedBlock {
+        let space = vec![0xa5; len + ALIGNMENT];
+        let from = space.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        AlignedBlock {
+            space,
+            bytes: from..from + len,
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.space[self.bytes.clone()]
     }
 }
 
@@ -168,13 +239,11 @@ impl Rig {
 fn rate(file: &File, write_bytes: usize, depth: u64, time: Duration) -> std::io::Result<f64> {
     let start = Instant::now();
     let writer = |part: u64| -> std::io::Result<u64> {
-        let space = vec![0xa5; write_bytes + ALIGNMENT];
-        let from = space.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        let block = &space[from..from + write_bytes];
+        let block = AlignedBlock::new(write_bytes);
         let (step, part_bytes) = (write_bytes as u64, FILE_BYTES as u64 / depth);
         let (mut written, mut place) = (0, 0);
         while start.elapsed() < time {
-            file.write_all_at(block, part * part_bytes + place)?;
+            file.write_all_at(block.bytes(), part * part_bytes + place)?;
             written += step;
             place = (place + step) % part_bytes;
         }

@@ -1,5 +1,6 @@
 //! The generator: `ringlog load`, one process per measurement, and what its report says.
 
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -124,21 +125,23 @@ impl Rig {
         words.into_iter().map(str::to_owned).collect()
     }
 
-    /// Loads for the time of a window, counting system calls meanwhile if asked to.
+    /// Loads for the time of a window after a warm-up, counting system calls meanwhile if asked to.
     pub fn load(
         &self,
         words: &[String],
         target: &Target,
+        warmup: Duration,
         counting: bool,
     ) -> Result<Loaded, DriveError> {
-        let mut running = self.start_load(words, self.warmup, self.window)?;
+        let mut running = self.start_load(words, warmup, self.window)?;
         let counted = if counting {
-            self.stop.sleep(self.warmup + self.window / 10)?;
+            self.stop.sleep(warmup + self.window / 10)?;
             self.count_calls(target.pid, self.window * 3 / 4)?
         } else {
             Counted::default()
         };
-        self.finish_load(&mut running, &counted)
+        let status = running.wait(&self.stop, warmup + self.window + SLACK)?;
+        finish_load(&mut running, status, &counted)
     }
 
     /// Loads for so long and forgets it, failed requests too: Kafka refuses some until a new topic is led.
@@ -158,21 +161,6 @@ impl Rig {
         let launch = self.tool("load").args(words);
         let launch = launch.args(["--warmup", &millis(warmup), "--duration", &millis(window)]);
         launch.start()
-    }
-
-    fn finish_load(&self, running: &mut Running, counted: &Counted) -> Result<Loaded, DriveError> {
-        let status = running.wait(&self.stop, self.warmup + self.window + SLACK)?;
-        let report: Value = match serde_json::from_str(&running.output()?) {
-            Ok(report) => report,
-            Err(_) if !status.success() => return Err(running.bad_end(status)),
-            Err(error) => return Err(unreadable(&error)),
-        };
-        let known = Report::deserialize(&report).map_err(|error| unreadable(&error))?;
-        Ok(Loaded {
-            figures: known.figures(counted),
-            notes: known.notes(),
-            report,
-        })
     }
 
     /// Produces so many records, one connection per partition group.
@@ -220,6 +208,25 @@ impl Rig {
         let launch = Launch::new(&self.ringlog, self.work.join(log));
         launch.on_cpu(self.load_cpu)
     }
+}
+
+/// What the report of a load that has ended says.
+fn finish_load(
+    running: &mut Running,
+    status: ExitStatus,
+    counted: &Counted,
+) -> Result<Loaded, DriveError> {
+    let report: Value = match serde_json::from_str(&running.output()?) {
+        Ok(report) => report,
+        Err(_) if !status.success() => return Err(running.bad_end(status)),
+        Err(error) => return Err(unreadable(&error)),
+    };
+    let known = Report::deserialize(&report).map_err(|error| unreadable(&error))?;
+    Ok(Loaded {
+        figures: known.figures(counted),
+        notes: known.notes(),
+        report,
+    })
 }
 
 fn flags(flags: &[(&str, u64)]) -> Vec<String> {

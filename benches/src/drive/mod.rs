@@ -18,7 +18,7 @@ mod stop;
 pub use counters::Counted;
 pub use error::DriveError;
 pub use kafka::{JAVA_OPTIONS, Kafka, VERSION as KAFKA_VERSION};
-pub use limits::{DeviceLimit, Limits, LoopbackLimit};
+pub use limits::{DeviceLatency, DeviceLimit, Limits, LoopbackLimit};
 pub use load::Loaded;
 pub use measure::{Measured, Task};
 pub use noise::{Moment, Noise};

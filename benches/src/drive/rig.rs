@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::server::empty;
 use super::{DriveError, Kafka, Stop};
+use crate::workloads::Workload;
 
 /// Times of a measurement, and of a quick one.
 const WINDOW: [Duration; 2] = [Duration::from_secs(8), Duration::from_secs(1)];
@@ -109,6 +110,15 @@ impl Rig {
             path: "Kafka".into(),
             hint: "this program does not compare",
         })
+    }
+
+    /// How long a workload is loaded before it is measured.
+    pub fn warmup_of(&self, workload: &Workload) -> Duration {
+        if self.quick {
+            self.warmup
+        } else {
+            self.warmup.max(workload.settles_in())
+        }
     }
 
     /// As many partitions or bytes as this run wants of `count`.

@@ -15,7 +15,7 @@ const START: Duration = Duration::from_secs(5);
 /// What a workload with its own broker takes, by broker.
 const ALONE: [Duration; 2] = [Duration::from_secs(40), Duration::from_secs(15)];
 /// What measuring the machine's limits takes.
-const LIMITS: Duration = Duration::from_secs(60);
+const LIMITS: Duration = Duration::from_secs(75);
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -108,7 +108,7 @@ impl Step {
             if slot.workload.has_own_broker() {
                 alone
             } else {
-                window + WINDOW_OVERHEAD
+                window + WINDOW_OVERHEAD + slot.workload.settles_in()
             }
         };
         let shared = slots.iter().any(|slot| !slot.workload.has_own_broker());
@@ -180,12 +180,12 @@ mod tests {
     }
 
     #[test]
-    fn all_of_it_takes_less_than_half_an_hour() {
+    fn all_of_it_takes_little_more_than_half_an_hour() {
         let window = Duration::from_millis(9500);
         let plan = Plan::new(&options(None));
         let expected = plan.steps.iter();
         let expected = expected.map(|step| step.expected(window, Duration::from_secs(30)));
         let total: Duration = expected.sum();
-        assert!(total < Duration::from_secs(30 * 60), "{total:?}");
+        assert!(total < Duration::from_secs(35 * 60), "{total:?}");
     }
 }

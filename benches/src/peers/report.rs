@@ -176,6 +176,8 @@ impl Results<'_> {
             own,
             ratio: ratio.map(|ratio| ratio.median),
             limit: self.limit(workload),
+            peer,
+            idle: self.of_loopback(workload, metric),
         };
         let bars = workload.bars.iter();
         let bars = bars.filter(|bar| bar.metric() == metric && bar.applies(class));
@@ -193,11 +195,16 @@ impl Results<'_> {
     /// What the device and the loopback do at best for a workload, whichever is less.
     fn limit(&self, workload: &Workload) -> Option<f64> {
         let device = self.limits.iter().filter_map(|l| l.durable_mb_per_second());
-        let loopback = self.limits.iter();
-        let loopback = loopback.filter_map(|l| l.loopback_mb_per_second(workload.name));
         let device = median(&device.collect::<Vec<f64>>())?;
-        let loopback = median(&loopback.collect::<Vec<f64>>())?;
+        let loopback = self.of_loopback(workload, Metric::MbPerSecond)?;
         Some(device.min(loopback))
+    }
+
+    /// A figure of the loopback for a workload.
+    fn of_loopback(&self, workload: &Workload, metric: Metric) -> Option<f64> {
+        let all = self.limits.iter();
+        let all = all.filter_map(|l| l.of_loopback(workload.name, metric));
+        median(&all.collect::<Vec<f64>>())
     }
 
     /// What only Ringlog did, or Kafka only if it was asked to.
@@ -271,13 +278,6 @@ impl Results<'_> {
         let Some(first) = self.limits.first() else {
             return String::new();
         };
-        let join = |values: Vec<f64>| {
-            let cells: Vec<String> = values
-                .iter()
-                .map(|value| Metric::MbPerSecond.format(*value))
-                .collect();
-            cells.join(", ")
-        };
         for (index, limit) in first.device.iter().enumerate() {
             let all = self.limits.iter().filter_map(|l| l.device.get(index));
             let kind = match (limit.cached, limit.durable) {
@@ -285,7 +285,7 @@ impl Results<'_> {
                 (false, true) => ", O_DSYNC",
                 (false, false) => "",
             };
-            let values = join(all.map(|l| l.mb_per_second).collect());
+            let values = join(Metric::MbPerSecond, all.map(|l| l.mb_per_second));
             let (kib, depth) = (limit.write_bytes >> 10, limit.depth);
             writeln!(
                 text,
@@ -294,13 +294,63 @@ impl Results<'_> {
             .expect("writing to memory");
         }
         for limit in &first.loopback {
-            let all = self.limits.iter();
-            let all = all.filter_map(|l| l.loopback_mb_per_second(&limit.workload));
-            let values = join(all.collect());
+            let values = self.loopback_cells(&limit.workload, Metric::MbPerSecond);
             writeln!(text, "| loopback, {} | {values} |", limit.workload)
                 .expect("writing to memory");
         }
-        text + "\n"
+        text + "\n" + &self.latency_limits()
+    }
+
+    /// What a request takes where nothing is kept, and what keeping it takes without a request.
+    fn latency_limits(&self) -> String {
+        let mut rows = String::new();
+        let percentiles = [Metric::P50Ms, Metric::P99Ms, Metric::P999Ms];
+        let device: Vec<_> = self
+            .limits
+            .iter()
+            .filter_map(|l| l.device_latency.as_ref())
+            .collect();
+        if let Some(first) = device.first() {
+            let cells = percentiles.map(|metric| {
+                let figures = device
+                    .iter()
+                    .filter_map(|d| d.figures.get(&metric).copied());
+                join(metric, figures)
+            });
+            let (kib, rate) = (first.write_bytes >> 10, first.per_second);
+            writeln!(
+                rows,
+                "| {rate} writes of {kib} KiB per second, O_DSYNC | {} |",
+                cells.join(" | ")
+            )
+            .expect("writing to memory");
+        }
+        for workload in WORKLOADS {
+            let is_paced =
+                matches!(workload.shape, Shape::Produce(p) if p.requests_per_second.is_some());
+            let cells = percentiles.map(|metric| self.loopback_cells(workload.name, metric));
+            if is_paced && cells.iter().all(|cell| !cell.is_empty()) {
+                writeln!(
+                    rows,
+                    "| loopback, {} | {} |",
+                    workload.name,
+                    cells.join(" | ")
+                )
+                .expect("writing to memory");
+            }
+        }
+        if rows.is_empty() {
+            return rows;
+        }
+        format!(
+            "Latency in ms of a flushed write by itself, and of a request to a server that answers and keeps nothing. A \
+             flushed broker does both, one after the other.\n\n| limit | p50 | p99 | p99.9 |\n|---|--:|--:|--:|\n{rows}\n"
+        )
+    }
+
+    fn loopback_cells(&self, workload: &str, metric: Metric) -> String {
+        let all = self.limits.iter();
+        join(metric, all.filter_map(|l| l.of_loopback(workload, metric)))
     }
 
     /// What failed, what was noisy, what the loads noticed.
@@ -338,6 +388,12 @@ impl Results<'_> {
     }
 }
 
+/// Values of one figure, in order.
+fn join(metric: Metric, values: impl Iterator<Item = f64>) -> String {
+    let cells: Vec<String> = values.map(|value| metric.format(value)).collect();
+    cells.join(", ")
+}
+
 fn cell(metric: Metric, value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| metric.format(value))
 }
@@ -347,9 +403,15 @@ fn verdicts(bars: impl Iterator<Item = Bar>, against: Against) -> (String, Strin
     for bar in bars {
         words.push(bar.text(against));
         met.push(match bar.is_met(against) {
-            Some(true) => "yes",
-            Some(false) => "**no**",
-            None => "not measured",
+            Some(true) => "yes".to_owned(),
+            Some(false) => match bar.is_out_of_reach(against) {
+                None => "**no**".to_owned(),
+                Some(idle) => format!(
+                    "**no**: a server that keeps nothing takes {}",
+                    bar.metric().format(idle)
+                ),
+            },
+            None => "not measured".to_owned(),
         });
     }
     (words.join("; "), met.join("; "))
@@ -430,10 +492,10 @@ mod tests {
                 cached: false,
                 mb_per_second: 1200.0,
             }],
+            device_latency: None,
             loopback: vec![LoopbackLimit {
                 workload: "256x1KiB".to_owned(),
-                mb_per_second: 2000.0,
-                requests_per_second: 0.0,
+                figures: Figures::from([(Metric::MbPerSecond, 2000.0)]),
             }],
         };
         let results = Results {

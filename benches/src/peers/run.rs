@@ -10,7 +10,14 @@ use crate::workloads::{Durability, Group, Metric, Workload};
 /// How long each kind of write to the device is measured.
 const DEVICE_TIME: Duration = Duration::from_millis(500);
 /// Loads whose limit on the loopback is wanted.
-const LOOPBACK: [&str; 5] = ["64x1KiB", "256x1KiB", "900x1KiB", "655x100B", "1x200B-8x64"];
+const LOOPBACK: [&str; 6] = [
+    "64x1KiB",
+    "256x1KiB",
+    "900x1KiB",
+    "655x100B",
+    "1x200B-8x64",
+    "open-500x64KiB",
+];
 /// Shown while it runs.
 const SHOWN: [Metric; 6] = [
     Metric::MbPerSecond,
@@ -109,8 +116,11 @@ impl Run<'_> {
         let time = DEVICE_TIME.min(self.rig.window);
         let device = self.rig.device_limits(time);
         let loopback = self.rig.loopback_limits(&LOOPBACK);
+        let device = device.map(|(device, latency)| (device, Some(latency)));
+        let (device, device_latency) = self.or_nothing(device)?;
         let limits = Limits {
-            device: self.or_nothing(device)?,
+            device,
+            device_latency,
             loopback: self.or_nothing(loopback)?,
         };
         self.journal.append(Entry::Limits { number, limits })

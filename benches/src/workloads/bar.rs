@@ -30,6 +30,10 @@ pub struct Against {
     pub ratio: Option<f64>,
     /// The machine's limit in MB/s.
     pub limit: Option<f64>,
+    /// The peer's figure.
+    pub peer: Option<f64>,
+    /// The figure of a server that answers and keeps nothing.
+    pub idle: Option<f64>,
 }
 
 impl Bar {
@@ -66,6 +70,17 @@ impl Bar {
         }
     }
 
+    /// What a server that answers and keeps nothing takes, if no broker can meet the bar because that is more.
+    pub fn is_out_of_reach(self, against: Against) -> Option<f64> {
+        match self {
+            Bar::ShareOfPeer(_, _, share) => {
+                let most = against.peer? * share;
+                against.idle.filter(|idle| *idle > most)
+            }
+            Bar::AtLeast(..) | Bar::AtMost(..) | Bar::TimesPeer(..) | Bar::MachineLimit => None,
+        }
+    }
+
     /// In words, for a table.
     pub fn text(self, against: Against) -> String {
         let format = |metric: Metric, value| metric.format(value);
@@ -96,6 +111,7 @@ mod tests {
             own: Some(950.0),
             ratio: Some(3.1),
             limit: Some(1000.0),
+            ..Against::default()
         };
         let metric = Metric::MbPerSecond;
         for (bar, met) in [
@@ -109,5 +125,21 @@ mod tests {
             assert_eq!(bar.is_met(against), Some(met), "{bar:?}");
             assert_eq!(bar.is_met(Against::default()), None, "{bar:?}");
         }
+    }
+
+    #[test]
+    fn a_share_below_what_answering_takes_is_out_of_reach() {
+        let bar = Bar::ShareOfPeer(Metric::P99Ms, Durability::PageCache, 0.2);
+        let check = |peer, idle, out_of_reach| {
+            let against = Against {
+                peer: Some(peer),
+                idle: Some(idle),
+                ..Against::default()
+            };
+            assert_eq!(bar.is_out_of_reach(against), out_of_reach);
+        };
+        check(2.0, 0.5, Some(0.5));
+        check(3.0, 0.5, None);
+        assert_eq!(bar.is_out_of_reach(Against::default()), None);
     }
 }

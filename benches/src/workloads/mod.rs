@@ -7,6 +7,8 @@ mod bar;
 mod metric;
 mod registry;
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 pub use bar::{Against, Bar, LIMIT_SHARE};
@@ -38,6 +40,8 @@ pub struct Produce {
     pub partitions: u64,
     /// Requests per second, open loop; without it as fast as answers come.
     pub requests_per_second: Option<u64>,
+    /// Load before it is measured, if more than usual.
+    pub settles_in: Duration,
 }
 
 /// A load of fetch requests, one partition each, on a topic filled before.
@@ -151,6 +155,14 @@ impl Workload {
             Shape::Produce(_) => false,
             Shape::Fetch(fetch) => fetch.memory.is_some(),
             Shape::EmptyStart | Shape::Population { .. } => true,
+        }
+    }
+
+    /// How long it loads a broker until all that follows from the load has begun.
+    pub fn settles_in(&self) -> Duration {
+        match self.shape {
+            Shape::Produce(produce) => produce.settles_in,
+            Shape::Fetch(_) | Shape::EmptyStart | Shape::Population { .. } => Duration::ZERO,
         }
     }
 

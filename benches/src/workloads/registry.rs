@@ -1,5 +1,7 @@
 //! Every workload, with the bars of the design (its section on performance).
 
+use std::time::Duration;
+
 use Durability::{Flushed, PageCache};
 use Metric::{
     CleanStartSeconds, CpuSecondsPerGb, CpuUsPerRecord, CpuUsPerRequest, CreatedSeconds,
@@ -21,6 +23,9 @@ const BY_PARTITIONS: &[Metric] = &[
     CleanStartSeconds,
 ];
 const MIB: u64 = 1 << 20;
+/// Linux leaves new data in the page cache for 30 s and then looks every 5 s for what is older
+/// (`vm.dirty_expire_centisecs`, `vm.dirty_writeback_centisecs`): a broker that does not flush uses no device before.
+const WRITE_BACK: Duration = Duration::from_secs(36);
 
 const BATCHES: Contest = Contest::Both(Group::Batches);
 const REQUESTS: Contest = Contest::Both(Group::Requests);
@@ -119,6 +124,7 @@ pub const WORKLOADS: &[Workload] = &[
         "open loop, 500 requests of 64 KiB per second",
         Shape::Produce(Produce {
             requests_per_second: Some(500),
+            settles_in: WRITE_BACK,
             ..batches(64, 1010)
         }),
         &[P50Ms, P99Ms, P999Ms, CpuUsPerRequest],
@@ -252,6 +258,7 @@ const fn batches(batch_records: u64, record_bytes: u64) -> Produce {
         in_flight: 5,
         partitions: 8,
         requests_per_second: None,
+        settles_in: Duration::ZERO,
     }
 }
 
