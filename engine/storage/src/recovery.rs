@@ -661,6 +661,10 @@ impl<I: Io> Inner<I> {
         io.create_dir_all(&directory)
             .await
             .map_err(open_io("create", &directory))?;
+        // A run that was killed may have made files whose names are not durable yet; groups in them are not either then.
+        io.sync_dir(&directory)
+            .await
+            .map_err(open_io("flush", &directory))?;
         let mut numbers = list_files(&io, &layout, shard).await?;
         if numbers.is_empty() {
             let size = options.journal_first_file_bytes;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use model::{Offset, ShardId};
 use runtime::sim::{Fault, FaultRule, SimIo, Simulation};
@@ -111,6 +112,64 @@ fn an_error_of_write_or_flush_fences_for_good() {
             read_all(&storage, &log, 4000).await.unwrap();
         });
     }
+}
+
+/// A kill leaves names that a power cut may still take away, with all that was written into the files meanwhile.
+#[test]
+fn a_journal_file_that_a_killed_run_was_making_is_kept() {
+    let mut lost = Vec::new();
+    for seed in 0..60 {
+        let mut bed = bed(seed);
+        let second = || {
+            let files = files(&bed.simulation, "1.journal");
+            let found = files.into_iter().find(|path| path.ends_with("1.journal"));
+            found.and_then(|path| bed.simulation.file_bytes(0, &path))
+        };
+        bed.simulation.block_on(0, async {
+            let (storage, _) = bed.start().await;
+            let log = storage.create_log(partition(1, 0), tiny_log());
+            let bytes = batch(&bed.io, 2, 400, 0);
+            append(&storage, &bed.model, &log, &bytes, Durability::Flushed).unwrap();
+        });
+        while second().is_none() {
+            bed.simulation.run_for(Duration::from_micros(20));
+        }
+        // Its directory is being flushed.
+        bed.simulation.kill(0);
+        bed.simulation.restart(0);
+        let io = bed.simulation.io(0, 0);
+        let (model, options) = (bed.model.clone(), bed.options.clone());
+        let writer = io.clone();
+        bed.simulation.spawn(0, 0, async move {
+            let storage = open_single(&writer, &options).await;
+            storage.start(listener(&model));
+            let log = storage.create_log(partition(1, 0), tiny_log());
+            loop {
+                let bytes = batch(&writer, 2, 400, 0);
+                storage.admit(bytes.len()).await.unwrap();
+                append(&storage, &model, &log, &bytes, Durability::Flushed).unwrap();
+                pause(&writer, 20).await;
+            }
+        });
+        while !second().is_some_and(|bytes| bytes.starts_with(b"RLGJ")) {
+            bed.simulation.run_for(Duration::from_micros(20));
+        }
+        bed.simulation.run_for(Duration::from_micros(300 + 30 * seed));
+        bed.simulation.power_cut(0);
+        bed.simulation.restart(0);
+        bed.io = bed.simulation.io(0, 0);
+        let end = bed.simulation.block_on(0, async {
+            let storage = open_single(&bed.io, &bed.options).await;
+            storage.log(partition(1, 0)).unwrap().log_end_offset()
+        });
+        if end < bed.model.borrow()[&partition(1, 0)].acknowledged_end {
+            lost.push(seed);
+        }
+    }
+    assert!(
+        lost.is_empty(),
+        "acknowledged records are lost with seeds {lost:?}"
+    );
 }
 
 #[test]
