@@ -44,6 +44,16 @@ pub(crate) enum Removal {
     Segment(SegmentId),
 }
 
+impl Removal {
+    /// Whose files.
+    pub(crate) fn partition(self) -> TopicPartition {
+        match self {
+            Removal::Partition(id) => id,
+            Removal::Segment(segment) => segment.partition,
+        }
+    }
+}
+
 /// A checkpoint.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoint {

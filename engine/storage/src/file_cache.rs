@@ -122,16 +122,7 @@ impl<I: Io> FileCache<I> {
 
     /// Lets go of all files of a partition.
     pub(crate) fn forget_partition(&self, partition: model::TopicPartition) {
-        let from = SegmentId {
-            partition,
-            base_offset: model::Offset(i64::MIN),
-            incarnation: 0,
-        };
-        let to = SegmentId {
-            partition,
-            base_offset: model::Offset(i64::MAX),
-            incarnation: u64::MAX,
-        };
+        let (from, to) = SegmentId::all_of(partition).into_inner();
         let ids: Vec<SegmentId> = {
             let entries = self.entries.borrow();
             entries

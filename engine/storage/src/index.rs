@@ -8,6 +8,8 @@
 //! On disk the index is a sequence of 4096-byte pages, each with its own identity and checksum, written once when
 //! full (or when the segment is sealed). FORMAT.md, section "Index".
 
+use std::ops::RangeInclusive;
+
 use model::{Offset, Timestamp, TopicPartition};
 
 use crate::encoding::{Decoder, Encoder, Short};
@@ -30,6 +32,18 @@ pub(crate) struct SegmentId {
     /// Tells apart logs of one name within a run (the log's `created_sequence`), so that nothing cached of a deleted
     /// one is ever taken for its successor's. Not stored.
     pub(crate) incarnation: u64,
+}
+
+impl SegmentId {
+    /// All that a partition can have.
+    pub(crate) fn all_of(partition: TopicPartition) -> RangeInclusive<SegmentId> {
+        let id = |base_offset, incarnation| SegmentId {
+            partition,
+            base_offset: Offset(base_offset),
+            incarnation,
+        };
+        id(i64::MIN, 0)..=id(i64::MAX, u64::MAX)
+    }
 }
 
 /// A closed chunk.

@@ -4,7 +4,7 @@
 //! through everything its state knows; a file is removed, and a journal file recycled, only after a checkpoint that
 //! does without it is durable.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use model::{Timestamp, TopicPartition};
@@ -19,6 +19,7 @@ use crate::journal::frame::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind};
 use crate::journal::group::GroupBatch;
 use crate::log::Log;
 use crate::retention::{SegmentSummary, removable_segments};
+use crate::segment::Segment;
 use crate::segment_writer::{Unsynced, is_disk_full};
 use crate::storage::{Inner, Storage};
 
@@ -225,7 +226,8 @@ impl<I: Io> Inner<I> {
         };
         let bytes = checkpoint.encode();
         let unsynced = self.unsynced.take();
-        self.sync_segments(unsynced).await?;
+        let is_spare_taken = self.spares_unsynced.take();
+        self.sync_segments(unsynced, is_spare_taken).await?;
         if run_state == RunState::Running {
             self.wait_durable(durable_through).await?;
         }
@@ -251,12 +253,13 @@ impl<I: Io> Inner<I> {
     async fn sync_segments(
         &self,
         unsynced: BTreeMap<SegmentId, Unsynced>,
+        is_spare_taken: bool,
     ) -> Result<(), StorageError> {
         let synced = if unsynced.len() > self.options.sync_files_max {
             self.counters.file_system_flushes.increment();
             self.io.sync_file_system(self.layout.root()).await
         } else {
-            self.sync_each(&unsynced).await
+            self.sync_each(&unsynced, is_spare_taken).await
         };
         if let Err(error) = synced {
             self.fence(&format!("flushing segments: {error}"));
@@ -264,7 +267,16 @@ impl<I: Io> Inner<I> {
         self.check_fence()
     }
 
-    async fn sync_each(&self, unsynced: &BTreeMap<SegmentId, Unsynced>) -> std::io::Result<()> {
+    async fn sync_each(
+        &self,
+        unsynced: &BTreeMap<SegmentId, Unsynced>,
+        is_spare_taken: bool,
+    ) -> std::io::Result<()> {
+        // A file that has moved has left one directory and come to another: both must know.
+        if is_spare_taken {
+            let spares = self.layout.spares_of(self.options.shard);
+            self.io.sync_dir(&spares).await?;
+        }
         for (id, what) in unsynced {
             // Also if the log was deleted or the segment expired since: the checkpoint under way names it, and it is
             // that checkpoint that counts if the deletion does not become durable. Its files are there until the next.
@@ -307,55 +319,123 @@ impl<I: Io> Inner<I> {
         Ok(())
     }
 
+    /// Removes files that no checkpoint names any more, or keeps them for new segments.
     async fn remove_files(&self, removals: Vec<Removal>) {
-        for removal in removals {
-            let id = match removal {
-                Removal::Partition(id) => id,
-                Removal::Segment(segment) => segment.partition,
-            };
+        let mut left = BTreeSet::new();
+        for removal in &removals {
+            let id = removal.partition();
             while self.write_queue.is_active(id) {
                 if self.fenced.get() {
                     return;
                 }
                 self.write_queue.changed.changed().await;
             }
-            // A file that was kept may have found its use since the checkpoint was made, just now perhaps.
-            if !self.removals.borrow().contains(&removal) {
-                continue;
+            for segment in self.gone_segments(*removal) {
+                if self.keep_file(segment).await {
+                    left.insert(id);
+                }
             }
+        }
+        if !left.is_empty()
+            && let Err(error) = self.settle_spares(&left).await
+        {
+            self.fence(&format!("flushing directories of moved files: {error}"));
+            return;
+        }
+        for removal in removals {
             let removed = match removal {
                 Removal::Partition(id) => {
                     self.files.forget_partition(id);
                     self.io.remove_dir_all(&self.layout.partition(id)).await
                 }
-                Removal::Segment(segment) => {
-                    // A file that somebody reads is not kept: what they read is verified, so they would take it for
-                    // damaged.
-                    let is_read = self.files.forget(segment);
-                    if !is_read && self.spares.borrow_mut().keep(segment, self.io.now()) {
-                        continue;
-                    }
-                    self.remove_segment(segment).await
-                }
+                Removal::Segment(segment) => self.remove_segment(segment).await,
             };
             match removed {
                 Ok(()) => {
                     self.removals.borrow_mut().remove(&removal);
                 }
                 // Stays in the list, so the next checkpoint tries again.
-                Err(error) => tracing::warn!(partition = %id, %error, "removing files failed"),
+                Err(error) => {
+                    let partition = removal.partition();
+                    tracing::warn!(%partition, %error, "removing files failed");
+                }
             }
             self.io.yield_if_needed().await;
         }
     }
 
     async fn remove_segment(&self, id: SegmentId) -> std::io::Result<()> {
+        self.files.forget(id);
         self.io
             .remove_file(&self.layout.index(id.partition, id.base_offset))
             .await?;
         self.io
             .remove_file(&self.layout.segment(id.partition, id.base_offset))
             .await
+    }
+
+    /// Segments of a removal that were there in this run.
+    fn gone_segments(&self, removal: Removal) -> Vec<SegmentId> {
+        let among = match removal {
+            Removal::Partition(id) => SegmentId::all_of(id),
+            Removal::Segment(segment) => segment..=segment,
+        };
+        let gone = self.gone_bytes.borrow();
+        gone.range(among).map(|(segment, _)| *segment).collect()
+    }
+
+    /// Moves the file of a segment that is gone to the spares, if it is of use there.
+    async fn keep_file(&self, id: SegmentId) -> bool {
+        // A file that somebody reads is not kept: what they read is verified, so they would take it for damaged.
+        let is_read = self.files.forget(id);
+        let bytes = self.gone_bytes.borrow_mut().remove(&id);
+        let bytes = bytes.filter(|_| !is_read && self.is_running() && !self.disk_full.get());
+        let now = self.io.now();
+        let place = bytes.and_then(|bytes| self.spares.borrow_mut().place(bytes, now));
+        let Some(number) = place else {
+            return false;
+        };
+        let path = self.layout.segment(id.partition, id.base_offset);
+        let spare = self.layout.spare(self.options.shard, number);
+        let moved = self.io.rename(&path, &spare).await;
+        if let Err(error) = &moved {
+            // It is removed where it is.
+            tracing::warn!(path = %path.display(), %error, "moving a file to the spares failed");
+            self.spares.borrow_mut().forget(number);
+        }
+        moved.is_ok()
+    }
+
+    /// Lets files that were moved out of these partitions be taken. Not before their old names are gone for good: a power
+    /// cut that brought one back, after the file has got a new name as well, would leave two logs with one file.
+    async fn settle_spares(&self, left: &BTreeSet<TopicPartition>) -> std::io::Result<()> {
+        if left.len() > self.options.sync_files_max {
+            self.counters.file_system_flushes.increment();
+            self.io.sync_file_system(self.layout.root()).await?;
+        } else {
+            for id in left {
+                self.io.sync_dir(&self.layout.partition(*id)).await?;
+            }
+            let spares = self.layout.spares_of(self.options.shard);
+            self.io.sync_dir(&spares).await?;
+        }
+        self.spares.borrow_mut().settle();
+        Ok(())
+    }
+
+    /// Removes spares that are kept no longer. One that cannot be removed is removed by the next start.
+    pub(crate) async fn remove_spares(&self, numbers: Vec<u64>) {
+        for number in numbers {
+            let path = self.layout.spare(self.options.shard, number);
+            if let Err(error) = self.io.remove_file(&path).await {
+                tracing::warn!(path = %path.display(), %error, "removing a spare file failed");
+            }
+        }
+    }
+
+    /// Recovery brings segments to where the journal is and nothing else; a shutdown leaves nothing behind.
+    fn is_running(&self) -> bool {
+        self.listener.borrow().is_some() && !self.closing.get()
     }
 
     /// Takes a log out: journals the deletion, drops its memory, lists its directory for removal.
@@ -377,7 +457,9 @@ impl<I: Io> Inner<I> {
         self.unsynced
             .borrow_mut()
             .retain(|id, _| id.partition != log.id());
-        self.spares.borrow_mut().forget(log.id());
+        let segments = &log.state.borrow().segments;
+        let gone = segments.iter().filter_map(Segment::file_bytes);
+        self.gone_bytes.borrow_mut().extend(gone);
         let mut removals = self.removals.borrow_mut();
         removals
             .retain(|removal| !matches!(removal, Removal::Segment(id) if id.partition == log.id()));
@@ -454,27 +536,24 @@ impl<I: Io> Inner<I> {
                 self.expire(&log, now);
                 self.io.yield_if_needed().await;
             }
-            self.spares.borrow_mut().expire(self.io.now());
+            let expired = self.spares.borrow_mut().expire(self.io.now());
+            self.remove_spares(expired).await;
             if self.has_removals() {
                 self.keeper_signal.raise();
             }
         }
     }
 
-    /// Whether files wait for their removal, besides those that are kept.
+    /// Whether files wait for their removal.
     fn has_removals(&self) -> bool {
-        self.removals.borrow().len() > self.spares.borrow().count()
+        !self.removals.borrow().is_empty()
     }
 
-    /// A log has filled a segment. In balance it loses one for it, whose file is then there when this one's successor
-    /// is full.
+    /// A log has filled a segment. In balance it loses one for it, whose file is then there for the next that is begun.
     pub(crate) fn rolled(&self, log: &Rc<Log>) {
-        // Recovery brings segments to where the journal is and nothing else.
-        let is_running = self.listener.borrow().is_some();
-        if !is_running || log.deleted.get() {
+        if !self.is_running() || log.deleted.get() {
             return;
         }
-        self.spares.borrow_mut().want(log.id());
         self.expire(log, self.io.wall_clock());
         if self.has_removals() {
             self.keeper_signal.raise();
@@ -518,6 +597,7 @@ impl<I: Io> Inner<I> {
             self.removals
                 .borrow_mut()
                 .insert(Removal::Segment(segment.id));
+            self.gone_bytes.borrow_mut().extend(segment.file_bytes());
             self.unsynced.borrow_mut().remove(&segment.id);
         }
         log.log_start_offset.set(log_start_offset);
@@ -583,7 +663,8 @@ impl<I: Io> Storage<I> {
             .await?;
         inner.trim_open_segments(&logs).await?;
         inner.stopping.set(true);
-        inner.spares.borrow_mut().clear();
+        let spares = inner.spares.borrow_mut().clear();
+        inner.remove_spares(spares).await;
         inner.checkpoint(RunState::CleanShutdown).await?;
         inner.checkpoint(RunState::CleanShutdown).await?;
         inner.stopped.set(true);

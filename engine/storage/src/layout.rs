@@ -3,6 +3,7 @@
 //! ```text
 //! <data>/journal/<shard>/<number>.journal    commit journal files; `.new` while being pre-written
 //! <data>/checkpoint/<shard>.{0,1}            checkpoints, written in turn
+//! <data>/spares/<shard>/<number>              files of gone segments, for new ones; emptied by a start
 //! <data>/partitions/<topic id>-<index>/      one directory per partition that has segments
 //!     <20-digit base offset>.log             record batches back to back
 //!     <20-digit base offset>.index           chunk checksums, offsets and timestamps
@@ -75,6 +76,21 @@ impl Layout {
         let (shard, slot) = name.file_name()?.to_str()?.split_once('.')?;
         (slot == "0" || slot == "1").then_some(())?;
         shard.parse().ok().map(ShardId)
+    }
+
+    /// Parent of all shards' spares.
+    pub fn spares(&self) -> PathBuf {
+        self.root.join("spares")
+    }
+
+    /// A shard's directory of spare files.
+    pub fn spares_of(&self, shard: ShardId) -> PathBuf {
+        self.spares().join(shard.to_string())
+    }
+
+    /// A spare file.
+    pub fn spare(&self, shard: ShardId, number: u64) -> PathBuf {
+        self.spares_of(shard).join(number.to_string())
     }
 
     /// Parent of the partition directories.

@@ -40,6 +40,8 @@ pub(crate) struct LogState {
     /// Batches below are in segment files.
     pub(crate) written_end_offset: Offset,
     pub(crate) segments: Vec<Segment>,
+    /// Bytes of the segment that was filled last, in this run.
+    pub(crate) filled_bytes: u64,
     pub(crate) tail: VecDeque<TailBatch>,
     /// How many batches at the front of the tail are in segment files too.
     pub(crate) tail_written: usize,
@@ -107,6 +109,7 @@ impl Log {
                 created_sequence,
                 written_end_offset: Offset::ZERO,
                 segments: Vec::new(),
+                filled_bytes: 0,
                 tail: VecDeque::new(),
                 tail_written: 0,
                 dirty_bytes: 0,

@@ -189,7 +189,13 @@ pub static OPEN_FILES: MetricDefinition = MetricDefinition::gauge(
 pub static SEGMENTS_TAKEN_OVER: MetricDefinition = MetricDefinition::counter(
     "ringlog_segments_taken_over_total",
     Unit::Count,
-    "Segments that were begun in the file of an expired one.",
+    "Segments that were begun in the file of one that is gone.",
+);
+/// Files kept for that.
+pub static SPARES_BYTES: MetricDefinition = MetricDefinition::gauge(
+    "ringlog_spares_bytes",
+    Unit::Bytes,
+    "Bytes of files of gone segments that are kept for new ones.",
 );
 /// Logs of the shard.
 pub static LOGS: MetricDefinition =
@@ -221,6 +227,7 @@ impl<I: Io> Inner<I> {
             (&TAIL_USED_BYTES, self.tail.borrow().bytes() as u64),
             (&TAIL_CAPACITY_BYTES, self.options.tail_bytes_max as u64),
             (&OPEN_FILES, self.files.len() as u64),
+            (&SPARES_BYTES, self.spares.borrow().bytes()),
             (&LOGS, self.logs.borrow().len() as u64),
         ];
         for (definition, value) in gauges {

@@ -70,6 +70,10 @@ pub struct StorageOptions {
     pub extent_bytes: u32,
     /// Above this many files to be flushed, one syncfs replaces the fdatasyncs.
     pub sync_files_max: usize,
+    /// Bound of the files that are kept for new segments (`ringlog.spares.bytes.max`).
+    pub spares_bytes_max: u64,
+    /// Smaller ones are not kept: they are not worth two changes of names.
+    pub spare_bytes_min: u64,
     /// Tasks that write segments.
     pub segment_writers: usize,
     /// Time between two looks for expired segments and producers (`log.retention.check.interval.ms`).
@@ -100,6 +104,8 @@ impl Default for StorageOptions {
             index_chunk_bytes: 64 << 10,
             extent_bytes: 256 << 10,
             sync_files_max: 32,
+            spares_bytes_max: 4 << 30,
+            spare_bytes_min: 1 << 20,
             segment_writers: 4,
             retention_check_interval: Duration::from_secs(300),
             planted_acknowledge_before_durable: false,

@@ -72,6 +72,7 @@ pub async fn recover_data_dir<I: Io>(
             .await
             .map_err(open_io("create", &directory))?;
     }
+    remove_spares(io, &layout).await?;
     let found = shards_on_disk(io, &layout).await?;
     let mut report = RecoveryReport {
         clean: true,
@@ -96,6 +97,26 @@ pub async fn recover_data_dir<I: Io>(
     report.logs = shards.values().map(|shard| shard.logs.len()).sum();
     distribute(io, &layout, &mut shards, owner, shard_count, &mut report).await?;
     Ok(report)
+}
+
+/// Removes files that were kept for new segments. First it makes durable which ones were taken: a later power cut must not
+/// bring a file back to a place that is no more.
+async fn remove_spares<I: Io>(io: &I, layout: &Layout) -> Result<(), OpenError> {
+    let spares = layout.spares();
+    io.create_dir_all(&spares)
+        .await
+        .map_err(open_io("create", &spares))?;
+    let shards = io.read_dir(&spares).await;
+    for shard in shards.map_err(open_io("list", &spares))? {
+        let directory = spares.join(shard.file_name().unwrap_or_default());
+        io.sync_dir(&directory)
+            .await
+            .map_err(open_io("flush", &directory))?;
+        io.remove_dir_all(&directory)
+            .await
+            .map_err(open_io("remove", &directory))?;
+    }
+    Ok(())
 }
 
 /// Shards that have a checkpoint or a journal. Data without any checkpoint is refused: it is not ours to overwrite.
@@ -463,10 +484,7 @@ impl<I: Io> Applier<'_, I> {
             self.sync_journal(layout).await?;
             self.inner.checkpoint(RunState::Running).await?;
             if let Some(removal) = self.inner.removals.borrow().first() {
-                let id = match removal {
-                    Removal::Partition(id) => *id,
-                    Removal::Segment(segment) => segment.partition,
-                };
+                let id = removal.partition();
                 let source = std::io::Error::other("see the log");
                 return Err(OpenError::Io {
                     action: "remove files of",
@@ -665,6 +683,10 @@ impl<I: Io> Inner<I> {
         io.sync_dir(&directory)
             .await
             .map_err(open_io("flush", &directory))?;
+        let spares = layout.spares_of(shard);
+        io.create_dir_all(&spares)
+            .await
+            .map_err(open_io("create", &spares))?;
         let mut numbers = list_files(&io, &layout, shard).await?;
         if numbers.is_empty() {
             let size = options.journal_first_file_bytes;

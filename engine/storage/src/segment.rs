@@ -91,6 +91,12 @@ impl Segment {
             || next_offset.0.saturating_sub(self.id.base_offset.0) > i64::from(i32::MAX)
     }
 
+    /// Its file and how large that is, if there is one.
+    pub(crate) fn file_bytes(&self) -> Option<(SegmentId, u64)> {
+        let bytes = self.allocated_bytes.max(self.size_bytes);
+        self.file_created.then_some((self.id, bytes))
+    }
+
     /// Notes a batch that is in the file now.
     pub(crate) fn push(&mut self, batch: &[u8], entry: BatchPlace, chunk_bytes: u32) {
         let relative = entry.base_offset.0.saturating_sub(self.id.base_offset.0);

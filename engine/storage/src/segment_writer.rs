@@ -226,8 +226,8 @@ impl<I: Io> Inner<I> {
             );
             self.admission.notify();
             // What is kept for later is of more use now.
-            self.spares.borrow_mut().clear();
-            self.keeper_signal.raise();
+            let spares = self.spares.borrow_mut().clear();
+            self.remove_spares(spares).await;
         }
         self.io.sleep(DISK_FULL_PAUSE).await;
     }
@@ -376,23 +376,17 @@ impl<I: Io> Inner<I> {
         self.write_index_pages(log, plan.id, PAGE_ENTRIES).await
     }
 
-    /// Gives the file that an expired segment has left the name of a new one, if there is such a file.
+    /// Gives the file that another segment has left the name of a new one, if there is such a file.
     async fn take_spare(&self, log: &Rc<Log>, path: &Path) -> io::Result<bool> {
-        let Some(spare) = self.spares.borrow_mut().take(log.id()) else {
+        let filled_bytes = log.state.borrow().filled_bytes;
+        let Some(number) = self.spares.borrow_mut().take(filled_bytes) else {
             return Ok(false);
         };
-        let file = self.layout.segment(spare.partition, spare.base_offset);
-        match self.io.rename(&file, path).await {
-            Ok(()) => {
-                self.counters.segments_taken_over.increment();
-                let index = self.layout.index(spare.partition, spare.base_offset);
-                self.io.remove_file(&index).await?;
-                self.removals.borrow_mut().remove(&Removal::Segment(spare));
-                Ok(true)
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
+        let file = self.layout.spare(self.options.shard, number);
+        self.spares_unsynced.set(true);
+        self.io.rename(&file, path).await?;
+        self.counters.segments_taken_over.increment();
+        Ok(true)
     }
 
     fn apply_write(
@@ -470,9 +464,12 @@ impl<I: Io> Inner<I> {
         }
         self.write_index_pages(log, id, 1).await?;
         self.trim_segment(log, id).await?;
-        if let Some(segment) = log.state.borrow_mut().segment_mut(id) {
+        let mut state = log.state.borrow_mut();
+        if let Some(segment) = state.segment_mut(id) {
             segment.sealed = true;
             segment.partial = None;
+            let filled_bytes = segment.size_bytes;
+            state.filled_bytes = filled_bytes;
         }
         Ok(())
     }

@@ -100,8 +100,12 @@ pub(crate) struct Inner<I: Io> {
     pub(crate) unsynced: RefCell<BTreeMap<SegmentId, Unsynced>>,
     /// Files that the next checkpoint no longer names.
     pub(crate) removals: RefCell<BTreeSet<Removal>>,
-    /// Which of them are kept for a log's next segment.
+    /// What files of removals hold, of segments that were there in this run: others are not known to be whose they say.
+    pub(crate) gone_bytes: RefCell<BTreeMap<SegmentId, u64>>,
+    /// Files that are kept for new segments.
     pub(crate) spares: RefCell<Spares>,
+    /// Whether some were taken since the last checkpoint.
+    pub(crate) spares_unsynced: Cell<bool>,
     pub(crate) checkpoint_sequence: Cell<u64>,
     pub(crate) checkpoint_busy: Cell<bool>,
     pub(crate) fenced: Cell<bool>,
@@ -143,7 +147,12 @@ impl<I: Io> Inner<I> {
             write_queue: WriteQueue::new(),
             unsynced: RefCell::default(),
             removals: RefCell::default(),
-            spares: RefCell::default(),
+            gone_bytes: RefCell::default(),
+            spares: RefCell::new(Spares::new(
+                options.spare_bytes_min,
+                options.spares_bytes_max,
+            )),
+            spares_unsynced: Cell::new(false),
             checkpoint_sequence: Cell::new(0),
             checkpoint_busy: Cell::new(false),
             fenced: Cell::new(false),

@@ -549,6 +549,7 @@ fn storage_options(shard: ShardId, plan: &ShardPlan) -> StorageOptions {
         directory: plan.data_dir.clone(),
         shard,
         journal_bytes_max: plan.config.journal_bytes_max,
+        spares_bytes_max: plan.config.spares_bytes_max,
         tail_bytes_max: plan.memory.tail_bytes,
         cache_bytes_max: plan.memory.cache_bytes as u64,
         open_files_max: (DESCRIPTORS_RESERVED / 2 / plan.senders.len()).max(16),

@@ -71,6 +71,7 @@ impl BrokerSettings {
             },
             segment_write_bytes: (pick(&[6, 16, 32]) << 10) as usize,
             carry_bytes_max: (pick(&[0, 2, 4]) << 10) as usize,
+            spare_bytes_min: 4 << 10,
             index_chunk_bytes: (pick(&[1, 4]) << 10) as u32,
             extent_bytes: (pick(&[8, 32]) << 10) as u32,
             sync_files_max: pick(&[1, 4, 100]) as usize,

@@ -39,6 +39,7 @@ typed_settings! {
         /// The whole budget; `None`: decided from the machine.
         memory_bytes: Option<u64> = optional_bytes("ringlog.memory.bytes"),
         journal_bytes_max: u64 = bytes("ringlog.journal.bytes.max"),
+        spares_bytes_max: u64 = bytes("ringlog.spares.bytes.max"),
         durability: Durability = durability("ringlog.durability"),
         connection_bytes_max: u64 = bytes("ringlog.connection.bytes.max"),
         connection_requests_max: usize = count("ringlog.connection.requests.max"),

@@ -41,6 +41,12 @@ pub(super) const OWN_KEYS: &[Key] = &[
     )
     .at_least(192 << 20),
     long(
+        "ringlog.spares.bytes.max",
+        Some("4294967296"),
+        "Space of the files that one shard keeps when segments expire or topics are deleted, for up to two minutes, to write new segments into; 0 is none.",
+    )
+    .at_least(0),
+    long(
         "ringlog.connection.bytes.max",
         Some("2097152"),
         "Bytes of answers that may wait for one client to read them; until then its next request waits.",

@@ -154,7 +154,8 @@ fn a_journal_file_that_a_killed_run_was_making_is_kept() {
         while !second().is_some_and(|bytes| bytes.starts_with(b"RLGJ")) {
             bed.simulation.run_for(Duration::from_micros(20));
         }
-        bed.simulation.run_for(Duration::from_micros(300 + 30 * seed));
+        bed.simulation
+            .run_for(Duration::from_micros(300 + 30 * seed));
         bed.simulation.power_cut(0);
         bed.simulation.restart(0);
         bed.io = bed.simulation.io(0, 0);

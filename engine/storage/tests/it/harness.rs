@@ -46,6 +46,8 @@ pub(crate) fn tiny_options() -> StorageOptions {
         index_chunk_bytes: 1 << 10,
         extent_bytes: 8 << 10,
         sync_files_max: 4,
+        spares_bytes_max: 256 << 10,
+        spare_bytes_min: 8 << 10,
         segment_writers: 2,
         ..StorageOptions::default()
     }

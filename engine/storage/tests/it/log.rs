@@ -1,12 +1,16 @@
 //! One storage without faults: reading cold and from the tail, time, retention, restart, deletion.
 
 use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
 
 use model::{LeaderEpoch, Offset, ShardId, Timestamp};
 use proptest::prelude::*;
-use runtime::sim::Simulation;
+use runtime::sim::{SimIo, Simulation};
 use runtime::{Io as _, Snapshot, labels};
-use storage::{Durability, LogConfig, ReadError, ReadRequest, StorageOptions, recover_data_dir};
+use storage::{
+    Durability, Log, LogConfig, ReadError, ReadRequest, Storage, StorageOptions, recover_data_dir,
+};
 
 use crate::harness::{
     DIRECTORY, Model, append, batch, context, info, listener, open_single, partition, pause,
@@ -14,13 +18,7 @@ use crate::harness::{
 };
 
 /// Appends `count` batches of one to four records and waits until all are durable.
-async fn fill(
-    storage: &storage::Storage<runtime::sim::SimIo>,
-    io: &runtime::sim::SimIo,
-    model: &Model,
-    log: &std::rc::Rc<storage::Log>,
-    count: usize,
-) {
+async fn fill(storage: &Storage<SimIo>, io: &SimIo, model: &Model, log: &Rc<Log>, count: usize) {
     for number in 0..count {
         let bytes = batch(
             io,
@@ -107,9 +105,7 @@ fn every_offset_reads_the_same_cold_and_warm_before_and_after_a_restart() {
             .await
             .unwrap();
         assert!(report.clean && report.batches_replayed == 0, "{report:?}");
-        let storage = storage::Storage::open(io.clone(), options.clone())
-            .await
-            .unwrap();
+        let storage = Storage::open(io.clone(), options.clone()).await.unwrap();
         let log = storage.log(id).unwrap();
         assert_eq!(read_all(&storage, &log, 4000).await.unwrap(), all);
         // Segment files are batches back to back, cut to their size.
@@ -218,6 +214,93 @@ fn log_files(simulation: &Simulation) -> Vec<PathBuf> {
     files
 }
 
+/// Bytes of the files that are kept for new segments.
+fn spare_bytes(simulation: &Simulation) -> u64 {
+    let files = simulation.files(0);
+    let spares = files.iter().filter(|path| {
+        let mut names = path.components();
+        names.any(|name| name.as_os_str() == "spares")
+    });
+    spares
+        .map(|path| simulation.file_bytes(0, path).unwrap().len() as u64)
+        .sum()
+}
+
+fn taken_over(storage: &Storage<SimIo>) -> u64 {
+    let mut counted = Snapshot::new();
+    storage.snapshot_into(&mut counted);
+    counted.total("ringlog_segments_taken_over_total")
+}
+
+#[test]
+fn files_of_a_deleted_log_serve_another_one() {
+    let simulation = Simulation::new(82, 1, 1);
+    let io = simulation.io(0, 0);
+    let model = Model::default();
+    let options = tiny_options();
+    simulation.block_on(0, async {
+        let storage = open_single(&io, &options).await;
+        storage.start(listener(&model));
+        let old = storage.create_log(partition(1, 0), tiny_log());
+        let new = storage.create_log(partition(2, 0), tiny_log());
+        fill(&storage, &io, &model, &old, 400).await;
+        pause(&io, 500_000).await;
+        storage.delete_log(old.id());
+        pause(&io, 500_000).await;
+        let kept = spare_bytes(&simulation);
+        assert!(
+            kept > 100 << 10 && kept <= options.spares_bytes_max,
+            "{kept} bytes"
+        );
+        // The first segment of a log may stay small for ever: it begins in a file of its own.
+        fill(&storage, &io, &model, &new, 50).await;
+        assert_eq!(taken_over(&storage), 0);
+        fill(&storage, &io, &model, &new, 350).await;
+        assert!(
+            taken_over(&storage) >= 3,
+            "{} segments",
+            taken_over(&storage)
+        );
+        let read = read_all(&storage, &new, 4000).await.unwrap();
+        let attempted = model.borrow()[&new.id()].attempted.clone();
+        assert_eq!(read.len(), attempted.len());
+        for (base, next, bytes) in read {
+            assert_eq!(attempted[&base], (next, bytes));
+        }
+        // What nobody takes does not stay.
+        storage.delete_log(new.id());
+        pause(&io, 500_000).await;
+        assert!(spare_bytes(&simulation) > 0);
+        let long = Duration::from_secs(120) + 2 * options.retention_check_interval;
+        pause(&io, long.as_micros() as u64).await;
+        assert_eq!(spare_bytes(&simulation), 0);
+    });
+}
+
+#[test]
+fn a_start_removes_what_was_kept() {
+    let simulation = Simulation::new(83, 1, 1);
+    let io = simulation.io(0, 0);
+    let model = Model::default();
+    let options = tiny_options();
+    simulation.block_on(0, async {
+        let storage = open_single(&io, &options).await;
+        storage.start(listener(&model));
+        let log = storage.create_log(partition(1, 0), tiny_log());
+        fill(&storage, &io, &model, &log, 400).await;
+        storage.delete_log(log.id());
+        pause(&io, 500_000).await;
+    });
+    assert!(spare_bytes(&simulation) > 0);
+    simulation.kill(0);
+    simulation.restart(0);
+    let io = simulation.io(0, 0);
+    simulation.block_on(0, async {
+        open_single(&io, &options).await;
+    });
+    assert_eq!(spare_bytes(&simulation), 0);
+}
+
 #[test]
 fn a_log_in_balance_uses_its_files_again() {
     let simulation = Simulation::new(81, 1, 1);
@@ -234,16 +317,12 @@ fn a_log_in_balance_uses_its_files_again() {
                 ..tiny_log()
             },
         );
-        let taken_over = || {
-            let mut counted = Snapshot::new();
-            storage.snapshot_into(&mut counted);
-            counted.total("ringlog_segments_taken_over_total")
-        };
         for _ in 0..10 {
             fill(&storage, &io, &model, &log, 200).await;
             pause(&io, 100_000).await;
             let files = log_files(&simulation).len();
-            assert!(files <= log.segment_count() + 1, "{files} files");
+            assert!(files <= log.segment_count(), "{files} files");
+            assert!(spare_bytes(&simulation) <= options.spares_bytes_max);
             // Whatever the files held before, readers get what was written.
             let attempted = model.borrow()[&log.id()].attempted.clone();
             let read = read_all(&storage, &log, 4000).await.unwrap();
@@ -252,7 +331,11 @@ fn a_log_in_balance_uses_its_files_again() {
                 assert_eq!(attempted[&base], (next, bytes));
             }
         }
-        assert!(taken_over() >= 8, "{} segments", taken_over());
+        assert!(
+            taken_over(&storage) >= 8,
+            "{} segments",
+            taken_over(&storage)
+        );
         // Somebody who reads the file of the open segment meets zeros at its end, not older batches.
         let open = log_files(&simulation).pop().unwrap();
         let bytes = simulation.file_bytes(0, &open).unwrap();
@@ -302,12 +385,13 @@ fn retention_and_delete_records_move_the_start_and_remove_files() {
         pause(&io, 500_000).await;
         assert!(log.segment_count() < segments);
         assert!(log.size_bytes() >= 100 << 10 && log.log_start_offset() > Offset(500));
-        // One file is kept for the next segment.
-        assert_eq!(log_files(&simulation).len(), log.segment_count() + 1);
+        assert_eq!(log_files(&simulation).len(), log.segment_count());
+        assert!(spare_bytes(&simulation) > 0);
         let start = log.log_start_offset();
         storage.delete_log(partition(9, 9));
         storage.shutdown().await.unwrap();
         assert_eq!(log_files(&simulation).len(), log.segment_count());
+        assert_eq!(spare_bytes(&simulation), 0);
         let storage = open_single(&io, &options).await;
         assert_eq!(storage.log(id).unwrap().log_start_offset(), start);
         storage.start(listener(&model));
