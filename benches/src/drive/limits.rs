@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{DriveError, Launch, Rig, Target};
+use super::{DriveError, Launch, LogLimit, Rig, Target};
 use crate::workloads::{Figures, Metric, Produce, Shape, Workload};
 
 /// Bytes written before, so that no write extends the file or fills a hole.
-const FILE_BYTES: usize = 256 << 20;
+pub(super) const FILE_BYTES: usize = 256 << 20;
 /// Size of the writes with which that is done.
 const CACHED_WRITE_BYTES: usize = 1 << 20;
 /// What direct I/O wants to begin at.
@@ -25,6 +25,8 @@ const DEPTHS: [u64; 2] = [1, 4];
 /// The write whose latency is measured: as large and as frequent as a group commit of the open loop.
 const PACED_WRITE_BYTES: usize = 68 << 10;
 const PACED_WRITES_PER_SECOND: u32 = 500;
+/// A log is measured for so many times as long as one kind of write: it has to come into balance.
+const LOG_TIMES: u32 = 8;
 /// How long the null server may take to listen.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -70,6 +72,8 @@ pub struct Limits {
     pub device: Vec<DeviceLimit>,
     /// Of a flushed write.
     pub device_latency: Option<DeviceLatency>,
+    /// Of both writes of a flushed log.
+    pub log: Vec<LogLimit>,
     /// Of the loopback.
     pub loopback: Vec<LoopbackLimit>,
 }
@@ -90,15 +94,18 @@ impl Limits {
 }
 
 impl Rig {
-    /// Measures each kind of write for `time`, on the disk of the brokers' data, and how long one takes.
-    pub fn device_limits(
-        &self,
-        time: Duration,
-    ) -> Result<(Vec<DeviceLimit>, DeviceLatency), DriveError> {
+    /// Measures each kind of write for `time`, on the disk of the brokers' data, how long one takes, and for longer what a
+    /// flushed log reaches.
+    pub fn device_limits(&self, time: Duration) -> Result<Limits, DriveError> {
         let path = self.work.join("device-probe");
-        let measured = self
-            .probe_device(&path, time)
-            .and_then(|limits| Ok((limits, self.device_latency(&path)?)));
+        let measured = self.probe_device(&path, time).and_then(|device| {
+            Ok(Limits {
+                device,
+                device_latency: Some(self.device_latency(&path)?),
+                log: self.log_limits(&path, time * LOG_TIMES)?,
+                loopback: Vec::new(),
+            })
+        });
         // It may not be there if it could not be written.
         drop(std::fs::remove_file(&path));
         measured
@@ -125,16 +132,10 @@ impl Rig {
             place -= place % ALIGNMENT as u64;
             due += pace;
         }
-        times_ms.sort_by(f64::total_cmp);
-        let at = |part: f64| times_ms[((times_ms.len() - 1) as f64 * part) as usize];
         Ok(DeviceLatency {
             write_bytes: PACED_WRITE_BYTES,
             per_second: PACED_WRITES_PER_SECOND,
-            figures: Figures::from([
-                (Metric::P50Ms, at(0.5)),
-                (Metric::P99Ms, at(0.99)),
-                (Metric::P999Ms, at(0.999)),
-            ]),
+            figures: percentiles(times_ms),
         })
     }
 
@@ -214,14 +215,29 @@ impl Rig {
     }
 }
 
+/// Percentiles of times in ms; none of none.
+pub(super) fn percentiles(mut times_ms: Vec<f64>) -> Figures {
+    times_ms.sort_by(f64::total_cmp);
+    let Some(last) = times_ms.len().checked_sub(1) else {
+        return Figures::new();
+    };
+    let parts = [
+        (Metric::P50Ms, 0.5),
+        (Metric::P99Ms, 0.99),
+        (Metric::P999Ms, 0.999),
+    ];
+    let at = |part: f64| times_ms[(last as f64 * part) as usize];
+    parts.map(|(metric, part)| (metric, at(part))).into()
+}
+
 /// Bytes to write that begin where direct I/O wants them to.
-struct AlignedBlock {
+pub(super) struct AlignedBlock {
     space: Vec<u8>,
     bytes: Range<usize>,
 }
 
 impl AlignedBlock {
-    fn new(len: usize) -> AlignedBlock {
+    pub(super) fn new(len: usize) -> AlignedBlock {
         let space = vec![0xa5; len + ALIGNMENT];
         let from = space.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
         AlignedBlock {
@@ -230,7 +246,7 @@ impl AlignedBlock {
         }
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         &self.space[self.bytes.clone()]
     }
 }

@@ -116,12 +116,9 @@ impl Run<'_> {
         let time = DEVICE_TIME.min(self.rig.window);
         let device = self.rig.device_limits(time);
         let loopback = self.rig.loopback_limits(&LOOPBACK);
-        let device = device.map(|(device, latency)| (device, Some(latency)));
-        let (device, device_latency) = self.or_nothing(device)?;
         let limits = Limits {
-            device,
-            device_latency,
             loopback: self.or_nothing(loopback)?,
+            ..self.or_nothing(device)?
         };
         self.journal.append(Entry::Limits { number, limits })
     }
