@@ -331,7 +331,7 @@ impl<I: Io> Inner<I> {
             self.io
                 .create_dir_all(&self.layout.partition(log.id()))
                 .await?;
-            is_taken_over = self.take_spare(log, &path).await?;
+            is_taken_over = self.take_spare(log, plan.id, &path).await?;
         }
         let file = self
             .files
@@ -377,14 +377,19 @@ impl<I: Io> Inner<I> {
     }
 
     /// Gives the file that another segment has left the name of a new one, if there is such a file.
-    async fn take_spare(&self, log: &Rc<Log>, path: &Path) -> io::Result<bool> {
+    async fn take_spare(&self, log: &Rc<Log>, id: SegmentId, path: &Path) -> io::Result<bool> {
         let filled_bytes = log.state.borrow().filled_bytes;
         let Some(number) = self.spares.borrow_mut().take(filled_bytes) else {
             return Ok(false);
         };
         let file = self.layout.spare(self.options.shard, number);
         self.spares_unsynced.set(true);
-        self.io.rename(&file, path).await?;
+        if let Err(error) = self.io.rename(&file, path).await {
+            self.remove_spares(vec![number]).await;
+            return Err(error);
+        }
+        // A write that failed before, of a full device, has opened the file that was there.
+        self.files.forget(id);
         self.counters.segments_taken_over.increment();
         Ok(true)
     }

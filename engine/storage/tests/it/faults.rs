@@ -7,7 +7,7 @@ use std::time::Duration;
 use model::{Offset, ShardId};
 use runtime::sim::{Fault, FaultRule, SimIo, Simulation};
 use storage::{
-    AppendError, Durability, FlushMethod, OpenError, ReadError, ReadRequest, Storage,
+    AppendError, Durability, FlushMethod, Log, LogConfig, OpenError, ReadError, ReadRequest, Storage,
     StorageOptions, recover_data_dir,
 };
 
@@ -55,6 +55,16 @@ impl Bed {
         }
         pause(&self.io, 100_000).await;
         Ok(())
+    }
+
+    /// Reads a log from its start: what is there is what was appended.
+    async fn check_all(&self, storage: &Storage<SimIo>, log: &Rc<Log>) {
+        let read = read_all(storage, log, 4000).await;
+        let read = read.unwrap_or_else(|error| panic!("seed {}: {error}", self.simulation.seed()));
+        let model = self.model.borrow();
+        for (base, next, bytes) in read {
+            assert_eq!(model[&log.id()].attempted[&base], (next, bytes));
+        }
     }
 }
 
@@ -171,6 +181,41 @@ fn a_journal_file_that_a_killed_run_was_making_is_kept() {
         lost.is_empty(),
         "acknowledged records are lost with seeds {lost:?}"
     );
+}
+
+/// The device is full now and then while logs use files of expired segments again.
+#[test]
+fn a_device_that_is_full_at_times_does_not_mix_up_files() {
+    for seed in 0..10 {
+        let bed = bed(seed);
+        let config = LogConfig {
+            retention_bytes: 60 << 10,
+            ..tiny_log()
+        };
+        let ids = [partition(1, 0), partition(1, 1), partition(1, 2)];
+        bed.simulation.faults().add(
+            FaultRule::new(Fault::NoSpace)
+                .path(".log")
+                .per_million(30_000),
+        );
+        bed.simulation.block_on(0, async {
+            let (storage, _) = bed.start().await;
+            for number in 0..3000 {
+                let log = storage.create_log(ids[number % ids.len()], config.clone());
+                storage.set_config(&log, config.clone());
+                let bytes = batch(&bed.io, 2, 400, number as i64);
+                while storage.admit(bytes.len()).await.is_err() {
+                    pause(&bed.io, 50_000).await;
+                }
+                append(&storage, &bed.model, &log, &bytes, Durability::Flushed).unwrap();
+                pause(&bed.io, 5_000).await;
+                if number % 16 == 0 {
+                    bed.check_all(&storage, &log).await;
+                }
+            }
+            assert!(bed.simulation.faults().fired() > 10);
+        });
+    }
 }
 
 #[test]
