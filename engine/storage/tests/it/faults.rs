@@ -7,8 +7,8 @@ use std::time::Duration;
 use model::{Offset, ShardId};
 use runtime::sim::{Fault, FaultRule, SimIo, Simulation};
 use storage::{
-    AppendError, Durability, FlushMethod, Log, LogConfig, OpenError, ReadError, ReadRequest, Storage,
-    StorageOptions, recover_data_dir,
+    AppendError, Durability, FlushMethod, Log, LogConfig, OpenError, ReadError, ReadRequest,
+    Storage, StorageOptions, recover_data_dir,
 };
 
 use crate::harness::{
