@@ -38,7 +38,7 @@ pub(crate) struct Segment {
     pub(crate) allocated_bytes: u64,
     /// The last, partial block of the file, or `None` if it must be read back before it can be rewritten.
     pub(crate) partial: Option<Box<[u8]>>,
-    /// Whether the file exists in this run.
+    /// Whether the file is there, as far as this run or the checkpoint knows.
     pub(crate) file_created: bool,
 }
 
@@ -163,7 +163,8 @@ impl Segment {
             segment.pending.push(ChunkEntry::decode(from)?);
         }
         segment.chunks = ChunkBuilder::resume(id, ChunkEntry::decode(from)?);
-        segment.file_created = true;
+        // A checkpoint may name a segment that was about to be begun: its file may not be there, or not durably.
+        segment.file_created = segment.size_bytes > 0;
         Ok(segment)
     }
 
@@ -188,4 +189,38 @@ pub(crate) struct BatchPlace {
     pub(crate) next_offset: Offset,
     pub(crate) max_timestamp: Timestamp,
     pub(crate) offset_of_max_timestamp: Offset,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a checkpoint makes of a segment.
+    fn restored(segment: &Segment) -> Segment {
+        let mut out = Encoder::default();
+        segment.encode(&mut out);
+        Segment::decode(segment.id.partition, &mut Decoder::new(&out.bytes)).unwrap()
+    }
+
+    #[test]
+    fn only_a_segment_that_was_written_has_a_file_after_a_start() {
+        let id = SegmentId {
+            partition: model::TopicPartition::default(),
+            base_offset: Offset(7),
+            incarnation: 0,
+        };
+        let mut segment = Segment::new(id);
+        assert!(!restored(&segment).file_created);
+        let place = BatchPlace {
+            base_offset: Offset(7),
+            next_offset: Offset(8),
+            max_timestamp: Timestamp(1),
+            offset_of_max_timestamp: Offset(7),
+        };
+        segment.push(&[1; 100], place, 1 << 10);
+        segment.file_created = true;
+        let restored = restored(&segment);
+        assert!(restored.file_created);
+        assert_eq!(restored.file_bytes(), Some((id, 100)));
+    }
 }
