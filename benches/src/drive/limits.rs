@@ -207,7 +207,7 @@ impl Rig {
             metrics: None,
         };
         let words = self.produce_words(&target, name, produce);
-        let loaded = self.load(&words, &target, self.warmup, false)?;
+        let loaded = self.load(&words, &target, self.window, false)?;
         Ok(LoopbackLimit {
             workload: name.to_owned(),
             figures: loaded.figures,

@@ -125,22 +125,24 @@ impl Rig {
         words.into_iter().map(str::to_owned).collect()
     }
 
-    /// Loads for the time of a window after a warm-up, counting system calls meanwhile if asked to.
+    /// Loads for the time of a window after a warm-up, a longer one before a long window, counting system calls meanwhile
+    /// if asked to.
     pub fn load(
         &self,
         words: &[String],
         target: &Target,
-        warmup: Duration,
+        window: Duration,
         counting: bool,
     ) -> Result<Loaded, DriveError> {
-        let mut running = self.start_load(words, warmup, self.window)?;
+        let warmup = self.warmup.max(window / 10);
+        let mut running = self.start_load(words, warmup, window)?;
         let counted = if counting {
-            self.stop.sleep(warmup + self.window / 10)?;
-            self.count_calls(target.pid, self.window * 3 / 4)?
+            self.stop.sleep(warmup + window / 10)?;
+            self.count_calls(target.pid, window * 3 / 4)?
         } else {
             Counted::default()
         };
-        let status = running.wait(&self.stop, warmup + self.window + SLACK)?;
+        let status = running.wait(&self.stop, warmup + window + SLACK)?;
         finish_load(&mut running, status, &counted)
     }
 

@@ -72,8 +72,8 @@ impl Rig {
         let words = self.prepare(task.workload.shape, server, &name)?;
         self.wait_for_quiet(Some(server.pid()))?;
         let before = Moment::now(Some(server.pid()));
-        let warmup = self.warmup_of(task.workload);
-        let loaded = self.load(&words, &server.target(), warmup, task.counting)?;
+        let window = self.window_of(task.workload);
+        let loaded = self.load(&words, &server.target(), window, task.counting)?;
         let noise = before.until_now(Some(server.pid()));
         server.delete_topic(self, &name)?;
         Ok(Measured { loaded, noise })

@@ -112,12 +112,12 @@ impl Rig {
         })
     }
 
-    /// How long a workload is loaded before it is measured.
-    pub fn warmup_of(&self, workload: &Workload) -> Duration {
+    /// How long a workload is measured.
+    pub fn window_of(&self, workload: &Workload) -> Duration {
         if self.quick {
-            self.warmup
+            self.window
         } else {
-            self.warmup.max(workload.settles_in())
+            self.window.max(workload.window_min())
         }
     }
 

@@ -96,24 +96,39 @@ impl Plan {
     }
 }
 
+impl Slot {
+    /// About how long it takes.
+    pub fn expected(&self, peer: Peer, window: Duration) -> Duration {
+        if self.workload.has_own_broker() {
+            ALONE[usize::from(peer == Peer::Ringlog)]
+        } else {
+            let long = self.workload.window_min();
+            window.max(long + long / 10) + WINDOW_OVERHEAD
+        }
+    }
+}
+
 impl Step {
+    /// About how long it takes, but for its windows.
+    pub fn overhead(&self, warmup: Duration) -> Duration {
+        match self {
+            Step::Limits { .. } => LIMITS,
+            Step::Session { slots, .. } => {
+                let shared = slots.iter().any(|slot| !slot.workload.has_own_broker());
+                START + if shared { warmup } else { Duration::ZERO }
+            }
+        }
+    }
+
     /// About how long it takes.
     pub fn expected(&self, window: Duration, warmup: Duration) -> Duration {
-        let Step::Session { peer, slots, .. } = self else {
-            return LIMITS;
-        };
-        let is_kafka = *peer == Peer::Kafka;
-        let alone = ALONE[usize::from(!is_kafka)];
-        let of_slot = |slot: &Slot| {
-            if slot.workload.has_own_broker() {
-                alone
-            } else {
-                window + WINDOW_OVERHEAD + slot.workload.settles_in()
+        let windows = match self {
+            Step::Limits { .. } => Duration::ZERO,
+            Step::Session { peer, slots, .. } => {
+                slots.iter().map(|slot| slot.expected(*peer, window)).sum()
             }
         };
-        let shared = slots.iter().any(|slot| !slot.workload.has_own_broker());
-        let warmup = if shared { warmup } else { Duration::ZERO };
-        START + warmup + slots.iter().map(of_slot).sum::<Duration>()
+        self.overhead(warmup) + windows
     }
 }
 

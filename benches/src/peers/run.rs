@@ -48,12 +48,11 @@ pub fn perform(
         .iter()
         .filter_map(|step| run.open(step))
         .collect();
-    run.left = steps.iter().map(|step| run.expect(step)).sum();
+    let expected = steps.iter().map(|step| step.expected(run.window(), warmup));
+    run.left = expected.sum();
     for step in &steps {
         run.step(step)?;
-        let expected = run.expect(step);
-        run.expected += expected;
-        run.left = run.left.saturating_sub(expected);
+        run.pass(step.overhead(warmup));
     }
     Ok(())
 }
@@ -63,9 +62,9 @@ struct Run<'a> {
     warmup: Duration,
     journal: &'a mut Journal,
     started: Instant,
-    /// What the steps so far were expected to take.
+    /// What was expected of the time so far.
     expected: Duration,
-    /// What the others are expected to take.
+    /// What is expected of the rest.
     left: Duration,
 }
 
@@ -95,8 +94,14 @@ impl Run<'_> {
         }
     }
 
-    fn expect(&self, step: &Step) -> Duration {
-        step.expected(self.rig.window + self.rig.warmup, self.warmup)
+    fn window(&self) -> Duration {
+        self.rig.window + self.rig.warmup
+    }
+
+    /// Something is done of which this was expected.
+    fn pass(&mut self, expected: Duration) {
+        self.expected += expected;
+        self.left = self.left.saturating_sub(expected);
     }
 
     fn step(&mut self, step: &Step) -> Result<(), DriveError> {
@@ -166,6 +171,7 @@ impl Run<'_> {
                 server = None;
             }
             self.record(round, &task, measured)?;
+            self.pass(slot.expected(peer, self.window()));
         }
         Ok(())
     }

@@ -40,8 +40,8 @@ pub struct Produce {
     pub partitions: u64,
     /// Requests per second, open loop; without it as fast as answers come.
     pub requests_per_second: Option<u64>,
-    /// Load before it is measured, if more than usual.
-    pub settles_in: Duration,
+    /// How long it is measured at least.
+    pub window_min: Duration,
 }
 
 /// A load of fetch requests, one partition each, on a topic filled before.
@@ -158,10 +158,10 @@ impl Workload {
         }
     }
 
-    /// How long it loads a broker until all that follows from the load has begun.
-    pub fn settles_in(&self) -> Duration {
+    /// How long it is measured at least, so that all that follows from the load is part of it.
+    pub fn window_min(&self) -> Duration {
         match self.shape {
-            Shape::Produce(produce) => produce.settles_in,
+            Shape::Produce(produce) => produce.window_min,
             Shape::Fetch(_) | Shape::EmptyStart | Shape::Population { .. } => Duration::ZERO,
         }
     }

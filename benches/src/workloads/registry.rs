@@ -23,9 +23,9 @@ const BY_PARTITIONS: &[Metric] = &[
     CleanStartSeconds,
 ];
 const MIB: u64 = 1 << 20;
-/// Linux leaves new data in the page cache for 30 s and then looks every 5 s for what is older
-/// (`vm.dirty_expire_centisecs`, `vm.dirty_writeback_centisecs`): a broker that does not flush uses no device before.
-const WRITE_BACK: Duration = Duration::from_secs(36);
+/// A window of the open loop has one of everything that comes now and then: Linux leaves new data in the page cache for
+/// 30 s before it writes them back (`vm.dirty_expire_centisecs`), and 4 MB/s fill a partition's segment of 128 MiB in 32 s.
+const ROLL_AND_WRITE_BACK: Duration = Duration::from_secs(40);
 
 const BATCHES: Contest = Contest::Both(Group::Batches);
 const REQUESTS: Contest = Contest::Both(Group::Requests);
@@ -124,7 +124,7 @@ pub const WORKLOADS: &[Workload] = &[
         "open loop, 500 requests of 64 KiB per second",
         Shape::Produce(Produce {
             requests_per_second: Some(500),
-            settles_in: WRITE_BACK,
+            window_min: ROLL_AND_WRITE_BACK,
             ..batches(64, 1010)
         }),
         &[P50Ms, P99Ms, P999Ms, CpuUsPerRequest],
@@ -258,7 +258,7 @@ const fn batches(batch_records: u64, record_bytes: u64) -> Produce {
         in_flight: 5,
         partitions: 8,
         requests_per_second: None,
-        settles_in: Duration::ZERO,
+        window_min: Duration::ZERO,
     }
 }
 
