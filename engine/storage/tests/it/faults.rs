@@ -7,13 +7,13 @@ use std::time::Duration;
 use model::{Offset, ShardId};
 use runtime::sim::{Fault, FaultRule, SimIo, Simulation};
 use storage::{
-    AppendError, Durability, FlushMethod, Log, LogConfig, OpenError, ReadError, ReadRequest,
-    Storage, StorageOptions, recover_data_dir,
+    AppendError, Durability, FlushMethod, LogConfig, OpenError, ReadError, ReadRequest, Storage,
+    StorageOptions, recover_data_dir,
 };
 
 use crate::harness::{
-    Listener, Model, append, batch, listener, open_single, partition, pause, read_all, tiny_log,
-    tiny_options,
+    Listener, Model, append, batch, check_all, listener, open_single, partition, pause, read_all,
+    tiny_log, tiny_options,
 };
 
 struct Bed {
@@ -55,16 +55,6 @@ impl Bed {
         }
         pause(&self.io, 100_000).await;
         Ok(())
-    }
-
-    /// Reads a log from its start: what is there is what was appended.
-    async fn check_all(&self, storage: &Storage<SimIo>, log: &Rc<Log>) {
-        let read = read_all(storage, log, 4000).await;
-        let read = read.unwrap_or_else(|error| panic!("seed {}: {error}", self.simulation.seed()));
-        let model = self.model.borrow();
-        for (base, next, bytes) in read {
-            assert_eq!(model[&log.id()].attempted[&base], (next, bytes));
-        }
     }
 }
 
@@ -210,7 +200,7 @@ fn a_device_that_is_full_at_times_does_not_mix_up_files() {
                 append(&storage, &bed.model, &log, &bytes, Durability::Flushed).unwrap();
                 pause(&bed.io, 5_000).await;
                 if number % 16 == 0 {
-                    bed.check_all(&storage, &log).await;
+                    check_all(&storage, &bed.model, &log).await;
                 }
             }
             assert!(bed.simulation.faults().fired() > 10);

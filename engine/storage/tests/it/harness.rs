@@ -175,6 +175,19 @@ pub(crate) fn append(
     Ok(appended)
 }
 
+/// Reads a log from its start: what is there is what was appended. Returns how many batches.
+pub(crate) async fn check_all(storage: &Storage<SimIo>, model: &Model, log: &Rc<Log>) -> usize {
+    let read = read_all(storage, log, 4000).await.unwrap();
+    let attempted = model.borrow()[&log.id()].attempted.clone();
+    let first = read.first().map(|(base, ..)| *base);
+    assert!(first.is_none_or(|first| first == log.log_start_offset()));
+    let count = read.len();
+    for (base, next, bytes) in read {
+        assert_eq!(attempted[&base], (next, bytes), "{log:?}");
+    }
+    count
+}
+
 /// Everything in a log, batch by batch.
 pub(crate) async fn read_all(
     storage: &Storage<SimIo>,
