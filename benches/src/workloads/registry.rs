@@ -23,9 +23,9 @@ const BY_PARTITIONS: &[Metric] = &[
     CleanStartSeconds,
 ];
 const MIB: u64 = 1 << 20;
-/// A window of the open loop has one of everything that comes now and then: Linux leaves new data in the page cache for
+/// A window of the open loop has two of everything that comes now and then: Linux leaves new data in the page cache for
 /// 30 s before it writes them back (`vm.dirty_expire_centisecs`), and 4 MB/s fill a partition's segment of 128 MiB in 32 s.
-const ROLL_AND_WRITE_BACK: Duration = Duration::from_secs(40);
+const TWO_ROLLS_AND_WRITE_BACKS: Duration = Duration::from_secs(66);
 
 const BATCHES: Contest = Contest::Both(Group::Batches);
 const REQUESTS: Contest = Contest::Both(Group::Requests);
@@ -124,7 +124,7 @@ pub const WORKLOADS: &[Workload] = &[
         "open loop, 500 requests of 64 KiB per second",
         Shape::Produce(Produce {
             requests_per_second: Some(500),
-            window_min: ROLL_AND_WRITE_BACK,
+            window_min: TWO_ROLLS_AND_WRITE_BACKS,
             ..batches(64, 1010)
         }),
         &[P50Ms, P99Ms, P999Ms, CpuUsPerRequest],
