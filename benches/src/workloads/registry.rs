@@ -136,6 +136,17 @@ pub const WORKLOADS: &[Workload] = &[
         REQUESTS,
     ),
     row(
+        "1x200B-4000p",
+        "one record of 200 bytes to each of 4,000 partitions in turn, 8 connections with 5 in flight",
+        Shape::Produce(Produce {
+            partitions: 4_000,
+            ..single_records(5)
+        }),
+        BY_REQUESTS,
+        &[],
+        Contest::Default(Group::Requests),
+    ),
+    row(
         "fetch-1MiB",
         "fetch from memory, 1 MiB per request",
         Shape::Fetch(from_memory(64, MIB)),
@@ -186,6 +197,14 @@ pub const WORKLOADS: &[Workload] = &[
         "spread-1000",
         "the same rate to 1,000 partitions",
         Shape::Produce(spread(1_000)),
+        &[CpuUsPerRecord, P99Ms],
+        &[],
+        Contest::None,
+    ),
+    row(
+        "spread-24000",
+        "the same rate to 24,000 partitions",
+        Shape::Produce(spread(24_000)),
         &[CpuUsPerRecord, P99Ms],
         &[],
         Contest::None,

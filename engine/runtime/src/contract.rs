@@ -74,6 +74,7 @@ cases! {
     files::syncs_succeed_on_what_was_written,
     files::a_file_may_be_read_while_it_is_written,
     names::directories_are_created_with_those_above_and_listed_in_order,
+    names::a_directory_is_created_in_one_that_is_there,
     names::rename_replaces_its_target,
     names::removals_are_idempotent,
     names::open_files_survive_rename_and_removal,

@@ -67,6 +67,10 @@ pub trait Io: Clone + 'static {
     /// Creates a directory and those above it, and makes their entries durable.
     async fn create_dir_all(&self, path: &Path) -> io::Result<()>;
 
+    /// Creates a directory in one that is there. No error if it is there already. Durable after [`Io::sync_dir`] of the
+    /// one above it.
+    async fn create_dir(&self, path: &Path) -> io::Result<()>;
+
     /// Names of the entries of a directory, sorted.
     async fn read_dir(&self, path: &Path) -> io::Result<Vec<PathBuf>>;
 

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use model::{Timestamp, TopicPartition};
 use runtime::{Buffer, File, Io, OpenMode};
 
+use crate::at_once::at_once;
 use crate::checkpoint::{Checkpoint, Removal, RunState};
 use crate::error::StorageError;
 use crate::file_cache::FileKind;
@@ -277,6 +278,10 @@ impl<I: Io> Inner<I> {
             let spares = self.layout.spares_of(self.options.shard);
             self.io.sync_dir(&spares).await?;
         }
+        if unsynced.values().any(|what| what.directory) {
+            self.io.sync_dir(&self.layout.partitions()).await?;
+        }
+        // One after the other: flushes at the same time make those of the journal wait longer.
         for (id, what) in unsynced {
             // Also if the log was deleted or the segment expired since: the checkpoint under way names it, and it is
             // that checkpoint that counts if the deletion does not become durable. Its files are there until the next.
@@ -683,7 +688,7 @@ impl<I: Io> Storage<I> {
 impl<I: Io> Inner<I> {
     /// Cuts the files of open segments to their exact size, so that other tools can read them.
     pub(crate) async fn trim_open_segments(&self, logs: &[Rc<Log>]) -> Result<(), StorageError> {
-        for log in logs {
+        at_once(logs, async |log| {
             let open = {
                 let state = log.state.borrow();
                 state
@@ -698,9 +703,9 @@ impl<I: Io> Inner<I> {
                 && let Err(error) = self.trim_segment(log, id).await
             {
                 self.fence(&format!("trimming a segment of {}: {error}", log.id()));
-                return self.check_fence();
             }
-        }
-        Ok(())
+            self.check_fence()
+        })
+        .await
     }
 }

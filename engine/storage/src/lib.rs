@@ -4,6 +4,7 @@
 //! Knows partitions by [`model::TopicPartition`] only: topics, leaders and clients are other layers' business.
 //! Every byte on disk is defined in `FORMAT.md`.
 
+mod at_once;
 mod cache;
 mod checkpoint;
 pub mod dump;

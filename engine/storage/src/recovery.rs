@@ -4,12 +4,14 @@
 //! any part of it after a crash gives the same logs. Only then, with empty journals, may logs move to other shards.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 use model::{Offset, ShardId, TopicPartition};
 use runtime::{Buffer, File, Io, OpenMode};
 
+use crate::at_once::at_once;
 use crate::cache::tail::TailGroup;
 use crate::checkpoint::{Checkpoint, CheckpointError, FORMAT, Removal, RunState};
 use crate::error::{OpenError, open_io};
@@ -275,11 +277,15 @@ async fn recover_shard<I: Io>(
     // No tasks: a full device ends recovery with an error instead of waiting for space.
     inner.stopped.set(true);
     let mut replay = Replay::new(io, layout, &checkpoint).await?;
+    let partitions = layout.partitions();
+    let existing = io.read_dir(&partitions).await;
+    let existing = existing.map_err(open_io("list", &partitions))?;
     let mut applier = Applier {
         inner: &inner,
         gaps: BTreeMap::new(),
         touched: BTreeSet::new(),
         deleted: BTreeMap::new(),
+        existing: existing.into_iter().collect(),
         report,
     };
     while let Some(group) = replay.next_group().await? {
@@ -307,6 +313,8 @@ struct Applier<'a, I: Io> {
     touched: BTreeSet<TopicPartition>,
     /// The group that deleted a log of this name.
     deleted: BTreeMap<TopicPartition, u64>,
+    /// Names of the partition directories that were there before.
+    existing: BTreeSet<PathBuf>,
     report: &'a mut RecoveryReport,
 }
 
@@ -446,15 +454,22 @@ impl<I: Io> Applier<'_, I> {
 
     /// Writes what the logs hold, except logs whose place a deleted one still occupies.
     async fn write_dirty(&self) -> Result<(), OpenError> {
-        for id in &self.touched {
-            let log = self.inner.logs.borrow().get(id).cloned();
-            if let Some(log) = log.filter(|log| log.dirty_bytes() > 0) {
+        let logs = self.touched_logs();
+        at_once(&logs, async |log| {
+            if log.dirty_bytes() > 0 {
                 log.state.borrow_mut().write_all = true;
-                self.inner.write_log(&log).await?;
+                self.inner.write_log(log).await?;
                 self.inner.io.yield_if_needed().await;
             }
-        }
-        Ok(())
+            Ok(())
+        })
+        .await
+    }
+
+    fn touched_logs(&self) -> Vec<Rc<Log>> {
+        let logs = self.inner.logs.borrow();
+        let touched = self.touched.iter();
+        touched.filter_map(|id| logs.get(id).cloned()).collect()
     }
 
     /// Checks that nothing is missing, writes what is left, removes files that no log knows.
@@ -519,38 +534,32 @@ impl<I: Io> Applier<'_, I> {
 
     /// Segments that were begun after the checkpoint may have been cut elsewhere this time.
     async fn remove_strangers(&self, layout: &Layout) -> Result<(), OpenError> {
-        for id in &self.touched {
-            let Some(log) = self.inner.logs.borrow().get(id).cloned() else {
-                continue;
-            };
-            let directory = layout.partition(*id);
-            let names = self
-                .inner
-                .io
-                .read_dir(&directory)
-                .await
-                .map_err(open_io("list", &directory))?;
-            for name in names {
-                let Some(base_offset) = Layout::base_offset(&name) else {
-                    continue;
+        let io = &self.inner.io;
+        let mut logs = self.touched_logs();
+        logs.retain(|log| {
+            let directory = layout.partition(log.id());
+            self.existing
+                .contains(Path::new(directory.file_name().unwrap_or_default()))
+        });
+        at_once(&logs, async |log| {
+            let directory = layout.partition(log.id());
+            let names = io.read_dir(&directory).await;
+            for name in names.map_err(open_io("list", &directory))? {
+                let known = {
+                    let state = log.state.borrow();
+                    let mut segments = state.segments.iter();
+                    Layout::base_offset(&name)
+                        .is_none_or(|base| segments.any(|segment| segment.id.base_offset == base))
                 };
-                let known = log
-                    .state
-                    .borrow()
-                    .segments
-                    .iter()
-                    .any(|segment| segment.id.base_offset == base_offset);
                 if !known {
                     let path = directory.join(name.file_name().unwrap_or_default());
-                    self.inner
-                        .io
-                        .remove_file(&path)
-                        .await
-                        .map_err(open_io("remove", path))?;
+                    let removed = io.remove_file(&path).await;
+                    removed.map_err(open_io("remove", path))?;
                 }
             }
-        }
-        Ok(())
+            Ok(())
+        })
+        .await
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) const DISK_FULL_PAUSE: Duration = Duration::from_millis(200);
 pub(crate) struct Unsynced {
     pub(crate) log: bool,
     pub(crate) index: bool,
-    /// The names are new too.
+    /// The names are new too, perhaps that of the partition's directory as well.
     pub(crate) directory: bool,
 }
 
@@ -328,9 +328,7 @@ impl<I: Io> Inner<I> {
         let path = self.layout.segment(plan.id.partition, plan.id.base_offset);
         let mut is_taken_over = false;
         if plan.new_file {
-            self.io
-                .create_dir_all(&self.layout.partition(log.id()))
-                .await?;
+            self.io.create_dir(&self.layout.partition(log.id())).await?;
             is_taken_over = self.take_spare(log, plan.id, &path).await?;
         }
         let file = self
@@ -341,7 +339,7 @@ impl<I: Io> Inner<I> {
         if is_taken_over {
             allocated = file.len().await?;
         } else if plan.new_file {
-            file.truncate(0).await?;
+            empty(&*file).await?;
             allocated = 0;
         }
         let len = plan.buffer.as_ref().len() as u64;
@@ -530,7 +528,7 @@ impl<I: Io> Inner<I> {
                 .open(&self.io, id, FileKind::Index, &path)
                 .await?;
             if number == 0 {
-                file.truncate(0).await?;
+                empty(&*file).await?;
             }
             let position = u64::from(number) * PAGE_BYTES as u64;
             file.allocate(position + PAGE_BYTES as u64).await?;
@@ -582,6 +580,14 @@ impl<I: Io> Inner<I> {
         }
         self.admission.notify();
     }
+}
+
+/// Empties a file that an attempt before may have left.
+async fn empty<F: File>(file: &F) -> io::Result<()> {
+    if file.len().await? > 0 {
+        file.truncate(0).await?;
+    }
+    Ok(())
 }
 
 /// How many tail batches fit the active segment and one write, and their bytes.

@@ -20,15 +20,23 @@ fn create_durably(path: &Path) -> io::Result<()> {
         .take_while(|ancestor| !ancestor.as_os_str().is_empty() && !ancestor.is_dir())
         .collect();
     for directory in missing.into_iter().rev() {
-        match fs::create_dir(directory) {
-            Ok(()) => {}
-            // Another core was faster.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
-            Err(error) => return Err(error),
-        }
+        create(directory)?;
         sync(parent_of(directory))?;
     }
     Ok(())
+}
+
+/// Another core may be faster.
+fn create(directory: &Path) -> io::Result<()> {
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
+        other => other,
+    }
+}
+
+pub(crate) async fn create_dir(shared: &Shared, path: &Path) -> io::Result<()> {
+    let path = path.to_owned();
+    blocking(shared, move || create(&path)).await
 }
 
 /// The directory that holds the entry `path`.

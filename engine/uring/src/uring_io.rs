@@ -169,6 +169,10 @@ impl Io for UringIo {
         directory::create_dir_all(&self.shared, path).await
     }
 
+    async fn create_dir(&self, path: &Path) -> io::Result<()> {
+        directory::create_dir(&self.shared, path).await
+    }
+
     async fn read_dir(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         directory::read_dir(&self.shared, path).await
     }

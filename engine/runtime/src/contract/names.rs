@@ -37,6 +37,19 @@ pub(super) async fn directories_are_created_with_those_above_and_listed_in_order
     io.sync_dir(&directory.join("a")).await.unwrap();
 }
 
+pub(super) async fn a_directory_is_created_in_one_that_is_there<I: Io>(setup: Setup<I>) {
+    let Setup { io, directory } = setup;
+    let made = directory.join("made");
+    io.create_dir(&made).await.unwrap();
+    create(&io, made.join("file"), 7).await;
+    io.create_dir(&made).await.unwrap();
+    assert!(holds(&io, made.join("file"), 7).await, "it is the same one");
+    let error = io.create_dir(&directory.join("x/y")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let error = io.create_dir(&made.join("file")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+}
+
 pub(super) async fn rename_replaces_its_target<I: Io>(setup: Setup<I>) {
     let Setup { io, directory } = setup;
     create(&io, directory.join("from"), 2).await;

@@ -75,6 +75,7 @@ pub(crate) enum Operation {
         mode: OpenMode,
     },
     CreateDirAll,
+    CreateDir,
     ReadDir,
     Rename {
         to: PathBuf,
@@ -98,6 +99,7 @@ impl Operation {
             Operation::Close => "close",
             Operation::Open { .. } => "open",
             Operation::CreateDirAll => "create_dir_all",
+            Operation::CreateDir => "create_dir",
             Operation::ReadDir => "read_dir",
             Operation::Rename { .. } => "rename",
             Operation::RemoveFile => "remove_file",
@@ -398,6 +400,7 @@ fn perform_names(tree: &Tree, request: &DiskRequest) -> io::Result<Output> {
         } => tree.file(path).map(Output::File),
         Operation::Open { .. } => tree.create(path).map(Output::File),
         Operation::CreateDirAll => tree.create_dir_all(path).map(|()| Output::Done),
+        Operation::CreateDir => tree.create_dir(path).map(|()| Output::Done),
         Operation::ReadDir => tree.read_dir(path).map(Output::Names),
         Operation::Rename { to } => tree.rename(path, to).map(|()| Output::Done),
         Operation::RemoveFile => tree.remove_file(path).map(|()| Output::Done),

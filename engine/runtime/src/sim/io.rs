@@ -193,6 +193,10 @@ impl Io for SimIo {
         self.names(path, Operation::CreateDirAll).await.map(drop)
     }
 
+    async fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.names(path, Operation::CreateDir).await.map(drop)
+    }
+
     async fn read_dir(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
         match self.names(path, Operation::ReadDir).await? {
             Output::Names(names) => Ok(names),

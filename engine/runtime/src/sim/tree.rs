@@ -120,6 +120,22 @@ impl Tree {
         Ok(inode)
     }
 
+    /// Creates a directory in one that is there.
+    pub(crate) fn create_dir(&self, path: &Path) -> io::Result<()> {
+        match self.entry(path)? {
+            Some(Entry::Directory(_)) => return Ok(()),
+            Some(Entry::File(_)) => return Err(io::ErrorKind::AlreadyExists.into()),
+            None => {}
+        }
+        let (directory, name) = self.parent(path)?;
+        self.change(vec![Edit {
+            directory,
+            name: name.to_owned(),
+            entry: Some(Entry::Directory(Rc::default())),
+        }]);
+        Ok(())
+    }
+
     /// Creates directories, durably.
     pub(crate) fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         let mut directory = Rc::clone(&self.root);

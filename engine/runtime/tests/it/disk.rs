@@ -209,6 +209,33 @@ fn renames_are_atomic_and_durable_after_both_directories_are_synced() {
 }
 
 #[test]
+fn a_new_directory_is_durable_after_the_one_above_is_synced() {
+    let mut outcomes = BTreeSet::new();
+    for seed in 0..100 {
+        for syncs_above in [false, true] {
+            let simulation = Simulation::new(seed, 1, 1);
+            let io = simulation.io(0, 0);
+            let path = Path::new("/above/new/file");
+            simulation.block_on(0, async {
+                io.create_dir_all(Path::new("/above")).await.unwrap();
+                io.create_dir(Path::new("/above/new")).await.unwrap();
+                let file = io.open(path, OpenMode::WriteDurable).await.unwrap();
+                file.write_at(page(&io, 1), 0).await.unwrap();
+                io.sync_dir(Path::new("/above/new")).await.unwrap();
+                if syncs_above {
+                    io.sync_dir(Path::new("/above")).await.unwrap();
+                }
+            });
+            simulation.power_cut(0);
+            simulation.restart(0);
+            outcomes.insert((syncs_above, simulation.file_bytes(0, path).is_some()));
+        }
+    }
+    let expected = [(false, false), (false, true), (true, true)];
+    assert_eq!(outcomes, BTreeSet::from(expected));
+}
+
+#[test]
 fn syncing_the_file_system_keeps_everything() {
     for seed in 0..50 {
         let simulation = Simulation::new(seed, 1, 1);
