@@ -99,7 +99,7 @@ impl Rig {
         server.delete_topic(self, &name)
     }
 
-    /// Fills the topic if it is to be read; arguments of the load.
+    /// Fills the topic if it is to be read, or sees that it takes records; arguments of the load.
     fn prepare(
         &self,
         shape: Shape,
@@ -121,7 +121,11 @@ impl Rig {
                 self.fill(&target, topic, &fetch)?;
                 Ok(self.fetch_words(&target, topic, &fetch))
             }
-            Shape::Produce(produce) => Ok(self.produce_words(&target, topic, &produce)),
+            Shape::Produce(produce) => {
+                // Kafka names the leaders of thousands of partitions some time before they take requests.
+                self.touch(&target, topic, produce.partitions)?;
+                Ok(self.produce_words(&target, topic, &produce))
+            }
             Shape::EmptyStart | Shape::Population { .. } => Ok(Vec::new()),
         }
     }

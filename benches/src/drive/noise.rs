@@ -32,6 +32,11 @@ pub struct Noise {
 }
 
 impl Noise {
+    /// All that was not the measurement.
+    pub fn percent(&self) -> f64 {
+        self.others_percent + self.stolen_percent
+    }
+
     /// Whether figures of the window are in doubt.
     pub fn is_noisy(&self) -> bool {
         self.others_percent > OTHERS_PERCENT_MAX || self.stolen_percent > STOLEN_PERCENT_MAX

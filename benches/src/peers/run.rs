@@ -9,6 +9,8 @@ use crate::workloads::{Durability, Group, Metric, Workload};
 
 /// How long each kind of write to the device is measured.
 const DEVICE_TIME: Duration = Duration::from_millis(500);
+/// How often a window is measured until nothing disturbs it.
+const ATTEMPTS: usize = 3;
 /// Loads whose limit on the loopback is wanted.
 const LOOPBACK: [&str; 6] = [
     "64x1KiB",
@@ -52,7 +54,6 @@ pub fn perform(
     run.left = expected.sum();
     for step in &steps {
         run.step(step)?;
-        run.pass(step.overhead(warmup));
     }
     Ok(())
 }
@@ -105,15 +106,22 @@ impl Run<'_> {
     }
 
     fn step(&mut self, step: &Step) -> Result<(), DriveError> {
+        let overhead = step.overhead(self.warmup);
         match step {
-            Step::Limits { number } => self.limits(*number),
+            Step::Limits { number } => {
+                self.limits(*number)?;
+                self.pass(overhead);
+            }
             Step::Session {
                 round,
                 peer,
                 group,
                 slots,
-            } => self.session(*round, *peer, *group, slots),
+            } => {
+                self.session(*round, *peer, *group, slots, overhead)?;
+            }
         }
+        Ok(())
     }
 
     fn limits(&mut self, number: usize) -> Result<(), DriveError> {
@@ -145,6 +153,7 @@ impl Run<'_> {
         peer: Peer,
         group: Group,
         slots: &[Slot],
+        mut overhead: Duration,
     ) -> Result<(), DriveError> {
         let shared = slots.iter().any(|slot| !slot.workload.has_own_broker());
         let mut server = None;
@@ -158,8 +167,9 @@ impl Run<'_> {
             if shared && server.is_none() {
                 server = self.started(peer, group)?;
             }
+            self.pass(std::mem::take(&mut overhead));
             let measured = match &mut server {
-                Some(server) => self.rig.measure_on(&task, server),
+                Some(server) => self.quietly(|| self.rig.measure_on(&task, server)),
                 None if shared => Err(DriveError::Missing {
                     path: peer.name().into(),
                     hint: "it did not start",
@@ -174,6 +184,25 @@ impl Run<'_> {
             self.pass(slot.expected(peer, self.window()));
         }
         Ok(())
+    }
+
+    /// A window in which something else used the machine is measured again; the quietest counts.
+    fn quietly(
+        &self,
+        mut measure: impl FnMut() -> Result<Measured, DriveError>,
+    ) -> Result<Measured, DriveError> {
+        let mut quietest = measure()?;
+        for _ in 1..ATTEMPTS {
+            if !quietest.noise.is_noisy() {
+                break;
+            }
+            self.say("measured again, for something else used the machine");
+            let again = measure()?;
+            if again.noise.percent() < quietest.noise.percent() {
+                quietest = again;
+            }
+        }
+        Ok(quietest)
     }
 
     /// A broker that was loaded for a while; none if that failed, which the windows then say.
