@@ -71,7 +71,7 @@ impl Rig {
         server.create_topic(self, task.peer, &topic)?;
         let words = self.prepare(task.workload.shape, server, &name)?;
         self.wait_for_quiet(Some(server.pid()))?;
-        let before = Moment::now(Some(server.pid()));
+        let before = Moment::now();
         let window = self.window_of(task.workload);
         let loaded = self.load(&words, &server.target(), window, task.counting)?;
         let noise = before.until_now(Some(server.pid()));
@@ -132,7 +132,7 @@ impl Rig {
 
     fn empty_start(&self, task: &Task<'_>) -> Result<Measured, DriveError> {
         self.wait_for_quiet(None)?;
-        let before = Moment::now(None);
+        let before = Moment::now();
         let (server, started) = Server::start(self, task.peer, &Setup::default())?;
         let noise = before.until_now(Some(server.pid()));
         let figures = Figures::from([
@@ -149,7 +149,7 @@ impl Rig {
         descriptors: Option<u64>,
     ) -> Result<Measured, DriveError> {
         self.wait_for_quiet(None)?;
-        let before = Moment::now(None);
+        let before = Moment::now();
         let setup = Setup {
             descriptors,
             ..Setup::default()
