@@ -4,7 +4,7 @@
 //! virtual machine the host has to find it first. Hundreds of megabytes per second are usual there, which is no faster
 //! than a broker's tails grow after its start: the shard would stand still for many milliseconds again and again until
 //! its budget is reached. So while its use grows, a shard allocates a block ahead of need, lets another thread touch it,
-//! and frees it: the allocator keeps it (see `dirty_decay_ms` in `.cargo/config.toml`) and gives it out in the sizes that
+//! and frees it: the allocator keeps it (its settings are in `.cargo/config.toml`) and gives it out in the sizes that
 //! are asked for.
 //!
 //! Invariant: `touched_bytes` is at most what was allocated at one time plus one block; it never falls, because what is

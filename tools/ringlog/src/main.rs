@@ -5,6 +5,7 @@
 // Nothing outside can reach a binary: `pub` says what a file offers to the others.
 #![allow(unreachable_pub)]
 
+mod allocator;
 mod commands;
 mod data_directory;
 mod http;
@@ -16,11 +17,6 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use commands::CommandError;
-
-/// Large buffers come and go at the rate of the traffic. An allocator that returns their pages to the kernel at once
-/// spends more time clearing them again than the broker spends on the records; this one keeps them for ten seconds.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// A Kafka-compatible commit log.
 #[derive(Debug, Parser)]
