@@ -119,6 +119,7 @@ impl Opened {
             durability: Durability::Flushed,
             now: payload::FIRST_TIMESTAMP,
             log_append_time: None,
+            urgent: false,
             check_producer: true,
         };
         self.storage

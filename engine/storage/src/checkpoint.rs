@@ -1,7 +1,9 @@
 //! Bytes of a shard's checkpoint: what its logs consist of, and from where the journal must be replayed. Pure.
 //!
 //! Two files are written in turn; the valid one with the higher sequence counts. FORMAT.md, section "Checkpoint".
+//! Format 1, which earlier releases wrote, is read too.
 
+use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use model::{ShardId, TopicPartition};
@@ -18,7 +20,9 @@ use crate::segment::Segment;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"RLGC");
 /// Version of the checkpoint's bytes.
-pub(crate) const FORMAT: u16 = 1;
+pub(crate) const FORMAT: u16 = 2;
+/// The oldest version that is read.
+const FORMAT_MIN: u16 = 1;
 /// Bytes before the body.
 pub(crate) const HEADER_BYTES: usize = 32;
 const LOG_BYTES_MIN: usize = 20 + 8 * 3 + 12;
@@ -31,7 +35,7 @@ pub(crate) enum RunState {
     Running = 0,
     /// Recovery had finished: the journal is empty.
     Recovered = 1,
-    /// An orderly stop: the journal is empty.
+    /// An orderly stop: the journal holds at most what a full device had no room for, and ends where the checkpoint says.
     CleanShutdown = 2,
 }
 
@@ -52,6 +56,51 @@ impl Removal {
             Removal::Segment(segment) => segment.partition,
         }
     }
+
+    /// The segments that it may concern.
+    pub(crate) fn segments(self) -> RangeInclusive<SegmentId> {
+        match self {
+            Removal::Partition(id) => SegmentId::all_of(id),
+            Removal::Segment(segment) => segment..=segment,
+        }
+    }
+}
+
+/// Which runs of the broker wrote the groups of a journal: each has a random generation, and goes on where the one before
+/// ended. In order of their first groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Generations {
+    runs: Vec<(u64, u64)>,
+}
+
+impl Generations {
+    /// A run begins with group `sequence`.
+    pub(crate) fn begin(&mut self, sequence: u64, generation: u64) {
+        // A run that wrote no group leaves no trace.
+        self.runs.pop_if(|(first, _)| *first == sequence);
+        let follows = self.runs.last().is_none_or(|(first, _)| *first < sequence);
+        assert!(follows, "runs follow each other");
+        self.runs.push((sequence, generation));
+    }
+
+    /// The run that wrote, or would write, this group; 0 if none is known.
+    pub(crate) fn of(&self, sequence: u64) -> u64 {
+        let after = self.runs.partition_point(|(first, _)| *first <= sequence);
+        after.checked_sub(1).map_or(0, |run| self.runs[run].1)
+    }
+
+    /// The present run.
+    pub(crate) fn latest(&self) -> u64 {
+        self.runs.last().map_or(0, |(_, generation)| *generation)
+    }
+
+    /// Those that groups from this one on belong to.
+    pub(crate) fn since(&self, sequence: u64) -> Generations {
+        let after = self.runs.partition_point(|(first, _)| *first <= sequence);
+        Generations {
+            runs: self.runs[after.max(1) - 1..].to_vec(),
+        }
+    }
 }
 
 /// A checkpoint.
@@ -60,8 +109,9 @@ pub(crate) struct Checkpoint {
     pub(crate) shard: ShardId,
     pub(crate) sequence: u64,
     pub(crate) state: RunState,
-    /// Salt of the journal's groups.
-    pub(crate) generation: u64,
+    /// Into how many shards the data directory was divided; 0 if it is not known (format 1).
+    pub(crate) shard_count: u16,
+    pub(crate) generations: Generations,
     /// Where replay begins. The place is where the group is or would be; if it did not fit, it is the first of
     /// another file.
     pub(crate) replay: JournalPosition,
@@ -69,6 +119,17 @@ pub(crate) struct Checkpoint {
     pub(crate) durable_through: u64,
     pub(crate) removals: Vec<Removal>,
     pub(crate) logs: Vec<Rc<Log>>,
+}
+
+impl Checkpoint {
+    /// Whether the journal holds something that the logs do not.
+    pub(crate) fn has_journal(&self) -> bool {
+        match self.state {
+            RunState::Running => true,
+            RunState::Recovered => false,
+            RunState::CleanShutdown => self.replay.sequence <= self.durable_through,
+        }
+    }
 }
 
 /// Why bytes are not a checkpoint.
@@ -86,32 +147,74 @@ impl From<Short> for CheckpointError {
     }
 }
 
-impl Checkpoint {
-    /// The bytes of the file, padded to a multiple of 4096.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+/// Encodes a checkpoint, log by log.
+pub(crate) struct CheckpointEncoder {
+    out: Encoder,
+    log_count: u32,
+    log_count_at: usize,
+    removals: Vec<Removal>,
+}
+
+/// What the encoder is told first.
+pub(crate) struct CheckpointHead<'a> {
+    pub(crate) state: RunState,
+    pub(crate) shard_count: u16,
+    pub(crate) generations: &'a Generations,
+    pub(crate) replay: JournalPosition,
+}
+
+impl CheckpointEncoder {
+    pub(crate) fn new(
+        head: &CheckpointHead<'_>,
+        removals: impl IntoIterator<Item = Removal>,
+    ) -> CheckpointEncoder {
         let mut out = Encoder::default();
         out.bytes.resize(HEADER_BYTES, 0);
-        out.u8(self.state as u8);
-        out.u64(self.generation);
-        out.u64(self.replay.sequence);
-        out.u32(self.replay.previous_checksum);
-        out.u32(self.replay.file);
-        out.u64(self.replay.position);
-        out.u64(self.durable_through);
+        out.u8(head.state as u8);
+        out.u16(head.shard_count);
+        let generations = head.generations.since(head.replay.sequence);
+        out.count(generations.runs.len());
+        for (first, generation) in generations.runs {
+            out.u64(first);
+            out.u64(generation);
+        }
+        out.u64(head.replay.sequence);
+        out.u32(head.replay.previous_checksum);
+        out.u32(head.replay.file);
+        out.u64(head.replay.position);
+        let log_count_at = out.bytes.len();
+        out.count(0);
+        CheckpointEncoder {
+            out,
+            log_count: 0,
+            log_count_at,
+            removals: removals.into_iter().collect(),
+        }
+    }
+
+    /// Adds a log as it is now, and its files that it no longer names.
+    pub(crate) fn log(&mut self, log: &Log, removals: impl IntoIterator<Item = Removal>) {
+        encode_log(log, &mut self.out);
+        self.log_count += 1;
+        self.removals.extend(removals);
+    }
+
+    /// The bytes of the file, padded to a multiple of 4096.
+    pub(crate) fn finish(self, shard: ShardId, sequence: u64, durable_through: u64) -> Vec<u8> {
+        let mut out = self.out;
+        out.bytes[self.log_count_at..self.log_count_at + 4]
+            .copy_from_slice(&self.log_count.to_le_bytes());
         out.count(self.removals.len());
-        for removal in &self.removals {
-            encode_removal(*removal, &mut out);
+        for removal in self.removals {
+            encode_removal(removal, &mut out);
         }
-        out.count(self.logs.len());
-        for log in &self.logs {
-            encode_log(log, &mut out);
-        }
+        out.u64(durable_through);
         let body_bytes = out.bytes.len() - HEADER_BYTES;
         let mut head = Encoder::default();
         head.u32(MAGIC);
         head.u16(FORMAT);
-        head.u16(self.shard.0);
-        head.u64(self.sequence);
+        head.u16(shard.0);
+        head.u64(sequence);
         head.u64(body_bytes as u64);
         head.u32(crc32c::crc32c(&out.bytes[HEADER_BYTES..]));
         head.u32(crc32c::crc32c(&head.bytes));
@@ -119,7 +222,9 @@ impl Checkpoint {
         out.bytes.resize(align_up(out.bytes.len()), 0);
         out.bytes
     }
+}
 
+impl Checkpoint {
     /// Reads a checkpoint file. Logs get the default configuration until they are configured.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
         let head = bytes.first_chunk::<HEADER_BYTES>().ok_or(Short)?;
@@ -137,7 +242,7 @@ impl Checkpoint {
                 "the header's checksum does not match",
             ));
         }
-        if format != FORMAT {
+        if !(FORMAT_MIN..=FORMAT).contains(&format) {
             return Err(CheckpointError::Format(format));
         }
         let body_bytes = usize::try_from(body_bytes).map_err(|_| Short)?;
@@ -145,47 +250,114 @@ impl Checkpoint {
         if crc32c::crc32c(body) != body_checksum {
             return Err(CheckpointError::Damaged("the checksum does not match"));
         }
-        Checkpoint::decode_body(shard, sequence, body)
+        let from = Decoder::new(body);
+        if format == 1 {
+            Checkpoint::decode_body_1(shard, sequence, from)
+        } else {
+            Checkpoint::decode_body(shard, sequence, from)
+        }
     }
 
     fn decode_body(
         shard: ShardId,
         sequence: u64,
-        body: &[u8],
+        mut from: Decoder<'_>,
     ) -> Result<Checkpoint, CheckpointError> {
-        let mut from = Decoder::new(body);
-        let state = match from.u8()? {
-            0 => RunState::Running,
-            1 => RunState::Recovered,
-            2 => RunState::CleanShutdown,
-            _ => return Err(CheckpointError::Damaged("an unknown state")),
-        };
-        let mut checkpoint = Checkpoint {
+        let state = decode_state(&mut from)?;
+        let shard_count = from.u16()?;
+        let mut generations = Generations::default();
+        for _ in 0..from.count(16)? {
+            generations.runs.push((from.u64()?, from.u64()?));
+        }
+        if !generations
+            .runs
+            .is_sorted_by(|before, after| before.0 < after.0)
+        {
+            return Err(CheckpointError::Damaged("runs out of order"));
+        }
+        let replay = decode_position(&mut from)?;
+        let mut logs = Vec::new();
+        for _ in 0..from.count(LOG_BYTES_MIN)? {
+            logs.push(Rc::new(decode_log(&mut from, FORMAT)?));
+        }
+        let mut removals = Vec::new();
+        for _ in 0..from.count(REMOVAL_BYTES)? {
+            removals.push(decode_removal(&mut from)?);
+        }
+        let durable_through = from.u64()?;
+        if !from.is_empty() {
+            return Err(CheckpointError::Damaged("bytes are left over"));
+        }
+        Ok(Checkpoint {
             shard,
             sequence,
             state,
-            generation: from.u64()?,
-            replay: JournalPosition {
-                sequence: from.u64()?,
-                previous_checksum: from.u32()?,
-                file: from.u32()?,
-                position: from.u64()?,
-            },
-            durable_through: from.u64()?,
-            removals: Vec::new(),
-            logs: Vec::new(),
-        };
+            shard_count,
+            generations,
+            replay,
+            durable_through,
+            removals,
+            logs,
+        })
+    }
+
+    fn decode_body_1(
+        shard: ShardId,
+        sequence: u64,
+        mut from: Decoder<'_>,
+    ) -> Result<Checkpoint, CheckpointError> {
+        let state = decode_state(&mut from)?;
+        let generation = from.u64()?;
+        let replay = decode_position(&mut from)?;
+        let durable_through = from.u64()?;
+        let mut removals = Vec::new();
         for _ in 0..from.count(REMOVAL_BYTES)? {
-            checkpoint.removals.push(decode_removal(&mut from)?);
+            removals.push(decode_removal(&mut from)?);
         }
+        let mut logs = Vec::new();
         for _ in 0..from.count(LOG_BYTES_MIN)? {
-            checkpoint.logs.push(Rc::new(decode_log(&mut from)?));
+            logs.push(Rc::new(decode_log(&mut from, 1)?));
         }
         if !from.is_empty() {
             return Err(CheckpointError::Damaged("bytes are left over"));
         }
-        Ok(checkpoint)
+        Ok(Checkpoint {
+            shard,
+            sequence,
+            state,
+            shard_count: 0,
+            generations: Generations {
+                runs: vec![(1, generation)],
+            },
+            replay,
+            // In this format only a running shard has something in its journal.
+            durable_through: if state == RunState::Running {
+                durable_through
+            } else {
+                0
+            },
+            removals,
+            logs,
+        })
     }
+}
+
+fn decode_state(from: &mut Decoder<'_>) -> Result<RunState, CheckpointError> {
+    match from.u8()? {
+        0 => Ok(RunState::Running),
+        1 => Ok(RunState::Recovered),
+        2 => Ok(RunState::CleanShutdown),
+        _ => Err(CheckpointError::Damaged("an unknown state")),
+    }
+}
+
+fn decode_position(from: &mut Decoder<'_>) -> Result<JournalPosition, CheckpointError> {
+    Ok(JournalPosition {
+        sequence: from.u64()?,
+        previous_checksum: from.u32()?,
+        file: from.u32()?,
+        position: from.u64()?,
+    })
 }
 
 fn encode_removal(removal: Removal, out: &mut Encoder) {
@@ -227,7 +399,7 @@ fn encode_log(log: &Log, out: &mut Encoder) {
     state.producers.encode(out);
 }
 
-fn decode_log(from: &mut Decoder<'_>) -> Result<Log, CheckpointError> {
+fn decode_log(from: &mut Decoder<'_>, format: u16) -> Result<Log, CheckpointError> {
     let id = from.topic_partition()?;
     let created_sequence = from.u64()?;
     let log_start_offset = from.offset()?;
@@ -237,8 +409,8 @@ fn decode_log(from: &mut Decoder<'_>) -> Result<Log, CheckpointError> {
     {
         let mut state = log.state.borrow_mut();
         for _ in 0..from.count(Segment::encoded_bytes_min())? {
-            let segment = Segment::decode(id, from)?;
-            size_bytes = size_bytes.saturating_add(segment.size_bytes);
+            let segment = Segment::decode(id, from, format)?;
+            size_bytes = size_bytes.checked_add(segment.size_bytes).ok_or(Short)?;
             state.segments.push(segment);
         }
         state.leader_epochs = LeaderEpochCache::decode(from)?;

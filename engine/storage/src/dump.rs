@@ -291,7 +291,7 @@ pub fn checkpoint(bytes: &[u8]) -> Result<CheckpointContents, String> {
             RunState::Recovered => "recovered",
             RunState::CleanShutdown => "clean shutdown",
         },
-        generation: checkpoint.generation,
+        generation: checkpoint.generations.latest(),
         replay_from: (
             checkpoint.replay.sequence,
             checkpoint.replay.file,

@@ -43,6 +43,15 @@ pub enum OpenError {
         /// The version that can be read.
         supported: u16,
     },
+    /// Dividing the logs over another number of shards needs space, and there is none.
+    #[error(
+        "no space left on the device to divide the logs over another number of cores: start with {present} cores as before, \
+         free space, and then change the number"
+    )]
+    NoSpaceToDivide {
+        /// Shards there are.
+        present: u16,
+    },
     /// Options that cannot work together.
     #[error("storage options: {0}")]
     Options(String),

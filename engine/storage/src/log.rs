@@ -15,7 +15,9 @@ use crate::index::SegmentId;
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::options::LogConfig;
 use crate::producer_state::ProducerStates;
-use crate::segment::{BatchPlace, Segment};
+use crate::retention::SegmentSummary;
+use crate::segment::{BatchPlace, Planned, Segment};
+use crate::writer_state::WriterState;
 
 /// Tail batches up to this size are copied together when read: a vectored send of thousands of small slices costs
 /// more than the copy.
@@ -51,12 +53,9 @@ pub(crate) struct LogState {
     pub(crate) producers: ProducerStates,
     /// The commit group that last got something of this log, and which of the group's logs this is.
     pub(crate) open_group: (u64, u32),
-    /// A task is writing segments of this log.
-    pub(crate) writing: bool,
-    /// It waits in the queue for that.
-    pub(crate) queued: bool,
-    /// The next writer takes everything committed, however little it is.
-    pub(crate) write_all: bool,
+    pub(crate) writer: WriterState,
+    /// When records were appended last, by the broker's clock: the age of those without a timestamp.
+    pub(crate) appended_at: Timestamp,
     /// Where the last cold read ended, for read-ahead.
     pub(crate) cold_read_end: Offset,
 }
@@ -116,9 +115,8 @@ impl Log {
                 leader_epochs: LeaderEpochCache::default(),
                 producers: ProducerStates::default(),
                 open_group: (0, 0),
-                writing: false,
-                queued: false,
-                write_all: false,
+                writer: WriterState::default(),
+                appended_at: Timestamp::NONE,
                 cold_read_end: Offset::NONE,
             }),
         }
@@ -190,11 +188,12 @@ impl LogState {
 
     /// Puts a sealed group's batch at the end of the tail.
     pub(crate) fn push_tail(&mut self, batch: TailBatch) {
-        debug_assert!(
+        assert!(
             self.tail
                 .back()
                 .is_none_or(|last| last.place.next_offset == batch.place.base_offset
-                    && last.sequence <= batch.sequence)
+                    && last.sequence <= batch.sequence),
+            "batches come in order of offsets and groups"
         );
         self.dirty_bytes += batch.bytes.len() as u64;
         self.tail.push_back(batch);
@@ -230,6 +229,74 @@ impl LogState {
         if self.tail.is_empty() {
             self.tail = VecDeque::new();
         }
+    }
+
+    /// The log in segments, as retention sees it: those there are, and those that the dirty tail would fill. Not the last
+    /// one while records that would belong to it are on their way to the journal.
+    pub(crate) fn summaries(&self, durable_end: Offset, log_end: Offset) -> Vec<SegmentSummary> {
+        let mut all: Vec<SegmentSummary> = self.segments.iter().map(Segment::summary).collect();
+        let mut begun = None;
+        let mut planned = Planned::default();
+        let mut end = self.written_end_offset;
+        for batch in self.tail.range(self.tail_written..) {
+            if batch.place.next_offset > durable_end {
+                break;
+            }
+            let open = begun.as_ref().or(self.segments.last());
+            let len = batch.bytes.len();
+            if open.is_none_or(|open| open.must_roll(planned, len, &batch.place, &self.config)) {
+                let id = SegmentId {
+                    partition: TopicPartition::default(),
+                    base_offset: batch.place.base_offset,
+                    incarnation: 0,
+                };
+                let segment = begun.insert(Segment::new(id));
+                all.push(segment.summary());
+                planned = Planned::default();
+            }
+            if planned.bytes == 0 {
+                planned.first_timestamp = batch.place.max_timestamp;
+            }
+            planned.bytes += len as u64;
+            end = batch.place.next_offset;
+            let segment = all.last_mut().expect("one was there or begun");
+            segment.next_offset = end;
+            segment.size_bytes += len as u64;
+            segment.max_timestamp = segment.max_timestamp.max(batch.place.max_timestamp);
+            segment.written_at = self.appended_at;
+        }
+        if end < log_end {
+            all.pop();
+        }
+        all
+    }
+
+    /// Whether a batch of the tail is in no segment file yet.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.tail_written < self.tail.len()
+    }
+
+    /// Counts dirty batches below `log_start_offset` as written: nobody will read them. Returns their groups.
+    ///
+    /// Only for a log whose segments are all gone: a gap between two batches of one segment would be damage.
+    pub(crate) fn forget_dirty(&mut self, log_start_offset: Offset) -> Vec<u64> {
+        assert!(self.segments.is_empty(), "segments go before the tail");
+        assert!(!self.writer.is_writing(), "nobody writes what is forgotten");
+        let mut groups = Vec::new();
+        while let Some(batch) = self.tail.get(self.tail_written)
+            && batch.place.next_offset <= log_start_offset
+        {
+            let bytes = batch.bytes.len() as u64;
+            assert!(
+                self.dirty_bytes >= bytes,
+                "the bytes of dirty batches are counted"
+            );
+            groups.push(batch.sequence);
+            self.dirty_bytes -= bytes;
+            self.written_end_offset = batch.place.next_offset;
+            self.tail_written += 1;
+        }
+        groups
     }
 
     /// Reads from the tail. The caller has checked that the tail covers `request.from`.

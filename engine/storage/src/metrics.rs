@@ -216,18 +216,19 @@ impl<I: Io> Inner<I> {
         );
         self.device_into(into);
         let journal = self.journal.borrow();
-        let (capacity, files) = (journal.files.total_bytes(), journal.files.count());
-        let used = journal.files.used_bytes() + journal.files.next_place().1;
+        let files = &journal.pipeline.files;
+        let (capacity, count) = (files.total_bytes(), files.count());
+        let used = files.used_bytes() + files.next_place().1;
         let gauges = [
             (&JOURNAL_USED_BYTES, used),
             (&JOURNAL_CAPACITY_BYTES, capacity),
-            (&JOURNAL_FILES, files as u64),
+            (&JOURNAL_FILES, count as u64),
             (&CACHE_USED_BYTES, self.extents.bytes()),
             (&CACHE_CAPACITY_BYTES, self.options.cache_bytes_max),
             (&TAIL_USED_BYTES, self.tail.borrow().bytes() as u64),
             (&TAIL_CAPACITY_BYTES, self.options.tail_bytes_max as u64),
             (&OPEN_FILES, self.files.len() as u64),
-            (&SPARES_BYTES, self.spares.borrow().bytes()),
+            (&SPARES_BYTES, self.removals.spares_bytes()),
             (&LOGS, self.logs.borrow().len() as u64),
         ];
         for (definition, value) in gauges {

@@ -38,6 +38,8 @@ pub struct StorageOptions {
     pub directory: PathBuf,
     /// Which shard this is.
     pub shard: ShardId,
+    /// How many there are.
+    pub shard_count: u16,
     /// Size of the first journal file of a fresh node, small so that it is ready at once.
     pub journal_first_file_bytes: u64,
     /// Size of further journal files.
@@ -78,6 +80,8 @@ pub struct StorageOptions {
     pub segment_writers: usize,
     /// Time between two looks for expired segments and producers (`log.retention.check.interval.ms`).
     pub retention_check_interval: Duration,
+    /// An operation that the device has not answered for so long fences the shard (reliability R10).
+    pub io_time_max: Duration,
     /// Test hook: acknowledges groups before they are durable. Exists so that the crash tests can prove that they
     /// would notice.
     #[doc(hidden)]
@@ -89,6 +93,7 @@ impl Default for StorageOptions {
         StorageOptions {
             directory: PathBuf::from("ringlog-data"),
             shard: ShardId(0),
+            shard_count: 1,
             journal_first_file_bytes: 1 << 20,
             journal_file_bytes: 64 << 20,
             journal_bytes_max: 512 << 20,
@@ -108,6 +113,7 @@ impl Default for StorageOptions {
             spare_bytes_min: 1 << 20,
             segment_writers: 4,
             retention_check_interval: Duration::from_secs(300),
+            io_time_max: Duration::from_secs(30),
             planted_acknowledge_before_durable: false,
         }
     }
@@ -197,6 +203,9 @@ pub struct AppendContext {
     pub now: Timestamp,
     /// Set if the topic's timestamps are `LogAppendTime`: stamped into the batch.
     pub log_append_time: Option<Timestamp>,
+    /// It says how space comes back (the decision to delete a topic): taken on a full device, and into journal space
+    /// that other records leave free.
+    pub urgent: bool,
     /// Whether to hold an idempotent producer to its sequence (leaders do, followers do not).
     pub check_producer: bool,
 }

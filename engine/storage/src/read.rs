@@ -128,11 +128,7 @@ impl<I: Io> Inner<I> {
             };
             (Snapshot::of(segment), state.cold_read_end == request.from)
         };
-        if let Some(reason) = self
-            .fenced
-            .get()
-            .then(|| self.fence_reason.borrow().clone())
-        {
+        if let Some(reason) = self.life.fence_reason() {
             return Err(ReadError::Fenced(reason));
         }
         self.counters.cold_reads.increment();
@@ -206,7 +202,7 @@ impl<I: Io> Inner<I> {
 
     /// One read-ahead task.
     pub(crate) async fn read_extents_ahead(self: Rc<Self>) {
-        while !self.fenced.get() && !self.stopped.get() {
+        while self.life.writes() {
             let next = self.read_ahead.queue.borrow_mut().pop_front();
             let Some((view, extent)) = next else {
                 self.read_ahead.work.changed().await;

@@ -15,11 +15,22 @@ pub struct SegmentSummary {
     pub size_bytes: u64,
     /// Its largest timestamp, `NONE` if it has none.
     pub max_timestamp: Timestamp,
+    /// When it was written last, by the broker's clock: its age if its records have no timestamp.
+    pub written_at: Timestamp,
+}
+
+impl SegmentSummary {
+    /// What its age counts from: as in Kafka, the records' time, and if they have none the file's.
+    fn newest(&self) -> Option<Timestamp> {
+        let known = [self.max_timestamp, self.written_at];
+        known.into_iter().find(|timestamp| timestamp.0 >= 0)
+    }
 }
 
 /// How many segments at the front may go.
 ///
-/// `segments` are in offset order, `size_bytes` is the size of the whole log, unwritten tail included. As in Kafka:
+/// `segments` are in offset order; what is in the journal only counts as the segments that it would fill. `size_bytes`
+/// is the size of the whole log. As in Kafka:
 /// segments below the log start always go; age and size apply if `cleanup.policy` contains `delete`, from the oldest
 /// on, and stop at the first that must stay; a log never falls below `retention.bytes`.
 pub fn removable_segments(
@@ -38,8 +49,9 @@ pub fn removable_segments(
         let below_start = segment.next_offset <= log_start_offset;
         let expired = config.delete_enabled
             && config.retention_ms >= 0
-            && segment.max_timestamp.0 >= 0
-            && now.0.saturating_sub(segment.max_timestamp.0) > config.retention_ms;
+            && segment
+                .newest()
+                .is_some_and(|newest| now.0.saturating_sub(newest.0) > config.retention_ms);
         let in_excess = excess > 0 && excess >= segment.size_bytes;
         if !(below_start || expired || in_excess) {
             break;
@@ -63,6 +75,7 @@ mod tests {
                 next_offset: Offset(i * 10 + 10),
                 size_bytes: 100,
                 max_timestamp: Timestamp((i + 1) * 1000),
+                written_at: Timestamp(1 << 40),
             })
             .collect();
         // (retention.ms, retention.bytes, log start, delete enabled, now) -> segments that go
@@ -94,6 +107,34 @@ mod tests {
                 count, expected,
                 "{retention_ms} {retention_bytes} {start} {delete_enabled} {now}"
             );
+        }
+    }
+
+    #[test]
+    fn records_without_a_timestamp_age_with_their_file() {
+        let segment = |max_timestamp, written_at| SegmentSummary {
+            base_offset: Offset(0),
+            next_offset: Offset(10),
+            size_bytes: 100,
+            max_timestamp: Timestamp(max_timestamp),
+            written_at: Timestamp(written_at),
+        };
+        // (largest timestamp, written at) -> goes at 5000 with a retention of 2000 ms
+        let table = [
+            ((-1, 2000), 1),
+            ((-1, 4000), 0),
+            ((-1, -1), 0),
+            ((4000, 1000), 0),
+            ((1000, 4000), 1),
+        ];
+        let config = LogConfig {
+            retention_ms: 2000,
+            ..LogConfig::default()
+        };
+        for ((max_timestamp, written_at), expected) in table {
+            let segments = [segment(max_timestamp, written_at)];
+            let count = removable_segments(&segments, Offset(0), 100, &config, Timestamp(5000));
+            assert_eq!(count, expected, "{max_timestamp} {written_at}");
         }
     }
 }

@@ -34,6 +34,8 @@ pub(crate) struct Segment {
     /// Closed chunks that are not in the index file yet.
     pub(crate) pending: Vec<ChunkEntry>,
     pub(crate) chunks: ChunkBuilder,
+    /// When the file was written last, by the broker's clock: the age of records without a timestamp, as in Kafka.
+    pub(crate) written_at: Timestamp,
     /// How far the file is allocated.
     pub(crate) allocated_bytes: u64,
     /// The last, partial block of the file, or `None` if it must be read back before it can be rewritten.
@@ -56,6 +58,7 @@ impl Segment {
             index_pages: 0,
             pending: Vec::new(),
             chunks: ChunkBuilder::new(id),
+            written_at: Timestamp::NONE,
             allocated_bytes: 0,
             partial: None,
             file_created: false,
@@ -99,8 +102,10 @@ impl Segment {
 
     /// Notes a batch that is in the file now.
     pub(crate) fn push(&mut self, batch: &[u8], entry: BatchPlace, chunk_bytes: u32) {
-        let relative = entry.base_offset.0.saturating_sub(self.id.base_offset.0);
-        let relative = u32::try_from(relative).unwrap_or(u32::MAX);
+        assert_eq!(entry.base_offset, self.next_offset, "a segment has no gaps");
+        let relative = entry.base_offset.0 - self.id.base_offset.0;
+        let relative =
+            u32::try_from(relative).expect("the segment rolls before offsets exceed 31 bits");
         self.pending.extend(
             self.chunks
                 .push(batch, relative, entry.max_timestamp, chunk_bytes),
@@ -123,6 +128,7 @@ impl Segment {
             next_offset: self.next_offset,
             size_bytes: self.size_bytes,
             max_timestamp: self.max_timestamp,
+            written_at: self.written_at,
         }
     }
 
@@ -133,6 +139,7 @@ impl Segment {
         out.timestamp(self.first_timestamp);
         out.timestamp(self.max_timestamp);
         out.offset(self.offset_of_max_timestamp);
+        out.timestamp(self.written_at);
         out.u8(u8::from(self.sealed));
         out.u32(self.index_pages);
         out.count(self.pending.len());
@@ -145,6 +152,7 @@ impl Segment {
     pub(crate) fn decode(
         partition: model::TopicPartition,
         from: &mut Decoder<'_>,
+        format: u16,
     ) -> Result<Segment, Short> {
         let id = SegmentId {
             partition,
@@ -157,6 +165,9 @@ impl Segment {
         segment.first_timestamp = from.timestamp()?;
         segment.max_timestamp = from.timestamp()?;
         segment.offset_of_max_timestamp = from.offset()?;
+        if format > 1 {
+            segment.written_at = from.timestamp()?;
+        }
         segment.sealed = from.u8()? != 0;
         segment.index_pages = from.u32()?;
         for _ in 0..from.count(ENTRY_BYTES)? {
@@ -199,7 +210,7 @@ mod tests {
     fn restored(segment: &Segment) -> Segment {
         let mut out = Encoder::default();
         segment.encode(&mut out);
-        Segment::decode(segment.id.partition, &mut Decoder::new(&out.bytes)).unwrap()
+        Segment::decode(segment.id.partition, &mut Decoder::new(&out.bytes), 2).unwrap()
     }
 
     #[test]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use model::{Offset, TopicPartition};
 use runtime::{ALIGNMENT, Buffer, File, Io, align_up};
 
-use crate::checkpoint::Removal;
+use crate::disk_space::Wait;
 use crate::error::StorageError;
 use crate::file_cache::FileKind;
 use crate::index::{PAGE_BYTES, PAGE_ENTRIES, SegmentId, write_page};
@@ -32,8 +32,8 @@ const END_MARK_BYTES: usize = 64;
 /// few size changes.
 const GROW_BYTES_MIN: u64 = 64 << 10;
 const GROW_BYTES_MAX: u64 = 64 << 20;
-/// Pause before an allocation that found the device full is tried again.
-pub(crate) const DISK_FULL_PAUSE: Duration = Duration::from_millis(200);
+/// Pause before what found the device full is tried again.
+const DISK_FULL_PAUSE: Duration = Duration::from_millis(200);
 
 /// What of a segment no sync has covered.
 #[derive(Clone, Copy, Debug, Default)]
@@ -115,36 +115,20 @@ impl<I: Io> Inner<I> {
     /// Puts a log into the queue if it has enough to write.
     pub(crate) fn queue_if_dirty(&self, log: &Rc<Log>) {
         let mut state = log.state.borrow_mut();
-        if state.dirty_bytes < self.options.segment_write_bytes as u64
-            || state.queued
-            || state.writing
-        {
-            return;
+        let is_worth_it = state.dirty_bytes >= self.options.segment_write_bytes as u64;
+        if is_worth_it && state.writer.is_idle() && state.writer.request(false) {
+            drop(state);
+            self.write_queue.push(log);
         }
-        state.queued = true;
-        drop(state);
-        self.write_queue.push(log);
     }
 
     /// Writes everything committed of these logs and waits for it.
     pub(crate) async fn write_all(&self, logs: Vec<Rc<Log>>) -> Result<(), StorageError> {
-        for log in &logs {
-            let mut state = log.state.borrow_mut();
-            state.write_all = true;
-            let queued = std::mem::replace(&mut state.queued, true);
-            drop(state);
-            if !queued {
-                self.write_queue.push(log);
-            }
-        }
+        self.request_all(&logs);
         for log in &logs {
             loop {
-                self.check_fence()?;
-                let busy = {
-                    let state = log.state.borrow();
-                    (state.queued || state.writing) && !log.deleted.get()
-                };
-                if !busy {
+                self.life.check()?;
+                if log.state.borrow().writer.is_idle() || log.deleted.get() {
                     break;
                 }
                 self.write_queue.changed.changed().await;
@@ -153,23 +137,26 @@ impl<I: Io> Inner<I> {
         Ok(())
     }
 
+    /// Puts these logs into the queue, for all that they have.
+    pub(crate) fn request_all(&self, logs: &[Rc<Log>]) {
+        for log in logs {
+            if log.state.borrow_mut().writer.request(true) {
+                self.write_queue.push(log);
+            }
+        }
+    }
+
     /// One segment writer: a long-lived task.
     pub(crate) async fn write_segments(self: Rc<Self>) {
         let queue = &self.write_queue;
-        while !self.fenced.get() && !self.stopped.get() {
+        while self.life.writes() {
             let next = queue.queue.borrow_mut().pop_front();
             let Some(log) = next else {
                 queue.idle.set(queue.idle.get() + 1);
                 queue.work.changed().await;
-                queue.idle.set(queue.idle.get().saturating_sub(1));
+                queue.idle.set(queue.idle.get() - 1);
                 continue;
             };
-            if log.state.borrow().writing {
-                // Another writer has it: look again after it is done.
-                queue.changed.changed().await;
-                queue.push(&log);
-                continue;
-            }
             if let Err(error) = self.write_log(&log).await {
                 tracing::debug!(%error, "segment writing stopped");
             }
@@ -178,18 +165,23 @@ impl<I: Io> Inner<I> {
         }
     }
 
-    /// Writes what the tail of a log holds; all of it, or only if it is worth a write.
+    /// Writes all that the tail of a log holds, without a task; at start.
+    pub(crate) async fn write_now(&self, log: &Rc<Log>) -> Result<(), StorageError> {
+        assert!(self.life.is_opening(), "tasks write while running");
+        let is_first = log.state.borrow_mut().writer.request(true);
+        assert!(is_first, "nobody else writes yet");
+        self.write_log(log).await
+    }
+
+    /// Writes what the tail of a log that was queued holds; all of it, or only if it is worth a write.
     pub(crate) async fn write_log(&self, log: &Rc<Log>) -> Result<(), StorageError> {
-        let all = {
-            let mut state = log.state.borrow_mut();
-            state.writing = true;
-            state.queued = false;
-            std::mem::take(&mut state.write_all)
-        };
+        let all = log.state.borrow_mut().writer.begin();
         self.write_queue.active.borrow_mut().insert(log.id());
+        let mut wait = None;
         let mut result = Ok(());
-        while !log.deleted.get() && !self.fenced.get() {
+        while !log.deleted.get() && !self.life.is_fenced() {
             let step = self.plan(log, all);
+            let under_way = self.deadlines.begin("writing segments", self.io.now());
             let done = match step {
                 Step::Nothing => break,
                 Step::Seal(id) => {
@@ -200,41 +192,61 @@ impl<I: Io> Inner<I> {
                 Step::ReadBack(id, position, len) => self.read_back(log, id, position, len).await,
                 Step::Write(plan) => self.write_plan(log, plan).await,
             };
-            if let Err(error) = done {
-                if is_disk_full(&error) && !self.stopped.get() {
-                    self.pause_disk_full().await;
-                    continue;
+            drop(under_way);
+            match done {
+                Ok(()) => self.space_found(wait.take()),
+                Err(error) if is_disk_full(&error) && self.life.is_running() => {
+                    self.wait_for_space(&mut wait).await;
                 }
-                self.fence(&format!("writing segments of {}: {error}", log.id()));
-                result = self.check_fence();
-                break;
+                // At start and at the end nobody makes space.
+                Err(error) if is_disk_full(&error) => {
+                    result = Err(StorageError::DiskFull);
+                    break;
+                }
+                Err(error) => {
+                    self.fence(&format!("writing segments of {}: {error}", log.id()));
+                    break;
+                }
             }
-            self.clear_disk_full();
         }
-        log.state.borrow_mut().writing = false;
+        self.space_found(wait);
+        let again = log.state.borrow_mut().writer.end();
         self.write_queue.active.borrow_mut().remove(&log.id());
+        if again {
+            self.write_queue.push(log);
+        }
         self.write_queue.changed.notify();
+        self.life.check()?;
         result
     }
 
-    /// Refuses appends for a while: the next allocation may succeed.
-    pub(crate) async fn pause_disk_full(&self) {
-        if !self.disk_full.replace(true) {
+    /// The device is full: appends are refused until all who wait have found space. Gives back what is kept for later,
+    /// and lets the other tasks go on for a while.
+    pub(crate) async fn wait_for_space<'a>(&'a self, wait: &mut Option<Wait<'a>>) {
+        let is_first = !self.space.is_full();
+        if wait.is_none() {
+            *wait = Some(self.space.wait());
+        }
+        if is_first {
             tracing::warn!(
                 shard = self.options.shard.0,
                 "no space left on the device: appends are refused until there is"
             );
             self.admission.notify();
-            // What is kept for later is of more use now.
-            let spares = self.spares.borrow_mut().clear();
-            self.remove_spares(spares).await;
+            self.give_back_spares().await;
         }
         self.io.sleep(DISK_FULL_PAUSE).await;
     }
 
-    pub(crate) fn clear_disk_full(&self) {
-        if self.disk_full.replace(false) {
+    /// Ends a wait for space, if there was one.
+    pub(crate) fn space_found(&self, wait: Option<Wait<'_>>) {
+        if wait.is_none() {
+            return;
+        }
+        drop(wait);
+        if !self.space.is_full() {
             tracing::info!(shard = self.options.shard.0, "the device has space again");
+            self.admission.notify();
         }
     }
 
@@ -250,11 +262,7 @@ impl<I: Io> Inner<I> {
         else {
             return Step::Nothing;
         };
-        if self
-            .removals
-            .borrow()
-            .contains(&Removal::Partition(log.id()))
-        {
+        if self.removals.occupies(log.id()) {
             return Step::Nothing;
         }
         if state.segments.last().is_none_or(|segment| segment.sealed) {
@@ -347,7 +355,14 @@ impl<I: Io> Inner<I> {
         if end > allocated {
             let step = plan.position.clamp(GROW_BYTES_MIN, GROW_BYTES_MAX);
             allocated = (plan.position + step).min(plan.file_bytes_max).max(end);
-            file.allocate(allocated).await?;
+            match file.allocate(allocated).await {
+                // On a device that is nearly full what is needed now must do.
+                Err(error) if is_disk_full(&error) && allocated > end => {
+                    allocated = end;
+                    file.allocate(end).await?;
+                }
+                done => done?,
+            }
         }
         let frozen = plan.buffer.freeze();
         file.write_at(frozen.clone(), plan.position).await?;
@@ -377,14 +392,18 @@ impl<I: Io> Inner<I> {
     /// Gives the file that another segment has left the name of a new one, if there is such a file.
     async fn take_spare(&self, log: &Rc<Log>, id: SegmentId, path: &Path) -> io::Result<bool> {
         let filled_bytes = log.state.borrow().filled_bytes;
-        let Some(number) = self.spares.borrow_mut().take(filled_bytes) else {
+        let Some(number) = self.removals.take_spare(filled_bytes) else {
             return Ok(false);
         };
         let file = self.layout.spare(self.options.shard, number);
-        self.spares_unsynced.set(true);
-        if let Err(error) = self.io.rename(&file, path).await {
-            self.remove_spares(vec![number]).await;
-            return Err(error);
+        match self.io.rename(&file, path).await {
+            Ok(()) => {}
+            // Another shard has found the device full and given the spares back.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => {
+                self.remove_spares(vec![number]).await;
+                return Err(error);
+            }
         }
         // A write that failed before, of a full device, has opened the file that was there.
         self.files.forget(id);
@@ -402,12 +421,10 @@ impl<I: Io> Inner<I> {
     ) {
         let mut state = log.state.borrow_mut();
         let state = &mut *state;
-        let Ok(found) = state
+        let found = state
             .segments
             .binary_search_by_key(&id.base_offset, |segment| segment.id.base_offset)
-        else {
-            return;
-        };
+            .expect("a segment that is written does not expire");
         let segment = &mut state.segments[found];
         let before = (segment.size_bytes % ALIGNMENT as u64) as usize;
         let mut tail = self.tail.borrow_mut();
@@ -420,12 +437,17 @@ impl<I: Io> Inner<I> {
         }
         segment.file_created = true;
         segment.allocated_bytes = allocated;
+        segment.written_at = self.io.wall_clock();
         let end = before + bytes;
         let partial = &block[end / ALIGNMENT * ALIGNMENT..end];
         segment.partial = (!partial.is_empty()).then(|| partial.into());
         state.written_end_offset = segment.next_offset;
         state.tail_written += count;
-        state.dirty_bytes = state.dirty_bytes.saturating_sub(bytes as u64);
+        assert!(
+            state.dirty_bytes >= bytes as u64,
+            "what was written was dirty"
+        );
+        state.dirty_bytes -= bytes as u64;
     }
 
     /// Fetches the last partial block of a segment that was open before a restart.
@@ -576,7 +598,7 @@ impl<I: Io> Inner<I> {
             tail.bytes()
         };
         if left > kept_max {
-            self.keeper_signal.raise();
+            self.reclaim_signal.raise();
         }
         self.admission.notify();
     }

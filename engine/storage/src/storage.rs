@@ -4,8 +4,9 @@
 //! touches the device happens in a few long-lived tasks, and in the reads of cold data.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::time::Duration;
 
 use model::record::{
     BatchError, BatchHeader, BatchInfo, TimestampType, set_base_offset, set_leader_epoch,
@@ -17,22 +18,35 @@ use runtime::{Io, Signal, Snapshot, TaskClass};
 use crate::cache::extent::ExtentCache;
 use crate::cache::tail::TailGroups;
 use crate::checkpoint::Removal;
+use crate::checkpointer::CheckpointState;
+use crate::deadline::Deadlines;
+use crate::disk_space::DiskSpace;
 use crate::error::{AppendError, OpenError, StorageError};
 use crate::file_cache::FileCache;
 use crate::index::SegmentId;
+use crate::journal::driver::Journal;
 use crate::journal::frame::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind, GROUP_HEADER_BYTES};
 use crate::journal::group::GroupBatch;
-use crate::journal::writer::Journal;
+use crate::journal::room::Claim;
 use crate::layout::Layout;
+use crate::life::{Life, Phase};
 use crate::log::{Log, LogState};
 use crate::metrics::Counters;
 use crate::options::{AppendContext, Durability, LogConfig, StorageOptions};
 use crate::producer_state::SequenceCheck;
 use crate::read::ReadAhead;
+use crate::recovery::RecoveryReport;
+use crate::removal::Removals;
 use crate::segment::BatchPlace;
 use crate::segment_writer::{Unsynced, WriteQueue};
 use crate::spares::Spares;
 use crate::waiters::Waiters;
+
+/// Who asks for admission is refused after this time: a client retries, and must not wait for an answer that never
+/// comes.
+const ADMISSION_TIME_MAX: Duration = Duration::from_secs(10);
+/// Time between two looks at what is overdue.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// When a commit group made its way to the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,12 +84,14 @@ pub struct Appended {
 /// The storage of one shard. Clones are handles on the same storage.
 pub struct Storage<I: Io> {
     pub(crate) inner: Rc<Inner<I>>,
+    report: Rc<RecoveryReport>,
 }
 
 impl<I: Io> Clone for Storage<I> {
     fn clone(&self) -> Storage<I> {
         Storage {
             inner: self.inner.clone(),
+            report: self.report.clone(),
         }
     }
 }
@@ -88,89 +104,81 @@ pub(crate) struct Inner<I: Io> {
     pub(crate) io: I,
     pub(crate) options: StorageOptions,
     pub(crate) layout: Layout,
-    pub(crate) logs: RefCell<BTreeMap<TopicPartition, Rc<Log>>>,
-    pub(crate) journal: RefCell<Journal<I>>,
-    pub(crate) tail: RefCell<TailGroups>,
+    pub(crate) counters: Counters,
+    pub(crate) life: Life,
+    pub(crate) space: DiskSpace,
+    pub(crate) deadlines: Deadlines,
     pub(crate) listener: RefCell<Option<Rc<dyn CommitListener>>>,
-    pub(crate) files: FileCache<I>,
+
+    pub(crate) logs: RefCell<BTreeMap<TopicPartition, Rc<Log>>>,
+    /// Deleted logs whose mark the journal has no room for yet. At most as many as there were logs.
+    pub(crate) waiting_deletions: RefCell<VecDeque<Rc<Log>>>,
+    pub(crate) tail: RefCell<TailGroups>,
     pub(crate) extents: ExtentCache,
     pub(crate) read_ahead: ReadAhead,
-    pub(crate) write_queue: WriteQueue,
-    /// Segments with writes that no sync has covered.
-    pub(crate) unsynced: RefCell<BTreeMap<SegmentId, Unsynced>>,
-    /// Files that the next checkpoint no longer names.
-    pub(crate) removals: RefCell<BTreeSet<Removal>>,
-    /// What files of removals hold, of segments that were there in this run: others are not known to be whose they say.
-    pub(crate) gone_bytes: RefCell<BTreeMap<SegmentId, u64>>,
-    /// Files that are kept for new segments.
-    pub(crate) spares: RefCell<Spares>,
-    /// Whether some were taken since the last checkpoint.
-    pub(crate) spares_unsynced: Cell<bool>,
-    pub(crate) checkpoint_sequence: Cell<u64>,
-    pub(crate) checkpoint_busy: Cell<bool>,
-    pub(crate) fenced: Cell<bool>,
-    pub(crate) fence_reason: RefCell<String>,
-    pub(crate) disk_full: Cell<bool>,
-    pub(crate) stopping: Cell<bool>,
-    /// Set when a shutdown begins: appends are refused.
-    pub(crate) closing: Cell<bool>,
-    /// The journal's write slots end too.
-    pub(crate) stopped: Cell<bool>,
-    pub(crate) admission: Waiters,
-    /// The most journal bytes that somebody waits for since the keeper last looked.
-    pub(crate) journal_demand: Cell<usize>,
-    pub(crate) journal_changed: Waiters,
+    pub(crate) files: FileCache<I>,
+
+    pub(crate) journal: RefCell<Journal<I>>,
     pub(crate) slots: Vec<Rc<Signal>>,
     pub(crate) journal_extend: Rc<Signal>,
     /// Flushed groups go through O_DSYNC descriptors.
-    pub(crate) journal_durable_writes: Cell<bool>,
-    pub(crate) keeper_signal: Rc<Signal>,
-    pub(crate) counters: Counters,
+    pub(crate) journal_durable_writes: bool,
+    /// The journal has advanced: groups written or done, a checkpoint ended, a fence.
+    pub(crate) journal_changed: Waiters,
+
+    pub(crate) admission: Waiters,
+    /// The most journal bytes that somebody waits for since space was last freed.
+    pub(crate) journal_demand: Cell<usize>,
+    pub(crate) reclaim_signal: Rc<Signal>,
+
+    pub(crate) write_queue: WriteQueue,
+    /// Segments with writes that no sync has covered.
+    pub(crate) unsynced: RefCell<BTreeMap<SegmentId, Unsynced>>,
+    pub(crate) removals: Removals,
+    pub(crate) removal_signal: Rc<Signal>,
+    pub(crate) checkpoints: CheckpointState,
+}
+
+/// What a start has found: the parts of a storage that are not empty.
+pub(crate) struct Found<I: Io> {
+    pub(crate) journal: Journal<I>,
+    pub(crate) logs: BTreeMap<TopicPartition, Rc<Log>>,
+    pub(crate) removals: Vec<Removal>,
+    pub(crate) checkpoint_sequence: u64,
+    pub(crate) journal_durable_writes: bool,
 }
 
 impl<I: Io> Inner<I> {
-    pub(crate) fn new(
-        io: I,
-        options: StorageOptions,
-        journal: Journal<I>,
-        logs: BTreeMap<TopicPartition, Rc<Log>>,
-    ) -> Inner<I> {
+    pub(crate) fn new(io: I, options: StorageOptions, found: Found<I>) -> Inner<I> {
+        let spares = Spares::new(options.spare_bytes_min, options.spares_bytes_max);
         Inner {
             layout: Layout::new(&options.directory),
-            logs: RefCell::new(logs),
-            journal: RefCell::new(journal),
-            tail: RefCell::default(),
+            counters: Counters::default(),
+            life: Life::new(),
+            space: DiskSpace::default(),
+            deadlines: Deadlines::default(),
             listener: RefCell::new(None),
-            files: FileCache::new(options.open_files_max),
+            logs: RefCell::new(found.logs),
+            waiting_deletions: RefCell::default(),
+            tail: RefCell::default(),
             extents: ExtentCache::new(options.cache_bytes_max, options.extent_bytes),
             read_ahead: ReadAhead::default(),
-            write_queue: WriteQueue::new(),
-            unsynced: RefCell::default(),
-            removals: RefCell::default(),
-            gone_bytes: RefCell::default(),
-            spares: RefCell::new(Spares::new(
-                options.spare_bytes_min,
-                options.spares_bytes_max,
-            )),
-            spares_unsynced: Cell::new(false),
-            checkpoint_sequence: Cell::new(0),
-            checkpoint_busy: Cell::new(false),
-            fenced: Cell::new(false),
-            fence_reason: RefCell::default(),
-            disk_full: Cell::new(false),
-            stopping: Cell::new(false),
-            closing: Cell::new(false),
-            stopped: Cell::new(false),
-            admission: Waiters::default(),
-            journal_demand: Cell::new(0),
-            journal_changed: Waiters::default(),
+            files: FileCache::new(options.open_files_max),
+            journal: RefCell::new(found.journal),
             slots: (0..options.groups_in_flight_max)
                 .map(|_| Signal::new())
                 .collect(),
             journal_extend: Signal::new(),
-            journal_durable_writes: Cell::new(false),
-            keeper_signal: Signal::new(),
-            counters: Counters::default(),
+            journal_durable_writes: found.journal_durable_writes,
+            journal_changed: Waiters::default(),
+            admission: Waiters::default(),
+            journal_demand: Cell::new(0),
+            reclaim_signal: Signal::new(),
+            write_queue: WriteQueue::new(),
+            unsynced: RefCell::default(),
+            removals: Removals::new(spares, found.removals),
+            removal_signal: Signal::new(),
+            checkpoints: CheckpointState::new(found.checkpoint_sequence),
             io,
             options,
         }
@@ -178,36 +186,38 @@ impl<I: Io> Inner<I> {
 
     /// Stops acknowledging for the life of this process (reliability, decision 6).
     pub(crate) fn fence(&self, reason: &str) {
-        if self.fenced.replace(true) {
+        if !self.life.fence(reason) {
             return;
         }
         tracing::error!(shard = self.options.shard.0, reason, "storage is fenced");
-        reason.clone_into(&mut self.fence_reason.borrow_mut());
         self.admission.notify();
         self.journal_changed.notify();
-        self.write_queue.changed.notify();
+        self.write_queue.wake();
         let listener = self.listener.borrow().clone();
         if let Some(listener) = listener {
             listener.fenced(reason);
         }
     }
 
-    pub(crate) fn check_fence(&self) -> Result<(), StorageError> {
-        if self.fenced.get() {
-            Err(StorageError::Fenced(self.fence_reason.borrow().clone()))
-        } else {
-            Ok(())
+    /// Fences when the device does not answer, and lets those who wait for admission look at the clock: one long-lived
+    /// task.
+    pub(crate) async fn keep_watch(self: Rc<Self>) {
+        while self.life.writes() {
+            self.io.sleep(WATCH_INTERVAL).await;
+            let limit = self.options.io_time_max;
+            if let Some((what, age)) = self.deadlines.overdue(self.io.now(), limit) {
+                let seconds = age.as_secs();
+                self.fence(&format!(
+                    "{what}: the device has not answered for {seconds} s"
+                ));
+            }
+            self.admission.notify();
         }
     }
 
-    fn check_writable(&self) -> Result<(), AppendError> {
-        if self.fenced.get() {
-            return Err(AppendError::Fenced(self.fence_reason.borrow().clone()));
-        }
-        if self.closing.get() {
-            return Err(AppendError::Closing);
-        }
-        if self.disk_full.get() {
+    fn check_writable(&self, urgent: bool) -> Result<(), AppendError> {
+        self.life.check_appends()?;
+        if self.space.is_full() && !urgent {
             return Err(AppendError::DiskFull);
         }
         Ok(())
@@ -231,7 +241,7 @@ impl<I: Io> Inner<I> {
         self.open_room(ENTRY_HEADER_BYTES);
         let mut state = log.state.borrow_mut();
         let mut journal = self.journal.borrow_mut();
-        let sequence = journal.next_sequence;
+        let sequence = journal.pipeline.next_sequence();
         journal
             .open
             .log_number(log, &mut state.open_group, sequence, Offset::ZERO);
@@ -256,8 +266,8 @@ impl<I: Io> Inner<I> {
         info: &BatchInfo,
         context: AppendContext,
     ) -> Result<Appended, AppendError> {
-        self.check_writable()?;
-        self.check_size(log, batch, info)?;
+        self.check_writable(context.urgent)?;
+        self.check_size(log, batch, info, context.urgent)?;
         self.open_room(ENTRY_HEADER_BYTES + batch.len());
         let mut state = log.state.borrow_mut();
         if context.check_producer
@@ -292,6 +302,7 @@ impl<I: Io> Inner<I> {
             };
             state.producers.learn(&stored, context.now);
         }
+        state.appended_at = context.now;
         drop(state);
         log.log_end_offset.set(place.next_offset);
         log.size_bytes
@@ -306,7 +317,13 @@ impl<I: Io> Inner<I> {
     }
 
     /// Refuses what is not one batch, or has no room.
-    fn check_size(&self, log: &Log, batch: &[u8], info: &BatchInfo) -> Result<(), AppendError> {
+    fn check_size(
+        &self,
+        log: &Log,
+        batch: &[u8],
+        info: &BatchInfo,
+        urgent: bool,
+    ) -> Result<(), AppendError> {
         if log.deleted.get() {
             return Err(AppendError::Deleted);
         }
@@ -320,7 +337,8 @@ impl<I: Io> Inner<I> {
                 bytes_max,
             });
         }
-        if !self.journal_has_room(ENTRY_HEADER_BYTES + batch.len()) {
+        let claim = if urgent { Claim::Urgent } else { Claim::Append };
+        if !self.journal_has_room(ENTRY_HEADER_BYTES + batch.len(), claim) {
             return Err(AppendError::JournalFull);
         }
         Ok(())
@@ -355,7 +373,7 @@ impl<I: Io> Inner<I> {
                 |stored| stamp(stored, place.base_offset, info, context),
             )
             .map_err(|_| AppendError::Malformed)?;
-        let sequence = journal.next_sequence;
+        let sequence = journal.pipeline.next_sequence();
         let number =
             journal
                 .open
@@ -411,35 +429,33 @@ impl<I: Io> Storage<I> {
     /// Opens the storage of one shard. [`crate::recover_data_dir`] must have run before, once for all shards.
     pub async fn open(io: I, options: StorageOptions) -> Result<Storage<I>, OpenError> {
         options.check()?;
-        let inner = Inner::open(io, options).await?;
-        Ok(Storage { inner })
+        let (inner, report) = Inner::open(io, options).await?;
+        Ok(Storage {
+            inner,
+            report: Rc::new(report),
+        })
     }
 
     /// Starts the long-lived tasks. Call once; until then appends are not written.
     pub fn start(&self, listener: Rc<dyn CommitListener>) {
         let inner = &self.inner;
         *inner.listener.borrow_mut() = Some(listener);
+        inner.life.advance(Phase::Running);
+        let io = &inner.io;
         for slot in 0..inner.options.groups_in_flight_max {
-            inner
-                .io
-                .spawn(TaskClass::Foreground, inner.clone().write_groups(slot));
+            io.spawn(TaskClass::Foreground, inner.clone().write_groups(slot));
         }
-        inner
-            .io
-            .spawn(TaskClass::Background, inner.clone().extend_journal());
         for _ in 0..inner.options.segment_writers {
-            inner
-                .io
-                .spawn(TaskClass::Background, inner.clone().write_segments());
+            io.spawn(TaskClass::Background, inner.clone().write_segments());
         }
-        inner
-            .io
-            .spawn(TaskClass::Background, inner.clone().read_extents_ahead());
-        inner.io.spawn(TaskClass::Background, inner.clone().keep());
-        inner
-            .io
-            .spawn(TaskClass::Background, inner.clone().check_retention());
+        io.spawn(TaskClass::Background, inner.clone().extend_journal());
+        io.spawn(TaskClass::Background, inner.clone().read_extents_ahead());
+        io.spawn(TaskClass::Background, inner.clone().reclaim());
+        io.spawn(TaskClass::Background, inner.clone().keep_removing());
+        io.spawn(TaskClass::Background, inner.clone().check_retention());
+        io.spawn(TaskClass::Foreground, inner.clone().keep_watch());
         inner.journal_extend.raise();
+        inner.removal_signal.raise();
     }
 
     /// All logs of the shard.
@@ -458,8 +474,7 @@ impl<I: Io> Storage<I> {
             self.set_config(&log, config);
             return log;
         }
-        // Entries of an earlier log of this name lie in groups before the open one: deleting seals it.
-        let created_sequence = self.inner.journal.borrow().next_sequence - 1;
+        let created_sequence = self.inner.end_earlier_log(id);
         let log = Rc::new(Log::new(id, config, created_sequence));
         self.inner.logs.borrow_mut().insert(id, log.clone());
         log
@@ -472,21 +487,21 @@ impl<I: Io> Storage<I> {
 
     /// Deletes a log. Its files go in the background, also after a restart.
     pub fn delete_log(&self, id: TopicPartition) {
-        let Some(log) = self.inner.logs.borrow_mut().remove(&id) else {
-            return;
-        };
-        self.inner.delete(&log);
+        self.inner.delete_log(id);
     }
 
-    /// Waits until there is room for `bytes` more. Returns at once unless the device or memory lags behind.
+    /// Waits until there is room for `bytes` more. Returns at once unless the device or memory lags behind, and refuses
+    /// after [`ADMISSION_TIME_MAX`].
     pub async fn admit(&self, bytes: usize) -> Result<(), AppendError> {
         let inner = &self.inner;
+        let mut deadline = None;
         loop {
-            inner.check_writable()?;
+            inner.check_writable(false)?;
             let congested = inner.journal_congested();
             let entry = bytes.min(inner.options.batch_bytes_max());
             let demand = entry.saturating_add(ENTRY_HEADER_BYTES);
-            let journal_full = !inner.journal_has_room(demand) && inner.journal_can_free();
+            let journal_full =
+                !inner.journal_has_room(demand, Claim::Append) && inner.journal_can_free();
             let tail_full = inner
                 .tail
                 .borrow()
@@ -496,12 +511,16 @@ impl<I: Io> Storage<I> {
             if !congested && !tail_full && !journal_full {
                 return Ok(());
             }
+            let now = inner.io.now();
+            if now >= *deadline.get_or_insert_with(|| now.plus(ADMISSION_TIME_MAX)) {
+                return Err(AppendError::JournalFull);
+            }
             if journal_full {
                 let known = inner.journal_demand.get();
                 inner.journal_demand.set(known.max(demand));
             }
             if tail_full || journal_full {
-                inner.keeper_signal.raise();
+                inner.reclaim_signal.raise();
                 inner.journal_extend.raise();
             }
             inner.admission.changed().await;
@@ -525,9 +544,13 @@ impl<I: Io> Storage<I> {
     /// through [`CommitListener`]. Moving back is no error and does nothing.
     pub fn advance_log_start(&self, log: &Rc<Log>, offset: Offset) -> Result<Mark, AppendError> {
         let inner = &self.inner;
-        inner.check_writable()?;
+        inner.life.check_appends()?;
         if log.deleted.get() {
             return Err(AppendError::Deleted);
+        }
+        if !inner.journal_has_room(ENTRY_HEADER_BYTES, Claim::Mark) {
+            inner.reclaim_signal.raise();
+            return Err(AppendError::JournalFull);
         }
         let log_end_offset = log.log_end_offset.get();
         if offset > log_end_offset {
@@ -543,6 +566,11 @@ impl<I: Io> Storage<I> {
         let start = log.log_start_offset.get();
         let mark = Mark(inner.add_mark(log, EntryKind::LogStartAdvanced, start));
         inner.kick();
+        if inner.life.is_running() {
+            // What it frees is not to wait for the next look: the device may be full.
+            inner.expire(log, inner.io.wall_clock());
+            inner.removal_signal.raise();
+        }
         Ok(mark)
     }
 
@@ -575,10 +603,12 @@ impl<I: Io> Storage<I> {
 
     /// Why the storage is fenced, if it is.
     pub fn fence_reason(&self) -> Option<String> {
-        self.inner
-            .fenced
-            .get()
-            .then(|| self.inner.fence_reason.borrow().clone())
+        self.inner.life.fence_reason()
+    }
+
+    /// What the start has found.
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        &self.report
     }
 }
 

@@ -15,7 +15,7 @@ use model::{BrokerEpoch, ErrorCode, LeaderEpoch, PartitionEpoch, ShardId};
 use replica::{Assignment, LeaderReplica, LeaderSettings};
 use runtime::mailbox::{Inbox, Sender};
 use runtime::{Io, Oneshot};
-use storage::{Durability, LogConfig, OpenError, RecoveryReport, Storage};
+use storage::{Durability, LogConfig, OpenError, RecoveryReport, Storage, StorageOptions};
 
 use crate::coordinator_host::CoordinatorHost;
 use crate::message::Envelope;
@@ -79,7 +79,7 @@ async fn boot_first<I: Io>(
     let count = u16::try_from(senders.len()).expect("shard count fits u16");
     let owner = |id| partition_table::owner(id, count);
     let recovery = storage::recover_data_dir(&io, &options.storage, owner, count).await?;
-    let storage = Storage::open(io.clone(), options.storage.clone()).await?;
+    let storage = open_storage(&io, &options, count).await?;
     let log = storage.create_log(METADATA_PARTITION, metadata_log_config());
     let image = quorum_driver::load(&storage, &log, &options.cluster_id).await?;
     let peers = Peers::new(options.shard, senders);
@@ -133,7 +133,8 @@ async fn boot_other<I: Io>(
             other => early.push(other),
         }
     };
-    let storage = Storage::open(io.clone(), options.storage.clone()).await?;
+    let count = u16::try_from(senders.len()).expect("shard count fits u16");
+    let storage = open_storage(&io, &options, count).await?;
     let peers = Peers::new(options.shard, senders);
     let shard = assemble(io, options, storage, image, peers);
     shard.delete_unknown_logs();
@@ -147,6 +148,18 @@ async fn boot_other<I: Io>(
         shard,
         recovery: None,
     })
+}
+
+async fn open_storage<I: Io>(
+    io: &I,
+    options: &ShardOptions,
+    shard_count: u16,
+) -> Result<Storage<I>, OpenError> {
+    let options = StorageOptions {
+        shard_count,
+        ..options.storage.clone()
+    };
+    Storage::open(io.clone(), options).await
 }
 
 fn assemble<I: Io>(

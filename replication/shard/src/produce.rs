@@ -167,6 +167,7 @@ impl<I: Io> Shard<I> {
             durability: rules.durability,
             now,
             log_append_time: rules.log_append_time.then_some(now),
+            urgent: false,
             check_producer: true,
         };
         let appended = self.storage.append(&partition.log, batch, info, context);
@@ -241,6 +242,7 @@ impl<I: Io> Shard<I> {
             durability: partition.rules().durability,
             now,
             log_append_time: None,
+            urgent: false,
             check_producer: false,
         };
         let appended = self

@@ -25,6 +25,16 @@ pub(crate) struct JournalPosition {
     pub(crate) position: u64,
 }
 
+impl JournalPosition {
+    /// Of the first group of a journal.
+    pub(crate) fn first() -> JournalPosition {
+        JournalPosition {
+            sequence: 1,
+            ..JournalPosition::default()
+        }
+    }
+}
+
 /// A sealed group that the tails may hold slices of.
 pub(crate) struct TailGroup {
     pub(crate) place: JournalPosition,
@@ -60,10 +70,11 @@ impl TailGroups {
 
     /// Adds the newest group.
     pub(crate) fn push(&mut self, group: TailGroup) {
-        debug_assert!(
+        assert!(
             self.groups
                 .back()
-                .is_none_or(|last| last.place.sequence + 1 == group.place.sequence)
+                .is_none_or(|last| last.place.sequence + 1 == group.place.sequence),
+            "groups come in order"
         );
         self.bytes += group.capacity;
         if self.bytes > self.allowed_bytes() {
@@ -83,11 +94,13 @@ impl TailGroups {
 
     /// Notes that `count` batches of a group reached a segment file or a later group.
     pub(crate) fn cleaned(&mut self, sequence: u64, count: u32) {
-        let Some(group) = self.get_mut(sequence) else {
-            return;
-        };
-        group.dirty_batches = group.dirty_batches.saturating_sub(count);
-        if group.dirty_batches == 0 && sequence <= self.evicted_through {
+        let group = self
+            .get_mut(sequence)
+            .expect("a group with a dirty batch is held");
+        assert!(group.dirty_batches >= count, "a batch is cleaned once");
+        group.dirty_batches -= count;
+        let is_clean = group.dirty_batches == 0;
+        if is_clean && sequence <= self.evicted_through {
             self.passed.push_back(sequence);
         }
     }
@@ -146,6 +159,7 @@ impl TailGroups {
         for log in std::mem::take(&mut group.logs) {
             log.state.borrow_mut().evict_tail(sequence);
         }
+        assert!(self.bytes >= capacity, "what is let go was held");
         self.bytes -= capacity;
     }
 

@@ -3,9 +3,9 @@
 //! Invariants: groups fill a file from its start and are placed in sequence order; a file is recycled only when replay
 //! begins after its last group; the files together never exceed `journal_bytes_max`.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
+use std::path::Path;
 use std::rc::Rc;
 
 use model::ShardId;
@@ -26,47 +26,92 @@ pub(crate) struct JournalFile<I: Io> {
     pub(crate) plain: I::File,
     /// Writes through it are durable; only with that flush method.
     pub(crate) durable: Option<I::File>,
-    /// The last group placed in it.
-    pub(crate) last_sequence: Cell<u64>,
 }
 
 /// Where the next group goes.
-pub(crate) struct Placement<I: Io> {
-    pub(crate) file: Rc<JournalFile<I>>,
+pub(crate) struct Placement<F> {
+    pub(crate) file: Rc<F>,
+    pub(crate) number: u32,
     pub(crate) position: u64,
     /// The file before, if the group is the first of this one.
-    pub(crate) rolled_from: Option<Rc<JournalFile<I>>>,
+    pub(crate) rolled_from: Option<Rc<F>>,
 }
 
-/// All journal files of a shard.
-pub(crate) struct JournalFiles<I: Io> {
-    /// `None` only during recovery, which writes no groups.
-    active: Option<Rc<JournalFile<I>>>,
+/// A file, with what its groups are.
+struct Known<F> {
+    number: u32,
+    size: u64,
+    /// The last group placed in it.
+    last_sequence: u64,
+    file: Rc<F>,
+}
+
+/// All journal files of a shard: which are free, which is being filled, which are full. Pure; `F` is a file's handle.
+pub(crate) struct JournalFiles<F> {
+    /// `None` only before the first file is added.
+    active: Option<Known<F>>,
     position: u64,
-    free: VecDeque<Rc<JournalFile<I>>>,
-    used: VecDeque<Rc<JournalFile<I>>>,
+    free: VecDeque<Known<F>>,
+    used: VecDeque<Known<F>>,
     next_number: u32,
     total_bytes: u64,
 }
 
-impl<I: Io> JournalFiles<I> {
-    /// Takes the files found or made at start; the first becomes the active one.
-    pub(crate) fn new(mut files: VecDeque<Rc<JournalFile<I>>>) -> JournalFiles<I> {
-        let total_bytes = files.iter().map(|file| file.size).sum();
-        let next_number = files
-            .iter()
-            .map(|file| file.number.saturating_add(1))
-            .max()
-            .unwrap_or(0);
-        let active = files.pop_front();
+impl<F> Default for JournalFiles<F> {
+    fn default() -> JournalFiles<F> {
         JournalFiles {
-            active,
+            active: None,
             position: 0,
-            free: files,
+            free: VecDeque::new(),
             used: VecDeque::new(),
-            next_number,
-            total_bytes,
+            next_number: 0,
+            total_bytes: 0,
         }
+    }
+}
+
+impl<F> JournalFiles<F> {
+    /// Adds a pre-written file; the first becomes the active one.
+    pub(crate) fn add(&mut self, number: u32, size: u64, file: Rc<F>) {
+        assert!(size > 0, "a journal file has room");
+        self.next_number = self.next_number.max(number + 1);
+        self.total_bytes += size;
+        let known = Known {
+            number,
+            size,
+            last_sequence: 0,
+            file,
+        };
+        if self.active.is_none() {
+            self.active = Some(known);
+        } else {
+            self.free.push_back(known);
+        }
+    }
+
+    /// Groups of an earlier run stand in files that were added: `place` is the end of the file that holds group
+    /// `last_sequence`. Called in the order of the groups; the last one's file is then the active one.
+    pub(crate) fn resume(&mut self, number: u32, place: u64, last_sequence: u64) {
+        let before = self.active.take().expect("files were added");
+        let known = if before.number == number {
+            before
+        } else {
+            if before.last_sequence > 0 {
+                assert!(before.last_sequence < last_sequence, "files in group order");
+                self.used.push_back(before);
+            } else {
+                self.free.push_front(before);
+            }
+            let found = self.free.iter().position(|file| file.number == number);
+            let found = found.expect("the file was added and not resumed before");
+            self.free.remove(found).expect("it was found")
+        };
+        assert!(place <= known.size, "groups lie within their file");
+        self.position = place;
+        self.active = Some(Known {
+            last_sequence,
+            ..known
+        });
     }
 
     /// File and position of the next group, if it fits there.
@@ -81,7 +126,7 @@ impl<I: Io> JournalFiles<I> {
     pub(crate) fn active_room(&self) -> u64 {
         self.active
             .as_ref()
-            .map_or(0, |file| file.size.saturating_sub(self.position))
+            .map_or(0, |file| file.size - self.position)
     }
 
     /// Whether groups of these sizes can be placed one after the other.
@@ -102,25 +147,32 @@ impl<I: Io> JournalFiles<I> {
     }
 
     /// Places a group. `None` if there is no room.
-    pub(crate) fn place(&mut self, len: usize, sequence: u64) -> Option<Placement<I>> {
+    pub(crate) fn place(&mut self, len: usize, sequence: u64) -> Option<Placement<F>> {
         let mut rolled_from = None;
         if len as u64 > self.active_room() {
             let found = self.free.iter().position(|file| file.size >= len as u64)?;
-            let full = std::mem::replace(&mut self.active, self.free.remove(found))?;
+            let next = self.free.remove(found);
+            let full = std::mem::replace(&mut self.active, next)?;
             if self.position == 0 {
                 self.free.push_back(full);
             } else {
-                self.used.push_back(full.clone());
-                rolled_from = Some(full);
+                rolled_from = Some(full.file.clone());
+                self.used.push_back(full);
             }
             self.position = 0;
         }
-        let file = self.active.clone()?;
+        let active = self.active.as_mut()?;
+        assert!(
+            active.last_sequence < sequence,
+            "groups are placed in order"
+        );
+        active.last_sequence = sequence;
         let position = self.position;
         self.position += len as u64;
-        file.last_sequence.set(sequence);
+        assert!(self.position <= active.size, "a group lies within its file");
         Some(Placement {
-            file,
+            file: active.file.clone(),
+            number: active.number,
             position,
             rolled_from,
         })
@@ -129,12 +181,8 @@ impl<I: Io> JournalFiles<I> {
     /// Recycles the files whose groups all precede `sequence`. Returns how many.
     pub(crate) fn recycle(&mut self, sequence: u64) -> usize {
         let mut count = 0;
-        while self
-            .used
-            .front()
-            .is_some_and(|file| file.last_sequence.get() < sequence)
-        {
-            self.free.extend(self.used.pop_front());
+        while let Some(file) = self.used.pop_front_if(|file| file.last_sequence < sequence) {
+            self.free.push_back(file);
             count += 1;
         }
         count
@@ -147,20 +195,13 @@ impl<I: Io> JournalFiles<I> {
 
     /// The last group of the newest full file.
     pub(crate) fn used_through(&self) -> Option<u64> {
-        self.used.back().map(|file| file.last_sequence.get())
+        self.used.back().map(|file| file.last_sequence)
     }
 
     /// Number for another file if one is wanted and allowed.
     pub(crate) fn wants_file(&self, file_bytes: u64, bytes_max: u64) -> Option<u32> {
         let large = self.free.iter().any(|file| file.size >= file_bytes);
         (!large && self.total_bytes + file_bytes <= bytes_max).then_some(self.next_number)
-    }
-
-    /// Adds a pre-written file.
-    pub(crate) fn add(&mut self, file: Rc<JournalFile<I>>) {
-        self.next_number = self.next_number.max(file.number.saturating_add(1));
-        self.total_bytes += file.size;
-        self.free.push_back(file);
     }
 
     /// How many files there are.
@@ -186,10 +227,25 @@ pub(crate) async fn prepare_file<I: Io>(
 ) -> io::Result<JournalFile<I>> {
     let new = layout.journal_file_new(shard, number);
     io.remove_file(&new).await?;
-    let file = io.open(&new, OpenMode::Write).await?;
-    let mut zeros = io.buffer(usize::try_from(ZERO_CHUNK_BYTES.min(size)).unwrap_or(usize::MAX));
+    if let Err(error) = write_zeros(io, &new, size).await {
+        // What it has taken of a full device goes back at once.
+        io.remove_file(&new).await?;
+        return Err(error);
+    }
+    let name = layout.journal_file(shard, number);
+    io.rename(&new, &name).await?;
+    io.sync_dir(&layout.journal(shard)).await?;
+    open_file(io, layout, shard, number, durable).await
+}
+
+/// Asks for all the space before anything is written: a full device says so at once.
+async fn write_zeros<I: Io>(io: &I, path: &Path, size: u64) -> io::Result<()> {
+    let file = io.open(path, OpenMode::Write).await?;
+    file.allocate(size).await?;
+    let mut zeros = io.buffer(usize::try_from(ZERO_CHUNK_BYTES.min(size)).expect("a MiB"));
     zeros.as_mut().fill(0);
-    let mut tail = io.buffer(usize::try_from(size % ZERO_CHUNK_BYTES).unwrap_or(0).max(1));
+    let rest = usize::try_from(size % ZERO_CHUNK_BYTES).expect("less than a MiB");
+    let mut tail = io.buffer(rest.max(1));
     tail.as_mut().fill(0);
     let (zeros, tail) = (zeros.freeze(), tail.freeze());
     let mut position = 0;
@@ -204,11 +260,7 @@ pub(crate) async fn prepare_file<I: Io>(
         position += left.min(ZERO_CHUNK_BYTES);
     }
     file.sync_data().await?;
-    file.close().await?;
-    let name = layout.journal_file(shard, number);
-    io.rename(&new, &name).await?;
-    io.sync_dir(&layout.journal(shard)).await?;
-    open_file(io, layout, shard, number, durable).await
+    file.close().await
 }
 
 /// Opens a journal file.
@@ -232,7 +284,6 @@ pub(crate) async fn open_file<I: Io>(
         size,
         plain,
         durable,
-        last_sequence: Cell::new(0),
     })
 }
 

@@ -2,12 +2,13 @@
 //!
 //! Invariant: the first `used` bytes of the buffer are the group so far; nothing beyond them is meaningful.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use model::Offset;
+use model::{Offset, TopicPartition};
 use runtime::{ALIGNMENT, Buffer, align_up};
 
-use super::frame::{ENTRY_HEADER_BYTES, EntryHeader, GROUP_HEADER_BYTES};
+use super::frame::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind, GROUP_HEADER_BYTES};
 use crate::log::Log;
 use crate::segment::BatchPlace;
 
@@ -24,6 +25,7 @@ pub(crate) struct GroupBatch {
 }
 
 /// A log that the group has something of.
+#[derive(Clone)]
 pub(crate) struct GroupLog {
     pub(crate) log: Rc<Log>,
     /// What becomes durable with the group.
@@ -38,6 +40,8 @@ pub(crate) struct OpenGroup<B> {
     pub(crate) entries_checksum: u32,
     pub(crate) batches: Vec<GroupBatch>,
     pub(crate) logs: Vec<GroupLog>,
+    /// Logs that an entry of the group deletes.
+    deleted: BTreeSet<TopicPartition>,
     /// Some entry asked for durability on the device.
     pub(crate) flushed: bool,
     /// Write it even if it is empty: someone waits for everything before it to be durable.
@@ -55,6 +59,7 @@ impl<B: Buffer> OpenGroup<B> {
             entries_checksum: 0,
             batches: Vec::new(),
             logs: Vec::new(),
+            deleted: BTreeSet::new(),
             flushed: false,
             barrier: false,
             expected_bytes: ALIGNMENT,
@@ -89,7 +94,7 @@ impl<B: Buffer> OpenGroup<B> {
             known.end = known.end.max(end);
             return slot.1;
         }
-        let number = u32::try_from(self.logs.len()).unwrap_or(u32::MAX);
+        let number = u32::try_from(self.logs.len()).expect("fewer logs than bytes in a group");
         *slot = (sequence, number);
         self.logs.push(GroupLog {
             log: log.clone(),
@@ -121,9 +126,18 @@ impl<B: Buffer> OpenGroup<B> {
 
     /// Adds an entry without payload.
     pub(crate) fn add_mark(&mut self, entry: EntryHeader, allocate: impl Fn(usize) -> B) {
+        assert_eq!(entry.length, 0, "a mark has no payload");
+        if entry.kind == EntryKind::PartitionDeleted {
+            self.deleted.insert(entry.id);
+        }
         self.reserve(ENTRY_HEADER_BYTES, &allocate);
         self.put_header(entry);
         self.used += ENTRY_HEADER_BYTES;
+    }
+
+    /// Whether an entry of this group deletes the log of this name: whatever follows belongs to another log.
+    pub(crate) fn deletes(&self, id: TopicPartition) -> bool {
+        self.deleted.contains(&id)
     }
 
     fn put_header(&mut self, entry: EntryHeader) {
@@ -180,6 +194,7 @@ impl<B: Buffer> OpenGroup<B> {
         self.used = GROUP_HEADER_BYTES;
         self.entry_count = 0;
         self.entries_checksum = 0;
+        self.deleted.clear();
         self.flushed = false;
         self.barrier = false;
         buffer

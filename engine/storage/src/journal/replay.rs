@@ -14,7 +14,7 @@ use runtime::{ALIGNMENT, File, Io, OpenMode};
 use super::files::list_files;
 use super::frame::{Entry, GROUP_HEADER_BYTES, GroupHeader, read_group};
 use crate::cache::tail::JournalPosition;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Generations, RunState};
 use crate::error::{OpenError, open_io};
 use crate::layout::Layout;
 
@@ -40,7 +40,7 @@ pub(crate) struct Replay<I: Io> {
     files: Vec<JournalFile<I::File>>,
     window: (usize, u64, Bytes),
     shard: ShardId,
-    generation: u64,
+    generations: Generations,
     /// The group expected next.
     sequence: u64,
     previous_checksum: u32,
@@ -48,6 +48,8 @@ pub(crate) struct Replay<I: Io> {
     file: usize,
     position: u64,
     durable_through: u64,
+    /// And nothing was written after it.
+    ends_there: bool,
     started: bool,
     /// The chain ended at a bad group rather than at an untouched place.
     pub(crate) torn: bool,
@@ -91,12 +93,13 @@ impl<I: Io> Replay<I> {
             files,
             window: (0, 0, Bytes::new()),
             shard,
-            generation: checkpoint.generation,
+            generations: checkpoint.generations.clone(),
             sequence: checkpoint.replay.sequence,
             previous_checksum: checkpoint.replay.previous_checksum,
             file,
             position: checkpoint.replay.position,
             durable_through: checkpoint.durable_through,
+            ends_there: checkpoint.state == RunState::CleanShutdown,
             started: false,
             torn: false,
         })
@@ -104,6 +107,9 @@ impl<I: Io> Replay<I> {
 
     /// The next group, or `None` at the end of the journal.
     pub(crate) async fn next_group(&mut self) -> Result<Option<ReplayedGroup>, OpenError> {
+        if self.ends_there && self.sequence > self.durable_through {
+            return Ok(None);
+        }
         if self.files.is_empty() {
             return self.end("the journal has no files").await;
         }
@@ -126,7 +132,9 @@ impl<I: Io> Replay<I> {
         if header.group_bytes() as u64 > self.files[file].size.saturating_sub(position) {
             return self.end("the group is longer than its file").await;
         }
+        // A copy of its own: what is kept of one group is not to keep the memory of all that were read with it.
         let bytes = self.read(file, position, header.group_bytes()).await?;
+        let bytes = Bytes::copy_from_slice(&bytes);
         let entries = match read_group(&header, &bytes) {
             Ok(entries) => entries,
             Err(reason) => {
@@ -178,7 +186,7 @@ impl<I: Io> Replay<I> {
     }
 
     fn is_ours(&self, header: &GroupHeader) -> bool {
-        header.shard == self.shard && header.generation == self.generation
+        header.shard == self.shard && header.generation == self.generations.of(header.sequence)
     }
 
     /// The chain has ended; decides whether it may.

@@ -25,6 +25,7 @@ struct Sights {
     carried: u64,
     crashes_in_recovery: u64,
     torn: u64,
+    replayed: u64,
     resharded: u64,
     taken_over: u64,
 }
@@ -135,6 +136,14 @@ fn options_of(simulation: &Simulation, seed: u64) -> StorageOptions {
     }
 }
 
+fn of_shard(options: &StorageOptions, shard: u16, shard_count: u16) -> StorageOptions {
+    StorageOptions {
+        shard: ShardId(shard),
+        shard_count,
+        ..options.clone()
+    }
+}
+
 /// Several lives of one node. The error says what was lost.
 fn run(seed: u64, planted: bool, sights: &Rc<RefCell<Sights>>) -> Result<(), String> {
     let simulation = Simulation::new(seed, 1, 3);
@@ -155,7 +164,13 @@ fn run(seed: u64, planted: bool, sights: &Rc<RefCell<Sights>>) -> Result<(), Str
             let again = (io.clone(), options.clone());
             simulation.spawn(0, 0, async move {
                 // Cut off in the middle: whatever it answers is of no interest.
-                drop(recover_data_dir(&again.0, &again.1, owner(shards), shards).await);
+                let (io, options) = again;
+                let recovered = recover_data_dir(&io, &options, owner(shards), shards).await;
+                for shard in 0..shards {
+                    if recovered.is_ok() {
+                        drop(Storage::open(io.clone(), of_shard(&options, shard, shards)).await);
+                    }
+                }
             });
             simulation.run_for(Duration::from_micros(io.random() % 20_000));
             sights.borrow_mut().crashes_in_recovery += 1;
@@ -172,7 +187,6 @@ fn run(seed: u64, planted: bool, sights: &Rc<RefCell<Sights>>) -> Result<(), Str
         let report = simulation
             .block_on(0, recover_data_dir(&io, &options, owner(shards), shards))
             .map_err(|error| fail(error.to_string()))?;
-        sights.borrow_mut().torn += u64::from(report.torn_tail);
         sights.borrow_mut().resharded += report.logs_moved as u64;
         if io.random().is_multiple_of(4) {
             let before = partition_files(&simulation);
@@ -185,14 +199,14 @@ fn run(seed: u64, planted: bool, sights: &Rc<RefCell<Sights>>) -> Result<(), Str
         }
         let mut storages = Vec::new();
         for shard in 0..shards {
-            let options = StorageOptions {
-                shard: ShardId(shard),
-                ..options.clone()
-            };
+            let options = of_shard(&options, shard, shards);
             let io = ios[usize::from(shard)].clone();
             let storage = simulation
                 .block_on(0, Storage::open(io, options))
                 .map_err(|error| fail(error.to_string()))?;
+            let found = storage.recovery_report();
+            sights.borrow_mut().torn += u64::from(found.torn_tail || report.torn_tail);
+            sights.borrow_mut().replayed += found.groups_replayed;
             storages.push(storage);
         }
         let ids: Vec<TopicPartition> = model.borrow().keys().copied().collect();
@@ -282,6 +296,7 @@ fn nothing_acknowledged_is_lost() {
             sights.carried,
             sights.crashes_in_recovery,
             sights.torn,
+            sights.replayed,
             sights.resharded,
             sights.taken_over,
         ];

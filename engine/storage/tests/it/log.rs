@@ -94,8 +94,8 @@ fn every_offset_reads_the_same_cold_and_warm_before_and_after_a_restart() {
     simulation.run_for(std::time::Duration::from_millis(10));
     assert_eq!(
         simulation.task_count(0),
-        1,
-        "only the retention timer is left"
+        2,
+        "only the timers of retention and of the watch are left"
     );
     simulation.kill(0);
     simulation.restart(0);

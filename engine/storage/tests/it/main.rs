@@ -8,3 +8,4 @@ mod faults;
 mod harness;
 mod log;
 mod producer;
+mod space;

@@ -1,0 +1,285 @@
+//! Writes checkpoints, and frees what they make needless.
+//!
+//! A checkpoint is encoded log by log, with pauses: a shard with a hundred thousand producers must not stand still for
+//! it. Each log is encoded at one moment, as it is then, and replay begins at the oldest group that was needed when the
+//! first of them was encoded; what replay finds of groups that a log knew already changes nothing.
+//!
+//! Invariants: a checkpoint is written only after every segment byte it names is durable and the journal is durable
+//! through everything that any log knew when it was encoded; a journal file is recycled, and a file removed, only after
+//! a checkpoint that does without it is durable. One checkpoint is written at a time. It needs no space on the device
+//! beyond what its files have already, and one group in the journal, for which room is kept.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::io;
+use std::rc::Rc;
+
+use model::ShardId;
+use runtime::{Buffer, File, Io, OpenMode, align_up};
+
+use crate::checkpoint::{CheckpointEncoder, CheckpointHead, Removal, RunState};
+use crate::error::StorageError;
+use crate::file_cache::FileKind;
+use crate::index::SegmentId;
+use crate::journal::room::Claim;
+use crate::layout::Layout;
+use crate::log::Log;
+use crate::segment_writer::{Unsynced, is_disk_full};
+use crate::storage::Inner;
+
+/// A checkpoint file has at least this much space set aside, and twice what was last written: on a full device, what
+/// frees space must not need any.
+const FILE_BYTES_MIN: usize = 64 << 10;
+
+/// The last checkpoint and whether another is under way.
+pub(crate) struct CheckpointState {
+    sequence: Cell<u64>,
+    is_busy: Cell<bool>,
+}
+
+impl CheckpointState {
+    /// After the checkpoint of this sequence.
+    pub(crate) fn new(sequence: u64) -> CheckpointState {
+        CheckpointState {
+            sequence: Cell::new(sequence),
+            is_busy: Cell::new(false),
+        }
+    }
+
+    /// Sequence of the last checkpoint that is durable.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.sequence.get()
+    }
+
+    fn written(&self, sequence: u64) {
+        assert_eq!(
+            sequence,
+            self.sequence.get() + 1,
+            "checkpoints are written in order"
+        );
+        self.sequence.set(sequence);
+    }
+}
+
+/// An encoded checkpoint, and what to do before and after it is written.
+struct Encoded {
+    bytes: Vec<u8>,
+    /// The journal must be durable through this group first.
+    durable_through: u64,
+    /// Groups before this one are needed no longer then.
+    replay_from: u64,
+    /// Named by nobody then.
+    removals: Vec<Removal>,
+}
+
+impl<I: Io> Inner<I> {
+    /// The task that brings removals to their end. It waits for nothing that could wait for the space they free.
+    pub(crate) async fn keep_removing(self: Rc<Self>) {
+        loop {
+            self.removal_signal.wait().await;
+            if !self.life.keeps() {
+                return;
+            }
+            if self.removals.is_empty() && !self.has_waiting_deletions() {
+                continue;
+            }
+            if let Err(error) = self.checkpoint(RunState::Running).await {
+                tracing::debug!(%error, "a checkpoint was not written");
+            }
+            // Segments that wait for the place of a deleted log may be written now.
+            self.write_queue.changed.notify();
+        }
+    }
+
+    /// Writes a checkpoint and frees what it makes needless.
+    pub(crate) async fn checkpoint(&self, run_state: RunState) -> Result<(), StorageError> {
+        while self.checkpoints.is_busy.get() {
+            self.life.check()?;
+            self.journal_changed.changed().await;
+        }
+        self.checkpoints.is_busy.set(true);
+        let result = self.checkpoint_alone(run_state).await;
+        self.checkpoints.is_busy.set(false);
+        self.journal_changed.notify();
+        result
+    }
+
+    async fn checkpoint_alone(&self, run_state: RunState) -> Result<(), StorageError> {
+        self.life.check()?;
+        let sequence = self.checkpoints.sequence() + 1;
+        let encoded = self.encode_checkpoint(run_state, sequence).await;
+        let unsynced = self.unsynced.take();
+        let is_spare_taken = self.removals.take_spares_unsynced();
+        self.sync_segments(unsynced, is_spare_taken).await?;
+        if run_state == RunState::Running {
+            self.wait_durable(encoded.durable_through).await?;
+        }
+        self.write_checkpoint(sequence, &encoded.bytes).await?;
+        self.checkpoints.written(sequence);
+        self.counters.checkpoints.increment();
+        let recycled = self
+            .journal
+            .borrow_mut()
+            .pipeline
+            .files
+            .recycle(encoded.replay_from);
+        if recycled > 0 {
+            self.place_deletions(Claim::Mark);
+            self.admission.notify();
+            self.kick();
+        }
+        self.remove_files(encoded.removals).await;
+        Ok(())
+    }
+
+    async fn encode_checkpoint(&self, run_state: RunState, sequence: u64) -> Encoded {
+        let oldest = self.tail.borrow().oldest_dirty();
+        let replay = oldest.unwrap_or_else(|| self.journal.borrow().pipeline.position());
+        // Removals of this moment. Of a log that goes from now on, the checkpoint says that it is there, and its mark
+        // in the journal that it went.
+        let removals = self.removals.all();
+        let mut logs: Vec<Rc<Log>> = self.logs.borrow().values().cloned().collect();
+        logs.extend(self.deletions_waiting());
+        let head = CheckpointHead {
+            state: run_state,
+            shard_count: self.options.shard_count,
+            generations: &self.journal.borrow().generations.clone(),
+            replay,
+        };
+        let directories = removals
+            .iter()
+            .copied()
+            .filter(|removal| matches!(removal, Removal::Partition(_)));
+        let mut encoder = CheckpointEncoder::new(&head, directories);
+        for log in logs {
+            encoder.log(&log, self.removals.segments_of(log.id()));
+            self.io.yield_if_needed().await;
+        }
+        let durable_through = match run_state {
+            RunState::Running => self.request_barrier(),
+            RunState::Recovered => 0,
+            // A shutdown has made everything durable before.
+            RunState::CleanShutdown => self.journal.borrow().pipeline.durable_sequence(),
+        };
+        Encoded {
+            bytes: encoder.finish(self.options.shard, sequence, durable_through),
+            durable_through,
+            replay_from: replay.sequence,
+            removals,
+        }
+    }
+
+    async fn sync_segments(
+        &self,
+        unsynced: BTreeMap<SegmentId, Unsynced>,
+        is_spare_taken: bool,
+    ) -> Result<(), StorageError> {
+        let synced = if unsynced.len() > self.options.sync_files_max {
+            self.counters.file_system_flushes.increment();
+            self.io.sync_file_system(self.layout.root()).await
+        } else {
+            self.sync_each(&unsynced, is_spare_taken).await
+        };
+        if let Err(error) = synced {
+            self.fence(&format!("flushing segments: {error}"));
+        }
+        self.life.check()
+    }
+
+    async fn sync_each(
+        &self,
+        unsynced: &BTreeMap<SegmentId, Unsynced>,
+        is_spare_taken: bool,
+    ) -> io::Result<()> {
+        // A file that has moved has left one directory and come to another: both must know.
+        if is_spare_taken {
+            let spares = self.layout.spares_of(self.options.shard);
+            self.io.sync_dir(&spares).await?;
+        }
+        if unsynced.values().any(|what| what.directory) {
+            self.io.sync_dir(&self.layout.partitions()).await?;
+        }
+        // One after the other: flushes at the same time make those of the journal wait longer.
+        for (id, what) in unsynced {
+            // Also if the log was deleted or the segment expired since: the checkpoint under way may name it, and it is
+            // that checkpoint that counts if the deletion does not become durable. Its files are there until the next.
+            if what.log {
+                let path = self.layout.segment(id.partition, id.base_offset);
+                self.files
+                    .open(&self.io, *id, FileKind::LogWrite, &path)
+                    .await?
+                    .sync_data()
+                    .await?;
+                self.counters.segment.flushes.increment();
+            }
+            if what.index {
+                let path = self.layout.index(id.partition, id.base_offset);
+                self.files
+                    .open(&self.io, *id, FileKind::Index, &path)
+                    .await?
+                    .sync_data()
+                    .await?;
+                self.counters.index.flushes.increment();
+            }
+            if what.directory {
+                self.io
+                    .sync_dir(&self.layout.partition(id.partition))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint over the older of the two and makes it durable. On a device without space for more than its
+    /// file has, it waits until there is.
+    async fn write_checkpoint(&self, sequence: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        let mut wait = None;
+        loop {
+            let shard = self.options.shard;
+            let written = write_checkpoint_file(&self.io, &self.layout, shard, sequence, bytes);
+            match written.await {
+                Ok(()) => break,
+                Err(error) if is_disk_full(&error) && !self.life.is_opening() => {
+                    self.wait_for_space(&mut wait).await;
+                    self.life.check()?;
+                }
+                Err(error) => {
+                    self.fence(&format!("writing checkpoint {sequence}: {error}"));
+                    return self.life.check();
+                }
+            }
+        }
+        self.space_found(wait);
+        self.counters.checkpoint.wrote(bytes.len() as u64);
+        self.counters.checkpoint.flushes.increment();
+        Ok(())
+    }
+}
+
+/// Writes a checkpoint over the older of a shard's two and makes it durable.
+pub(crate) async fn write_checkpoint_file<I: Io>(
+    io: &I,
+    layout: &Layout,
+    shard: ShardId,
+    sequence: u64,
+    bytes: &[u8],
+) -> io::Result<()> {
+    let slot = u8::from(!sequence.is_multiple_of(2));
+    let file = io
+        .open(&layout.checkpoint(shard, slot), OpenMode::Write)
+        .await?;
+    let mut buffer = io.buffer(bytes.len());
+    buffer.truncate(bytes.len());
+    buffer.as_mut().copy_from_slice(bytes);
+    if file.len().await? < bytes.len() as u64 {
+        let wanted = align_up((2 * bytes.len()).max(FILE_BYTES_MIN)) as u64;
+        match file.allocate(wanted).await {
+            Err(error) if is_disk_full(&error) => file.allocate(bytes.len() as u64).await?,
+            allocated => allocated?,
+        }
+    }
+    file.write_at(buffer.freeze(), 0).await?;
+    file.sync_data().await?;
+    file.close().await?;
+    io.sync_dir(&layout.checkpoints()).await
+}

@@ -1,0 +1,97 @@
+//! Applies retention to logs, and lets go of spares that nobody takes.
+
+use std::rc::Rc;
+
+use model::Timestamp;
+use runtime::Io;
+
+use crate::log::Log;
+use crate::retention::removable_segments;
+use crate::storage::{Inner, Storage};
+
+impl<I: Io> Inner<I> {
+    /// Looks for expired segments and producers from time to time: one long-lived task.
+    pub(crate) async fn check_retention(self: Rc<Self>) {
+        loop {
+            self.io.sleep(self.options.retention_check_interval).await;
+            if !self.life.keeps() {
+                return;
+            }
+            let logs: Vec<Rc<Log>> = self.logs.borrow().values().cloned().collect();
+            let now = self.io.wall_clock();
+            for log in logs {
+                self.expire(&log, now);
+                self.io.yield_if_needed().await;
+            }
+            let expired = self.removals.expired_spares(self.io.now());
+            self.remove_spares(expired).await;
+            self.removal_signal.raise();
+        }
+    }
+
+    /// A log has filled a segment. In balance it loses one for it, whose file is then there for the next that is begun.
+    pub(crate) fn rolled(&self, log: &Rc<Log>) {
+        if !self.life.is_running() || log.deleted.get() {
+            return;
+        }
+        self.expire(log, self.io.wall_clock());
+        if !self.removals.is_empty() {
+            self.removal_signal.raise();
+        }
+    }
+
+    /// Applies retention to one log. Its files go after the next checkpoint; what was in the journal only is forgotten
+    /// with it.
+    pub(crate) fn expire(&self, log: &Rc<Log>, now: Timestamp) {
+        let mut state = log.state.borrow_mut();
+        let state = &mut *state;
+        let expiration_ms = state.config.producer_id_expiration_ms;
+        state.producers.expire(now, expiration_ms);
+        let summaries = state.summaries(log.durable_end_offset.get(), log.log_end_offset.get());
+        let mut gone = removable_segments(
+            &summaries,
+            log.log_start_offset.get(),
+            log.size_bytes.get(),
+            &state.config,
+            now,
+        );
+        // A writer may be adding to the last segment: it can go next time.
+        if state.writer.is_writing() {
+            gone = gone.min(state.segments.len().max(1) - 1);
+        }
+        let Some(last) = gone.checked_sub(1) else {
+            return;
+        };
+        let log_start_offset = log.log_start_offset.get().max(summaries[last].next_offset);
+        let gone_bytes: u64 = summaries[..gone].iter().map(|gone| gone.size_bytes).sum();
+        let size_bytes = log.size_bytes.get();
+        assert!(
+            size_bytes >= gone_bytes,
+            "a log is as large as its segments"
+        );
+        log.size_bytes.set(size_bytes - gone_bytes);
+        for segment in state.segments.drain(..gone.min(state.segments.len())) {
+            let bytes = segment.file_bytes().map(|(_, bytes)| bytes);
+            self.removals.segment_gone(segment.id, bytes);
+        }
+        if state.segments.is_empty() {
+            let mut tail = self.tail.borrow_mut();
+            for group in state.forget_dirty(log_start_offset) {
+                tail.cleaned(group, 1);
+            }
+        }
+        log.log_start_offset.set(log_start_offset);
+        state.leader_epochs.truncate_front(log_start_offset);
+    }
+}
+
+impl<I: Io> Storage<I> {
+    /// Applies retention to all logs as of `now`, as the periodic check does.
+    pub fn enforce_retention(&self, now: Timestamp) {
+        let logs: Vec<Rc<Log>> = self.inner.logs.borrow().values().cloned().collect();
+        for log in logs {
+            self.inner.expire(&log, now);
+        }
+        self.inner.removal_signal.raise();
+    }
+}

@@ -1,0 +1,283 @@
+//! Brings the groups of a journal back into the logs: each batch that is a log's next is appended to its tail.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use model::{Offset, TopicPartition};
+use runtime::{File, Io, OpenMode};
+
+use super::RecoveryReport;
+use crate::at_once::at_once;
+use crate::cache::tail::TailGroup;
+use crate::error::{OpenError, StorageError, open_io};
+use crate::journal::files::list_files;
+use crate::journal::frame::{Entry, EntryKind};
+use crate::journal::replay::ReplayedGroup;
+use crate::layout::Layout;
+use crate::log::{Log, TailBatch};
+use crate::options::LogConfig;
+use crate::segment::BatchPlace;
+use crate::storage::Inner;
+
+/// Brings replayed groups into the logs.
+pub(super) struct Applier<'a, I: Io> {
+    inner: &'a Inner<I>,
+    /// Logs of which a later batch came before an earlier one; carried batches will close the gap.
+    gaps: BTreeMap<TopicPartition, Offset>,
+    /// Logs that got batches, and where their segments ended before.
+    touched: BTreeMap<TopicPartition, Offset>,
+    /// The group that deleted a log of this name.
+    deleted: BTreeMap<TopicPartition, u64>,
+    report: &'a mut RecoveryReport,
+}
+
+impl<'a, I: Io> Applier<'a, I> {
+    pub(super) fn new(inner: &'a Inner<I>, report: &'a mut RecoveryReport) -> Applier<'a, I> {
+        Applier {
+            inner,
+            gaps: BTreeMap::new(),
+            touched: BTreeMap::new(),
+            deleted: BTreeMap::new(),
+            report,
+        }
+    }
+
+    /// Applies the next group. What does not fit memory goes to segments; on a full device it stays in memory all the
+    /// same, which the size of the journal bounds.
+    pub(super) async fn apply(&mut self, group: ReplayedGroup) -> Result<(), OpenError> {
+        let mut dirty_batches = 0;
+        let mut logs: Vec<Rc<Log>> = Vec::new();
+        for entry in &group.entries {
+            let id = entry.header.id;
+            let sequence = group.place.sequence;
+            let known = self.inner.logs.borrow().get(&id).cloned();
+            if known
+                .as_ref()
+                .is_some_and(|log| sequence <= log.state.borrow().created_sequence)
+            {
+                continue;
+            }
+            match entry.header.kind {
+                EntryKind::PartitionDeleted => {
+                    if let Some(log) = known {
+                        dirty_batches -= self.delete(&log, sequence);
+                        self.deleted.insert(id, sequence);
+                        logs.retain(|member| !Rc::ptr_eq(member, &log));
+                    }
+                }
+                EntryKind::LogStartAdvanced => {
+                    let log = known.unwrap_or_else(|| self.create(id));
+                    log.log_start_offset
+                        .set(log.log_start_offset.get().max(entry.header.offset));
+                    log.state
+                        .borrow_mut()
+                        .leader_epochs
+                        .truncate_front(entry.header.offset);
+                }
+                EntryKind::Batch | EntryKind::CarriedBatch => {
+                    let log = known.unwrap_or_else(|| self.create(id));
+                    if self.append(&log, entry, &group) {
+                        dirty_batches += 1;
+                        if logs.last().is_none_or(|last| !Rc::ptr_eq(last, &log)) {
+                            logs.push(log);
+                        }
+                    }
+                }
+            }
+        }
+        self.report.groups_replayed += 1;
+        let capacity = if dirty_batches == 0 {
+            0
+        } else {
+            group.bytes.len()
+        };
+        self.inner.tail.borrow_mut().push(TailGroup {
+            place: group.place,
+            capacity,
+            dirty_batches,
+            logs,
+        });
+        if self.inner.tail.borrow().bytes() > self.inner.options.tail_bytes_max / 2 {
+            match self.write_dirty().await {
+                Err(OpenError::Storage(StorageError::DiskFull)) => {}
+                written => written?,
+            }
+            self.inner.tail.borrow_mut().evict(0);
+        }
+        Ok(())
+    }
+
+    fn create(&self, id: TopicPartition) -> Rc<Log> {
+        let created_sequence = self.deleted.get(&id).copied().unwrap_or(0);
+        let log = Rc::new(Log::new(id, LogConfig::default(), created_sequence));
+        self.inner.logs.borrow_mut().insert(id, log.clone());
+        log
+    }
+
+    /// Appends a batch if it is the log's next. Returns whether it was.
+    fn append(&mut self, log: &Rc<Log>, entry: &Entry, group: &ReplayedGroup) -> bool {
+        let Some(batch) = entry.batch else {
+            return false;
+        };
+        let (base_offset, next_offset) = (batch.base_offset, batch.next_offset());
+        let end = log.log_end_offset.get();
+        if base_offset > end {
+            let gap = self.gaps.entry(log.id()).or_insert(next_offset);
+            *gap = next_offset.max(*gap);
+        }
+        if base_offset != end {
+            return false;
+        }
+        let bytes = group
+            .bytes
+            .slice(entry.batch_start..entry.batch_start + entry.header.length as usize);
+        self.report.batches_replayed += 1;
+        self.report.bytes_replayed += bytes.len() as u64;
+        self.touched
+            .entry(log.id())
+            .or_insert_with(|| log.state.borrow().written_end_offset);
+        log.log_end_offset.set(next_offset);
+        log.durable_end_offset.set(next_offset);
+        log.size_bytes
+            .set(log.size_bytes.get() + bytes.len() as u64);
+        let delta = entry
+            .header
+            .offset_delta_of_max_timestamp
+            .clamp(0, batch.last_offset_delta);
+        let place = BatchPlace {
+            base_offset,
+            next_offset,
+            max_timestamp: batch.max_timestamp,
+            offset_of_max_timestamp: base_offset.plus(delta.into()),
+        };
+        let mut state = log.state.borrow_mut();
+        state.leader_epochs.assign(batch.leader_epoch, base_offset);
+        state.producers.learn(&batch, self.inner.io.wall_clock());
+        state.push_tail(TailBatch {
+            place,
+            sequence: group.place.sequence,
+            bytes,
+        });
+        true
+    }
+
+    /// Takes a log out. Returns how many of its batches belong to group `sequence`, which is being applied.
+    fn delete(&mut self, log: &Rc<Log>, sequence: u64) -> u32 {
+        self.inner.logs.borrow_mut().remove(&log.id());
+        log.deleted.set(true);
+        let mut of_this_group = 0;
+        let mut state = log.state.borrow_mut();
+        for batch in state.tail.range(state.tail_written..) {
+            if batch.sequence == sequence {
+                of_this_group += 1;
+            } else {
+                self.inner.tail.borrow_mut().cleaned(batch.sequence, 1);
+            }
+        }
+        state.tail.clear();
+        state.tail_written = 0;
+        state.dirty_bytes = 0;
+        drop(state);
+        self.gaps.remove(&log.id());
+        self.touched.remove(&log.id());
+        self.inner.removals.log_gone(log.id(), []);
+        self.inner
+            .unsynced
+            .borrow_mut()
+            .retain(|id, _| id.partition != log.id());
+        of_this_group
+    }
+
+    /// Writes what the logs hold, except logs whose place a deleted one still occupies.
+    pub(super) async fn write_dirty(&self) -> Result<(), OpenError> {
+        let logs = self.touched_logs();
+        at_once(&logs, async |log| {
+            if log.state.borrow().is_dirty() {
+                self.inner.write_now(log).await?;
+                self.inner.io.yield_if_needed().await;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    fn touched_logs(&self) -> Vec<Rc<Log>> {
+        let logs = self.inner.logs.borrow();
+        let touched = self.touched.keys();
+        touched.filter_map(|id| logs.get(id).cloned()).collect()
+    }
+
+    /// Checks that nothing is missing.
+    pub(super) fn check_complete(&self) -> Result<(), OpenError> {
+        for (id, log) in self.inner.logs.borrow().iter() {
+            let end = log.log_end_offset.get();
+            let noted = self.gaps.get(id).copied().unwrap_or(end);
+            let needed = noted.max(log.log_start_offset.get());
+            if end < needed {
+                return Err(OpenError::Corrupt {
+                    path: self.inner.layout.journal(self.inner.options.shard),
+                    position: 0,
+                    reason: format!(
+                        "partition {id} is known up to offset {needed}, but offset {end} is nowhere"
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// After a kill the journal may show groups that the device has accepted but not made durable; what builds on the
+    /// journal needs them to be.
+    pub(super) async fn sync_journal(&self) -> Result<(), OpenError> {
+        let (io, layout) = (&self.inner.io, &self.inner.layout);
+        let shard = self.inner.options.shard;
+        for number in list_files(io, layout, shard).await? {
+            let path = layout.journal_file(shard, number);
+            let opened = io.open(&path, OpenMode::Write).await;
+            let file = opened.map_err(open_io("open", &path))?;
+            file.sync_data().await.map_err(open_io("flush", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Removes files of segments that were begun after the checkpoint and are not named now: all that they can hold is in
+    /// the journal, and this time segments may begin elsewhere. Other files stay, whatever they are.
+    pub(super) async fn remove_strangers(&self) -> Result<(), OpenError> {
+        let (io, layout) = (&self.inner.io, &self.inner.layout);
+        let partitions = layout.partitions();
+        let existing = io.read_dir(&partitions).await;
+        let existing: BTreeSet<PathBuf> = existing
+            .map_err(open_io("list", &partitions))?
+            .into_iter()
+            .collect();
+        let mut logs = self.touched_logs();
+        logs.retain(|log| {
+            let directory = layout.partition(log.id());
+            existing.contains(Path::new(directory.file_name().unwrap_or_default()))
+        });
+        at_once(&logs, async |log| {
+            let directory = layout.partition(log.id());
+            let names = io.read_dir(&directory).await;
+            for name in names.map_err(open_io("list", &directory))? {
+                if self.is_stranger(log, &name) {
+                    let path = directory.join(name.file_name().unwrap_or_default());
+                    let removed = io.remove_file(&path).await;
+                    removed.map_err(open_io("remove", path))?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    fn is_stranger(&self, log: &Log, name: &Path) -> bool {
+        let Some(base) = Layout::base_offset(name) else {
+            return false;
+        };
+        let replayed = self.touched[&log.id()]..log.log_end_offset.get();
+        let state = log.state.borrow();
+        let mut segments = state.segments.iter();
+        replayed.contains(&base) && segments.all(|segment| segment.id.base_offset != base)
+    }
+}

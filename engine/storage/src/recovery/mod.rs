@@ -1,0 +1,117 @@
+//! Start: from whatever state a stop left a data directory in to running shards.
+//!
+//! [`recover_data_dir`] runs once, before any shard opens. If the logs are divided as they were, there is little to do:
+//! each shard replays its journal when it opens, into memory, and goes on in the same journal, so a start needs no space
+//! and no time for files. If the number of shards has changed, all journals are replayed into segments first; only with
+//! empty journals may logs move. Repeating any part after a crash gives the same logs.
+
+mod apply;
+mod decide;
+mod load;
+mod open;
+mod probe;
+mod reshard;
+
+use std::collections::BTreeMap;
+
+use model::{ShardId, TopicPartition};
+use runtime::Io;
+
+use crate::error::{OpenError, open_io};
+use crate::layout::Layout;
+use crate::options::StorageOptions;
+
+use self::decide::{Known, Start, decide};
+pub(crate) use self::load::load_checkpoint;
+use self::load::shards_on_disk;
+
+/// What recovery found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Every shard had been shut down in order (or there was nothing).
+    pub clean: bool,
+    /// Shards found on disk.
+    pub shards: u16,
+    /// Logs found.
+    pub logs: usize,
+    /// Commit groups replayed.
+    pub groups_replayed: u64,
+    /// Batches that were in a journal only.
+    pub batches_replayed: u64,
+    /// Bytes of these batches.
+    pub bytes_replayed: u64,
+    /// A journal ended in a torn group, which nobody had been told of.
+    pub torn_tail: bool,
+    /// Logs that moved to another shard because the number of shards has changed.
+    pub logs_moved: usize,
+}
+
+/// Brings a data directory to where each of `shard_count` shards can be opened, with the logs that are its own by
+/// `owner`. Run once, before any shard opens; creates what is missing. Running it again changes nothing.
+pub async fn recover_data_dir<I: Io>(
+    io: &I,
+    options: &StorageOptions,
+    owner: impl Fn(TopicPartition) -> ShardId,
+    shard_count: u16,
+) -> Result<RecoveryReport, OpenError> {
+    options.check()?;
+    let layout = Layout::new(&options.directory);
+    for directory in [layout.checkpoints(), layout.journals(), layout.partitions()] {
+        io.create_dir_all(&directory)
+            .await
+            .map_err(open_io("create", &directory))?;
+    }
+    remove_spares(io, &layout).await?;
+    let mut checkpoints = BTreeMap::new();
+    for shard in shards_on_disk(io, &layout).await? {
+        checkpoints.insert(shard, load_checkpoint(io, &layout, shard).await?);
+    }
+    let known: BTreeMap<ShardId, Option<Known>> = checkpoints
+        .iter()
+        .map(|(shard, checkpoint)| (*shard, checkpoint.as_ref().map(Known::of)))
+        .collect();
+    let start = decide(&known, shard_count).map_err(|missing| OpenError::Corrupt {
+        path: layout.checkpoint(missing.shard, 0),
+        position: 0,
+        reason: missing.to_string(),
+    })?;
+    let mut report = RecoveryReport {
+        clean: known.values().flatten().all(|known| known.is_clean),
+        shards: u16::try_from(known.len()).expect("shards are numbered by u16"),
+        ..RecoveryReport::default()
+    };
+    match start {
+        Start::AsItIs => {
+            let found = checkpoints.values().flatten();
+            report.logs = found.map(|checkpoint| checkpoint.logs.len()).sum();
+        }
+        Start::Divide => {
+            let options = StorageOptions {
+                shard_count,
+                ..options.clone()
+            };
+            reshard::divide(io, &options, &layout, checkpoints, owner, &mut report).await?;
+        }
+    }
+    Ok(report)
+}
+
+/// Removes files that were kept for new segments. First it makes durable which ones were taken: a later power cut must not
+/// bring a file back to a place that is no more.
+async fn remove_spares<I: Io>(io: &I, layout: &Layout) -> Result<(), OpenError> {
+    let spares = layout.spares();
+    io.create_dir_all(&spares)
+        .await
+        .map_err(open_io("create", &spares))?;
+    let shards = io.read_dir(&spares).await;
+    for shard in shards.map_err(open_io("list", &spares))? {
+        let directory = spares.join(shard.file_name().unwrap_or_default());
+        io.sync_dir(&directory)
+            .await
+            .map_err(open_io("flush", &directory))?;
+        io.remove_dir_all(&directory)
+            .await
+            .map_err(open_io("remove", &directory))?;
+    }
+    Ok(())
+}

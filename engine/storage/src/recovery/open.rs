@@ -1,0 +1,205 @@
+//! Opens a shard: replays its journal into memory and goes on in the same journal.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use model::{ShardId, Timestamp, TopicPartition};
+use runtime::Io;
+
+use super::apply::Applier;
+use super::probe::probe;
+use super::{RecoveryReport, load_checkpoint};
+use crate::cache::tail::JournalPosition;
+use crate::checkpoint::{Checkpoint, Generations, RunState};
+use crate::error::{OpenError, open_io};
+use crate::journal::driver::Journal;
+use crate::journal::files::{JournalFiles, list_files, open_file, prepare_file};
+use crate::journal::replay::Replay;
+use crate::layout::Layout;
+use crate::log::Log;
+use crate::options::{FlushMethod, StorageOptions};
+use crate::storage::{Found, Inner};
+
+impl<I: Io> Inner<I> {
+    /// Opens a shard of a recovered data directory. Nothing is written but a checkpoint that names the new run.
+    pub(crate) async fn open(
+        io: I,
+        options: StorageOptions,
+    ) -> Result<(Rc<Inner<I>>, RecoveryReport), OpenError> {
+        let layout = Layout::new(&options.directory);
+        let shard = options.shard;
+        let checkpoint = load_checkpoint(&io, &layout, shard).await?;
+        let divided = checkpoint.filter(|found| found.shard_count == options.shard_count);
+        let Some(checkpoint) = divided else {
+            return Err(OpenError::Options(format!(
+                "shard {shard} must be recovered before it is opened"
+            )));
+        };
+        prepare_directories(&io, &layout, shard).await?;
+        let mut report = RecoveryReport {
+            clean: checkpoint.state == RunState::CleanShutdown,
+            shards: 1,
+            ..RecoveryReport::default()
+        };
+        let numbers = first_files(&io, &layout, &options).await?;
+        let has_journal = checkpoint.has_journal();
+        let is_durable = match options.flush_method {
+            FlushMethod::DurableWrite => true,
+            FlushMethod::WriteThenSync => false,
+            FlushMethod::Probe => match free_file(&numbers, &checkpoint) {
+                Some(number) => probe(&io, &layout, shard, number).await?,
+                None => true,
+            },
+        };
+        let mut files = JournalFiles::default();
+        for number in numbers {
+            let path = layout.journal_file(shard, number);
+            let file = open_file(&io, &layout, shard, number, is_durable)
+                .await
+                .map_err(open_io("open", path))?;
+            if file.size > 0 {
+                files.add(number, file.size, Rc::new(file));
+            }
+        }
+        let (generations, place) = if has_journal {
+            (checkpoint.generations.clone(), checkpoint.replay)
+        } else {
+            (Generations::default(), JournalPosition::first())
+        };
+        let mut replay = match has_journal {
+            true => Some(Replay::new(&io, &layout, &checkpoint).await?),
+            false => None,
+        };
+        let found = Found {
+            journal: Journal::new(generations, place, files, options.groups_in_flight_max),
+            logs: logs_of(&checkpoint, io.wall_clock(), has_journal),
+            removals: checkpoint.removals,
+            checkpoint_sequence: checkpoint.sequence,
+            journal_durable_writes: is_durable,
+        };
+        let inner = Inner::new(io, options, found);
+        if let Some(replay) = &mut replay {
+            inner.replay(replay, &mut report).await?;
+        }
+        inner.begin_run();
+        report.logs = inner.logs.borrow().len();
+        // Both files: neither may lead back to before this run.
+        inner.checkpoint(RunState::Running).await?;
+        inner.checkpoint(RunState::Running).await?;
+        Ok((Rc::new(inner), report))
+    }
+
+    /// Brings what the journal holds into the tails, and the journal to where it ends.
+    async fn replay(
+        &self,
+        replay: &mut Replay<I>,
+        report: &mut RecoveryReport,
+    ) -> Result<(), OpenError> {
+        let mut applier = Applier::new(self, report);
+        // The last group of each file, and where it ends.
+        let mut ends: Vec<(u32, u64, u64)> = Vec::new();
+        while let Some(group) = replay.next_group().await? {
+            let place = group.place;
+            let end = (
+                place.file,
+                place.position + group.bytes.len() as u64,
+                place.sequence,
+            );
+            match ends.last_mut().filter(|last| last.0 == place.file) {
+                Some(last) => *last = end,
+                None => ends.push(end),
+            }
+            applier.apply(group).await?;
+        }
+        applier.check_complete()?;
+        applier.sync_journal().await?;
+        applier.remove_strangers().await?;
+        report.torn_tail |= replay.torn;
+        let mut journal = self.journal.borrow_mut();
+        for (file, end, sequence) in ends {
+            journal.pipeline.files.resume(file, end, sequence);
+        }
+        journal.pipeline.resume(replay.next_position());
+        drop(journal);
+        let now = self.io.wall_clock();
+        for log in self.logs.borrow().values() {
+            log.state.borrow_mut().appended_at = now;
+        }
+        Ok(())
+    }
+
+    /// From here on groups are of this run: what an earlier one has left behind the end of the chain is none of them.
+    fn begin_run(&self) {
+        let mut journal = self.journal.borrow_mut();
+        let first = journal.pipeline.next_sequence();
+        journal.generations.begin(first, self.io.random() | 1);
+    }
+}
+
+/// The logs that a checkpoint names. Without a journal, entries of earlier logs of their names are no more.
+fn logs_of(
+    checkpoint: &Checkpoint,
+    now: Timestamp,
+    has_journal: bool,
+) -> BTreeMap<TopicPartition, Rc<Log>> {
+    let mut logs = BTreeMap::new();
+    for log in &checkpoint.logs {
+        let mut state = log.state.borrow_mut();
+        if !has_journal {
+            state.created_sequence = 0;
+        }
+        for segment in &mut state.segments {
+            if segment.written_at == Timestamp::NONE {
+                segment.written_at = now;
+            }
+        }
+        drop(state);
+        logs.insert(log.id(), log.clone());
+    }
+    logs
+}
+
+async fn prepare_directories<I: Io>(
+    io: &I,
+    layout: &Layout,
+    shard: ShardId,
+) -> Result<(), OpenError> {
+    let journal = layout.journal(shard);
+    io.create_dir_all(&journal)
+        .await
+        .map_err(open_io("create", &journal))?;
+    // A run that was killed may have made files whose names are not durable yet; groups in them are not either then.
+    io.sync_dir(&journal)
+        .await
+        .map_err(open_io("flush", &journal))?;
+    let spares = layout.spares_of(shard);
+    io.create_dir_all(&spares)
+        .await
+        .map_err(open_io("create", &spares))
+}
+
+/// The journal files there are; makes the first if there is none.
+async fn first_files<I: Io>(
+    io: &I,
+    layout: &Layout,
+    options: &StorageOptions,
+) -> Result<Vec<u32>, OpenError> {
+    let shard = options.shard;
+    let mut numbers = list_files(io, layout, shard).await?;
+    if numbers.is_empty() {
+        let size = options.journal_first_file_bytes;
+        prepare_file(io, layout, shard, 0, size, false)
+            .await
+            .map_err(open_io("write", layout.journal_file(shard, 0)))?;
+        numbers.push(0);
+    }
+    Ok(numbers)
+}
+
+/// A file that may be written over: none if the journal holds anything.
+fn free_file(numbers: &[u32], checkpoint: &Checkpoint) -> Option<u32> {
+    numbers
+        .first()
+        .copied()
+        .filter(|_| !checkpoint.has_journal())
+}

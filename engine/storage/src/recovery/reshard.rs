@@ -1,0 +1,275 @@
+//! Divides the logs over another number of shards: replays all journals into segments, then moves logs.
+//!
+//! Each shard's journal is replayed on its own, and a checkpoint makes that final in one step. Only then, with empty
+//! journals, a log is nothing but its entry in a checkpoint and may move.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use model::{ShardId, TopicPartition};
+use runtime::Io;
+
+use super::RecoveryReport;
+use super::apply::Applier;
+use crate::cache::tail::JournalPosition;
+use crate::checkpoint::{
+    Checkpoint, CheckpointEncoder, CheckpointHead, Generations, Removal, RunState,
+};
+use crate::checkpointer::write_checkpoint_file;
+use crate::error::{OpenError, StorageError, open_io};
+use crate::journal::driver::Journal;
+use crate::journal::files::JournalFiles;
+use crate::journal::replay::Replay;
+use crate::layout::Layout;
+use crate::log::Log;
+use crate::options::StorageOptions;
+use crate::storage::{Found, Inner};
+
+/// A shard after its journal was replayed.
+struct RecoveredShard {
+    shard: ShardId,
+    sequence: u64,
+    removals: Vec<Removal>,
+    logs: BTreeMap<TopicPartition, Rc<Log>>,
+}
+
+/// Replays and divides. `options` name the new number of shards.
+pub(super) async fn divide<I: Io>(
+    io: &I,
+    options: &StorageOptions,
+    layout: &Layout,
+    checkpoints: BTreeMap<ShardId, Option<Checkpoint>>,
+    owner: impl Fn(TopicPartition) -> ShardId,
+    report: &mut RecoveryReport,
+) -> Result<(), OpenError> {
+    let shard_count = options.shard_count;
+    let present = u16::try_from(checkpoints.len()).expect("shards are numbered by u16");
+    let mut shards = BTreeMap::new();
+    for (shard, checkpoint) in checkpoints {
+        let recovered = match checkpoint {
+            Some(checkpoint) => recover_shard(io, options, layout, checkpoint, report).await,
+            None => Ok(RecoveredShard::empty(shard)),
+        };
+        let recovered = recovered.map_err(|error| match error {
+            OpenError::Storage(StorageError::DiskFull) => OpenError::NoSpaceToDivide { present },
+            other => other,
+        })?;
+        shards.insert(shard, recovered);
+    }
+    for shard in (0..shard_count).map(ShardId) {
+        shards
+            .entry(shard)
+            .or_insert_with(|| RecoveredShard::empty(shard));
+    }
+    report.logs = shards.values().map(|shard| shard.logs.len()).sum();
+    distribute(io, layout, &mut shards, owner, shard_count, report).await
+}
+
+impl RecoveredShard {
+    fn empty(shard: ShardId) -> RecoveredShard {
+        RecoveredShard {
+            shard,
+            sequence: 0,
+            removals: Vec::new(),
+            logs: BTreeMap::new(),
+        }
+    }
+}
+
+async fn recover_shard<I: Io>(
+    io: &I,
+    options: &StorageOptions,
+    layout: &Layout,
+    checkpoint: Checkpoint,
+    report: &mut RecoveryReport,
+) -> Result<RecoveredShard, OpenError> {
+    let shard = checkpoint.shard;
+    let logs = checkpoint
+        .logs
+        .iter()
+        .map(|log| (log.id(), log.clone()))
+        .collect();
+    if !checkpoint.has_journal() {
+        return Ok(RecoveredShard {
+            shard,
+            sequence: checkpoint.sequence,
+            removals: checkpoint.removals,
+            logs,
+        });
+    }
+    // Not of the new division yet: that is said by the last checkpoint of all.
+    let options = StorageOptions {
+        shard,
+        shard_count: 0,
+        ..options.clone()
+    };
+    let mut replay = Replay::new(io, layout, &checkpoint).await?;
+    let journal = Journal::new(
+        checkpoint.generations.clone(),
+        checkpoint.replay,
+        JournalFiles::default(),
+        0,
+    );
+    let found = Found {
+        journal,
+        logs,
+        removals: checkpoint.removals,
+        checkpoint_sequence: checkpoint.sequence,
+        journal_durable_writes: false,
+    };
+    let inner = Inner::new(io.clone(), options, found);
+    let mut applier = Applier::new(&inner, report);
+    while let Some(group) = replay.next_group().await? {
+        applier.apply(group).await?;
+    }
+    applier.check_complete()?;
+    // Directories of deleted logs go first, for logs made anew under their names want the place; and before they go, a
+    // checkpoint without these logs must be durable, as while running.
+    if !inner.removals.is_empty() {
+        applier.write_dirty().await?;
+        applier.sync_journal().await?;
+        inner
+            .journal
+            .borrow_mut()
+            .pipeline
+            .resume(replay.next_position());
+        inner.checkpoint(RunState::Running).await?;
+        if let Some(removal) = inner.removals.all().first() {
+            return Err(OpenError::Io {
+                action: "remove files of",
+                path: layout.partition(removal.partition()),
+                source: std::io::Error::other("see the log"),
+            });
+        }
+    }
+    applier.write_dirty().await?;
+    applier.remove_strangers().await?;
+    report.torn_tail |= replay.torn;
+    let logs: Vec<Rc<Log>> = inner.logs.borrow().values().cloned().collect();
+    inner.trim_open_segments(&logs).await?;
+    inner.checkpoint(RunState::Recovered).await?;
+    inner.checkpoint(RunState::Recovered).await?;
+    Ok(RecoveredShard {
+        shard,
+        sequence: inner.checkpoints.sequence(),
+        removals: inner.removals.all(),
+        logs: inner.logs.take(),
+    })
+}
+
+/// Gives each log to the shard that owns it. All journals are empty, so a log is nothing but its entry in a
+/// checkpoint: first those who gain write theirs, then those who lose. A crash in between leaves a log in two
+/// checkpoints, equal in both, and the next start finishes.
+async fn distribute<I: Io>(
+    io: &I,
+    layout: &Layout,
+    shards: &mut BTreeMap<ShardId, RecoveredShard>,
+    owner: impl Fn(TopicPartition) -> ShardId,
+    shard_count: u16,
+    report: &mut RecoveryReport,
+) -> Result<(), OpenError> {
+    let mut homes: BTreeMap<TopicPartition, (ShardId, Rc<Log>)> = BTreeMap::new();
+    let mut losing = BTreeSet::new();
+    let mut gaining: BTreeSet<ShardId> = shards
+        .values()
+        .filter(|shard| shard.sequence == 0)
+        .map(|shard| shard.shard)
+        .collect();
+    for shard in shards.values() {
+        for (id, log) in &shard.logs {
+            let home = owner(*id);
+            if home.0 >= shard_count {
+                return Err(OpenError::Options(format!(
+                    "partition {id} is owned by shard {home} of {shard_count}"
+                )));
+            }
+            if home != shard.shard {
+                losing.insert(shard.shard);
+                gaining.insert(home);
+                report.logs_moved += 1;
+            }
+            homes.insert(*id, (home, log.clone()));
+        }
+    }
+    let surplus: Vec<ShardId> = shards
+        .keys()
+        .copied()
+        .filter(|shard| shard.0 >= shard_count)
+        .collect();
+    let orphaned: Vec<Removal> = surplus
+        .iter()
+        .filter_map(|shard| shards.get(shard))
+        .flat_map(|shard| shard.removals.clone())
+        .collect();
+    if !orphaned.is_empty() {
+        let heir = shards.get_mut(&ShardId(0)).expect("there is a first shard");
+        heir.removals.extend(orphaned);
+        gaining.insert(ShardId(0));
+    }
+    for shard in &gaining {
+        let gainer = shards.get_mut(shard).expect("every owner has a place");
+        let mut logs = gainer.logs.clone();
+        logs.extend(
+            homes
+                .iter()
+                .filter(|(_, (home, _))| home == shard)
+                .map(|(id, (_, log))| (*id, log.clone())),
+        );
+        gainer.logs = logs;
+        write_recovered(io, layout, gainer, shard_count).await?;
+    }
+    // Then all others: the division is complete when the last of them says so.
+    for (shard, loser) in shards.iter_mut() {
+        if gaining.contains(shard) && !losing.contains(shard) {
+            continue;
+        }
+        loser
+            .logs
+            .retain(|id, _| homes.get(id).is_some_and(|(home, _)| home == shard));
+        if shard.0 >= shard_count {
+            loser.removals.clear();
+        }
+        write_recovered(io, layout, loser, shard_count).await?;
+    }
+    for shard in surplus {
+        // Its checkpoint stays and says that it has no logs; only the journal's space is worth giving back.
+        let journal = layout.journal(shard);
+        io.remove_dir_all(&journal)
+            .await
+            .map_err(open_io("remove", &journal))?;
+    }
+    Ok(())
+}
+
+/// Writes a shard's state to both of its checkpoint files: if one is damaged later, the other must not lead back to
+/// a time when the journal meant something else.
+async fn write_recovered<I: Io>(
+    io: &I,
+    layout: &Layout,
+    shard: &mut RecoveredShard,
+    shard_count: u16,
+) -> Result<(), OpenError> {
+    let head = CheckpointHead {
+        // A shard that there is no core for has ended: it is not to make every later start look unclean.
+        state: if shard.shard.0 < shard_count {
+            RunState::Recovered
+        } else {
+            RunState::CleanShutdown
+        },
+        shard_count,
+        generations: &Generations::default(),
+        replay: JournalPosition::first(),
+    };
+    for _ in 0..2 {
+        shard.sequence += 1;
+        let mut encoder = CheckpointEncoder::new(&head, shard.removals.iter().copied());
+        for log in shard.logs.values() {
+            encoder.log(log, []);
+        }
+        let bytes = encoder.finish(shard.shard, shard.sequence, 0);
+        write_checkpoint_file(io, layout, shard.shard, shard.sequence, &bytes)
+            .await
+            .map_err(open_io("write", layout.checkpoint(shard.shard, 0)))?;
+    }
+    Ok(())
+}

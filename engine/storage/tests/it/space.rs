@@ -1,0 +1,260 @@
+//! Space runs out: of the device and of the journal. What frees space never waits behind what needs it, and nobody
+//! waits for ever.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use model::Offset;
+use runtime::sim::{Fault, FaultRule, SimIo, Simulation};
+use storage::{AppendError, Durability, Storage, StorageOptions};
+
+use crate::harness::{
+    Model, append, batch, check_all, listener, open_single, partition, pause, tiny_log,
+    tiny_options,
+};
+
+/// Disk space held, in whole blocks.
+fn held(simulation: &Simulation) -> u64 {
+    let files = simulation.files(0);
+    let bytes = files
+        .iter()
+        .map(|path| simulation.file_bytes(0, path).unwrap().len() as u64);
+    bytes.map(|bytes| bytes.next_multiple_of(4096)).sum()
+}
+
+async fn fill(
+    storage: &Storage<SimIo>,
+    io: &SimIo,
+    model: &Model,
+    id: i32,
+    count: usize,
+) -> Result<(), AppendError> {
+    let log = storage.create_log(partition(1, id), tiny_log());
+    for number in 0..count {
+        let bytes = batch(io, 2, 400, number as i64);
+        storage.admit(bytes.len()).await?;
+        append(storage, model, &log, &bytes, Durability::Flushed)?;
+        if number % 4 == 0 {
+            pause(io, 100).await;
+        }
+    }
+    Ok(())
+}
+
+/// A node whose disk has filled up while producers go on trying.
+struct FullDisk {
+    simulation: Simulation,
+    io: SimIo,
+    model: Model,
+    options: StorageOptions,
+}
+
+impl FullDisk {
+    fn new(seed: u64) -> FullDisk {
+        let simulation = Simulation::new(seed, 1, 1);
+        let io = simulation.io(0, 0);
+        FullDisk {
+            simulation,
+            io,
+            model: Model::default(),
+            options: tiny_options(),
+        }
+    }
+
+    /// Log 0 holds something, log 1 is what fills the disk. Appends are refused when this returns.
+    async fn fill_up(&self) -> Storage<SimIo> {
+        let storage = open_single(&self.io, &self.options).await;
+        storage.start(listener(&self.model));
+        fill(&storage, &self.io, &self.model, 0, 800).await.unwrap();
+        pause(&self.io, 3_000_000).await;
+        let capacity = held(&self.simulation) + (200 << 10);
+        self.simulation.set_disk_capacity(0, capacity);
+        self.keep_trying(&storage, 400).await;
+        storage
+    }
+
+    async fn keep_trying(&self, storage: &Storage<SimIo>, rounds: usize) {
+        let mut refused = 0;
+        for _ in 0..rounds {
+            if let Err(error) = fill(storage, &self.io, &self.model, 1, 20).await {
+                assert_eq!(error, AppendError::DiskFull);
+                refused += 1;
+                pause(&self.io, 50_000).await;
+            }
+        }
+        assert!(refused > rounds / 2, "{refused} of {rounds} were refused");
+    }
+
+    /// Whether appends are taken again and space was given back, within a minute of virtual time.
+    async fn heals(&self, storage: &Storage<SimIo>, full: u64) -> bool {
+        for _ in 0..60 {
+            pause(&self.io, 1_000_000).await;
+            let taken = fill(storage, &self.io, &self.model, 1, 3).await.is_ok();
+            if taken && held(&self.simulation) < full {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// Runs each seed and names those that fail.
+fn each_seed(seeds: u64, what: &str, run: impl Fn(u64) -> bool) {
+    let failed: Vec<u64> = (0..seeds).filter(|seed| !run(*seed)).collect();
+    assert!(failed.is_empty(), "{what} with seeds {failed:?}");
+}
+
+#[test]
+fn deleting_a_log_empties_a_full_disk() {
+    each_seed(20, "a deletion frees nothing", |seed| {
+        let disk = FullDisk::new(seed);
+        disk.simulation.block_on(0, async {
+            let storage = disk.fill_up().await;
+            let full = held(&disk.simulation);
+            storage.delete_log(partition(1, 0));
+            let healed = disk.heals(&storage, full).await;
+            let log = storage.log(partition(1, 1)).unwrap();
+            check_all(&storage, &disk.model, &log).await;
+            healed && storage.fence_reason().is_none()
+        })
+    });
+}
+
+#[test]
+fn deleting_records_empties_a_full_disk() {
+    each_seed(20, "DeleteRecords frees nothing", |seed| {
+        let disk = FullDisk::new(seed);
+        disk.simulation.block_on(0, async {
+            let storage = disk.fill_up().await;
+            let full = held(&disk.simulation);
+            let log = storage.log(partition(1, 0)).unwrap();
+            let mark = storage
+                .advance_log_start(&log, log.durable_end_offset())
+                .unwrap();
+            storage.wait_for_mark(mark).await.unwrap();
+            disk.heals(&storage, full).await && storage.fence_reason().is_none()
+        })
+    });
+}
+
+#[test]
+fn expiry_empties_a_full_disk() {
+    each_seed(20, "expiry frees nothing", |seed| {
+        let disk = FullDisk::new(seed);
+        disk.simulation.block_on(0, async {
+            let storage = disk.fill_up().await;
+            let full = held(&disk.simulation);
+            let log = storage.log(partition(1, 0)).unwrap();
+            let mut config = log.config();
+            config.retention_bytes = 10_000;
+            storage.set_config(&log, config);
+            storage.enforce_retention(model::Timestamp(0));
+            disk.heals(&storage, full).await && storage.fence_reason().is_none()
+        })
+    });
+}
+
+/// What was decided about a full disk must find its place in the journal although appends do not.
+#[test]
+fn a_full_disk_takes_urgent_appends() {
+    each_seed(20, "an urgent append was refused", |seed| {
+        let disk = FullDisk::new(seed);
+        disk.simulation.block_on(0, async {
+            let storage = disk.fill_up().await;
+            let log = storage.create_log(partition(9, 0), tiny_log());
+            let bytes = batch(&disk.io, 1, 100, 1);
+            let mut context = crate::harness::context(Durability::Flushed);
+            context.urgent = true;
+            let info = crate::harness::info(&bytes);
+            let Ok(appended) = storage.append(&log, &bytes, &info, context) else {
+                return false;
+            };
+            pause(&disk.io, 1_000_000).await;
+            log.durable_end_offset() > appended.last_offset
+        })
+    });
+}
+
+/// Fills the journal to its limit while segment files are slow, calls `marks`, lets the files go on.
+fn goes_on_after(seed: u64, marks: impl AsyncFn(&Storage<SimIo>, &SimIo)) -> bool {
+    let simulation = Simulation::new(seed, 1, 1);
+    let io = simulation.io(0, 0);
+    let model = Model::default();
+    let options = StorageOptions {
+        tail_bytes_max: 8 << 20,
+        ..tiny_options()
+    };
+    simulation.block_on(0, async {
+        let storage = open_single(&io, &options).await;
+        storage.start(listener(&model));
+        for id in 0..60 {
+            storage.create_log(partition(1, id), tiny_log());
+        }
+        fill(&storage, &io, &model, 0, 300).await.unwrap();
+        pause(&io, 1_000_000).await;
+        simulation
+            .faults()
+            .add(FaultRule::new(Fault::Hang).path(".log"));
+        let log = storage.log(partition(1, 0)).unwrap();
+        let mut refused = 0;
+        while refused < 50 {
+            let bytes = batch(&io, 2, 400, 1);
+            match append(&storage, &model, &log, &bytes, Durability::Flushed) {
+                Ok(_) => pause(&io, 100).await,
+                Err(error) => {
+                    assert_eq!(error, AppendError::JournalFull);
+                    refused += 1;
+                    pause(&io, 20_000).await;
+                }
+            }
+        }
+        marks(&storage, &io).await;
+        simulation.faults().clear();
+        simulation.release_hung(0);
+        pause(&io, 10_000_000).await;
+        let bytes = batch(&io, 2, 400, 1);
+        let again = append(&storage, &model, &log, &bytes, Durability::Flushed);
+        pause(&io, 10_000_000).await;
+        let durable = log.durable_end_offset() == log.log_end_offset();
+        let sound = check_all(&storage, &model, &log).await > 0;
+        again.is_ok() && durable && sound && storage.fence_reason().is_none()
+    })
+}
+
+#[test]
+fn a_full_journal_goes_on_by_itself() {
+    each_seed(8, "stuck", |seed| goes_on_after(seed, async |_, _| ()));
+}
+
+#[test]
+fn a_full_journal_takes_deletions() {
+    each_seed(8, "stuck after deletions", |seed| {
+        goes_on_after(seed, async |storage, io| {
+            for id in 1..60 {
+                storage.delete_log(partition(1, id));
+                if id % 3 == 0 {
+                    pause(io, 5_000).await;
+                }
+            }
+        })
+    });
+}
+
+#[test]
+fn a_full_journal_takes_marks_or_says_that_it_does_not() {
+    each_seed(8, "stuck after DeleteRecords", |seed| {
+        let taken = Rc::new(Cell::new(0));
+        let counted = taken.clone();
+        let goes_on = goes_on_after(seed, async move |storage, io| {
+            let log = storage.log(partition(1, 0)).unwrap();
+            for offset in 1..40 {
+                match storage.advance_log_start(&log, Offset(offset)) {
+                    Ok(_) => counted.set(counted.get() + 1),
+                    Err(error) => assert_eq!(error, AppendError::JournalFull),
+                }
+                pause(io, 5_000).await;
+            }
+        });
+        goes_on && taken.get() > 0
+    });
+}
