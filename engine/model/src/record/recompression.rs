@@ -24,7 +24,7 @@ const ZSTD_BYTES: usize = 700 << 20;
 enum Encoder {
     None(Vec<u8>),
     Gzip(GzEncoder<Vec<u8>>),
-    Snappy(SnappyEncoder),
+    Snappy(Box<SnappyEncoder>),
     Lz4(Box<FrameEncoder<Vec<u8>>>),
     Zstd(ZstdEncoder<'static, Vec<u8>>),
 }
@@ -45,7 +45,7 @@ impl Recompression {
         let encoder = match codec {
             Compression::None => Encoder::None(out),
             Compression::Gzip => Encoder::Gzip(GzEncoder::new(out, gzip_level(level))),
-            Compression::Snappy => Encoder::Snappy(SnappyEncoder::new(out)),
+            Compression::Snappy => Encoder::Snappy(Box::new(SnappyEncoder::new(out))),
             Compression::Lz4 => {
                 Encoder::Lz4(Box::new(FrameEncoder::with_frame_info(lz4_frame(), out)))
             }
