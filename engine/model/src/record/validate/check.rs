@@ -12,7 +12,9 @@ use super::super::decompression::{self, DecompressionScratch, Decompressor, chec
 use super::super::header::{BatchHeader, TimestampType};
 use super::super::recompression::Recompression;
 use super::walk::{Newest, Walk, check_header_timestamp};
-use super::{BatchInfo, CompressedValidation, Front, ValidationError, ValidationRules};
+use super::{
+    BatchInfo, CompressedValidation, Front, ValidationError, ValidationRules, check_segment,
+};
 
 /// What a byte costs more when it is also compressed.
 const RECOMPRESSION_WORK_FACTOR: usize = 8;
@@ -23,8 +25,7 @@ pub struct CheckedBatch {
     header: BatchHeader,
     size_bytes: usize,
     compression: Compression,
-    newest_timestamp: Timestamp,
-    newest_offset_delta: i32,
+    newest: Newest,
     /// The batch to store in its place, where the topic has a codec of its own.
     pub recompressed: Option<Bytes>,
 }
@@ -37,37 +38,21 @@ impl CheckedBatch {
         newest: Newest,
         rules: &ValidationRules,
     ) -> Result<CheckedBatch, ValidationError> {
-        if size_bytes > rules.segment_bytes_max {
-            return Err(ValidationError::LargerThanSegment {
-                size_bytes,
-                segment_bytes_max: rules.segment_bytes_max,
-            });
-        }
+        check_segment(size_bytes, rules)?;
         Ok(CheckedBatch {
             header,
             size_bytes,
             compression,
-            newest_timestamp: newest.timestamp,
-            newest_offset_delta: newest.offset_delta,
+            newest,
             recompressed: None,
         })
     }
 
     /// What to append, on a topic of this timestamp type, at `now`.
     pub fn info(&self, timestamp_type: TimestampType, now: Timestamp) -> BatchInfo {
-        let (max_timestamp, offset_delta_of_max_timestamp) = match timestamp_type {
-            TimestampType::CreateTime => (self.newest_timestamp, self.newest_offset_delta),
-            TimestampType::LogAppendTime => (now, 0),
-        };
-        BatchInfo {
-            header: self.header,
-            size_bytes: self.size_bytes,
-            compression: self.compression,
-            max_timestamp,
-            offset_delta_of_max_timestamp,
-            timestamp_patch_needed: self.header.timestamp_type() != timestamp_type
-                || self.header.max_timestamp != max_timestamp,
-        }
+        let (header, size_bytes) = (self.header, self.size_bytes);
+        let (compression, newest) = (self.compression, self.newest);
+        BatchInfo::new(header, size_bytes, compression, newest, timestamp_type, now)
     }
 }
 

@@ -109,13 +109,65 @@ pub fn validate(
     scratch: &mut DecompressionScratch,
 ) -> Result<BatchInfo, ValidationError> {
     let front = Front::check(batch, rules)?;
-    let checked = if front.compression == Compression::None {
-        let newest = Walk::new(&front.header, rules, now).run(front.payload())?;
-        front.checked(newest, rules)?
-    } else {
-        BatchCheck::of_front(front, rules, now)?.run(scratch)?
-    };
-    Ok(checked.info(rules.timestamp_type, now))
+    if front.compression != Compression::None {
+        let checked = BatchCheck::of_front(front, rules, now)?.run(scratch)?;
+        return Ok(checked.info(rules.timestamp_type, now));
+    }
+    let newest = Walk::new(&front.header, rules, now).run(front.payload())?;
+    check_segment(front.batch.len(), rules)?;
+    let size_bytes = front.batch.len();
+    let (header, compression) = (front.header, front.compression);
+    let timestamp_type = rules.timestamp_type;
+    Ok(BatchInfo::new(
+        header,
+        size_bytes,
+        compression,
+        newest,
+        timestamp_type,
+        now,
+    ))
+}
+
+impl BatchInfo {
+    /// Of a good batch, on a topic of this timestamp type, at `now`.
+    #[inline(always)]
+    fn new(
+        header: BatchHeader,
+        size_bytes: usize,
+        compression: Compression,
+        newest: Newest,
+        timestamp_type: TimestampType,
+        now: Timestamp,
+    ) -> BatchInfo {
+        let newest = match timestamp_type {
+            TimestampType::CreateTime => newest,
+            TimestampType::LogAppendTime => Newest {
+                timestamp: now,
+                offset_delta: 0,
+            },
+        };
+        BatchInfo {
+            header,
+            size_bytes,
+            compression,
+            max_timestamp: newest.timestamp,
+            offset_delta_of_max_timestamp: newest.offset_delta,
+            timestamp_patch_needed: header.timestamp_type() != timestamp_type
+                || header.max_timestamp != newest.timestamp,
+        }
+    }
+}
+
+/// An append is at most one segment.
+#[inline(always)]
+fn check_segment(size_bytes: usize, rules: &ValidationRules) -> Result<(), ValidationError> {
+    if size_bytes > rules.segment_bytes_max {
+        return Err(ValidationError::LargerThanSegment {
+            size_bytes,
+            segment_bytes_max: rules.segment_bytes_max,
+        });
+    }
+    Ok(())
 }
 
 /// A batch of which everything but the records has been checked.

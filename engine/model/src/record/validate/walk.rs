@@ -13,7 +13,7 @@ use super::error::{RejectedRecords, ValidationError};
 use super::partial_record::{PartialError, PartialRecord};
 
 /// The largest timestamp so far and where it was first seen.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Newest {
     pub(super) timestamp: Timestamp,
     pub(super) offset_delta: i32,
