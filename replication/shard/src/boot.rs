@@ -17,6 +17,7 @@ use runtime::mailbox::{Inbox, Sender};
 use runtime::{Io, Oneshot};
 use storage::{Durability, LogConfig, OpenError, RecoveryReport, Storage, StorageOptions};
 
+use crate::batch_check::BatchChecks;
 use crate::coordinator_host::CoordinatorHost;
 use crate::message::Envelope;
 use crate::metrics::Counters;
@@ -180,6 +181,7 @@ fn assemble<I: Io>(
         timers: Timers::default(),
         peers: Rc::new(peers),
         scratch: RefCell::new(DecompressionScratch::default()),
+        checks: BatchChecks::default(),
         reads: WorkQueue::new(),
         produces: WorkQueue::new(),
         remote_watches: RemoteWatches::default(),

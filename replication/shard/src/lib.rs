@@ -4,6 +4,7 @@
 //! structs ([`request`]), from connections of this core or as messages of other shards ([`message`]); nothing here
 //! knows Kafka's encoding or versions.
 
+mod batch_check;
 pub mod boot;
 pub mod controller;
 pub mod coordinator_host;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use metadata::{PartitionState, Topic};
 use model::config::{CompressionType, TopicConfig};
-use model::record::TimestampType;
+use model::record::{TimestampType, ValidationRules};
 use model::{ErrorCode, TopicPartition};
 use replica::{Assignment, LeaderReplica, LeaderSettings};
 use runtime::Io;
@@ -69,7 +69,7 @@ impl<I: Io> Shard<I> {
             durable_end,
             durable_end,
         );
-        let rules = rules(&config, crate::is_internal(topic.name()));
+        let rules = PartitionRules::of_topic(&config, crate::is_internal(topic.name()));
         let counters = self.counters.topics.of(topic.name());
         let partition = Partition::new(id, log, rules, replica, counters);
         self.partitions.borrow_mut().insert(partition);
@@ -78,6 +78,7 @@ impl<I: Io> Shard<I> {
 
     /// A partition's topic was deleted.
     pub(crate) fn close_partition(self: &Rc<Self>, id: TopicPartition) {
+        self.checks.forget_rules();
         self.coordinator_partition_closed(id);
         let partition = self.partitions.borrow_mut().remove(id);
         if let Some(partition) = partition {
@@ -111,6 +112,7 @@ impl<I: Io> Shard<I> {
 
     /// A topic's configuration changed.
     pub(crate) fn topic_configured(&self, name: &str) {
+        self.checks.forget_rules();
         let Some(topic) = self.image.borrow().topic_by_name(name).cloned() else {
             return;
         };
@@ -122,7 +124,7 @@ impl<I: Io> Shard<I> {
                 partition: index,
             };
             if let Some(partition) = self.partition(id) {
-                let rules = rules(&config, crate::is_internal(topic.name()));
+                let rules = PartitionRules::of_topic(&config, crate::is_internal(topic.name()));
                 let before = partition.rules().durability;
                 let mut partitions = self.partitions.borrow_mut();
                 partitions.durability_changes(before, rules.durability);
@@ -132,6 +134,11 @@ impl<I: Io> Shard<I> {
                     .set_config(&partition.log, self.log_config(&config));
             }
         }
+    }
+
+    /// What of a topic's configuration matters per request.
+    pub(crate) fn topic_rules(&self, topic: &Arc<Topic>) -> PartitionRules {
+        PartitionRules::of_topic(&self.topic_config(topic), crate::is_internal(topic.name()))
     }
 
     /// The effective configuration of a topic.
@@ -168,21 +175,35 @@ impl<I: Io> Shard<I> {
     }
 }
 
-fn rules(config: &TopicConfig, internal: bool) -> PartitionRules {
-    let recompress = match config.compression_type {
-        CompressionType::Producer => None,
-        CompressionType::Codec(codec) => Some((codec, config.compression_level(codec))),
-    };
-    PartitionRules {
-        validation: config.validation_rules(),
-        durability: match config.durability {
-            model::config::Durability::Flushed => Durability::Flushed,
-            model::config::Durability::Written => Durability::Written,
-        },
-        log_append_time: config.message_timestamp_type == TimestampType::LogAppendTime,
-        deletes: config.cleanup_policy.delete,
-        internal,
-        recompress,
+impl PartitionRules {
+    fn of_topic(config: &TopicConfig, internal: bool) -> PartitionRules {
+        let recompress = match config.compression_type {
+            CompressionType::Producer => None,
+            CompressionType::Codec(codec) => Some((codec, config.compression_level(codec))),
+        };
+        PartitionRules {
+            validation: config.validation_rules(),
+            durability: match config.durability {
+                model::config::Durability::Flushed => Durability::Flushed,
+                model::config::Durability::Written => Durability::Written,
+            },
+            log_append_time: config.message_timestamp_type == TimestampType::LogAppendTime,
+            deletes: config.cleanup_policy.delete,
+            internal,
+            recompress,
+        }
+    }
+
+    /// Of a topic that is not known (any more).
+    pub(crate) fn unknown() -> PartitionRules {
+        PartitionRules {
+            validation: ValidationRules::default(),
+            durability: Durability::Flushed,
+            log_append_time: false,
+            deletes: true,
+            internal: false,
+            recompress: None,
+        }
     }
 }
 

@@ -1,12 +1,15 @@
 //! Appending records that clients produced, and answering when they are acknowledged.
 //!
-//! The whole path from request to commit group is synchronous: order of arrival is order in the log.
+//! The whole path from request to commit group is synchronous: order of arrival is order in the log. What could take
+//! long was done before ([`Shard::check`]).
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::record::{self, BatchInfo, ValidationRules};
+use model::record::{
+    self, BatchCheck, BatchInfo, RejectedRecords, ValidationError, ValidationRules,
+};
 use model::{ErrorCode, Offset, Timestamp};
 use runtime::Io;
 use storage::{AppendContext, AppendError, Appended};
@@ -14,7 +17,9 @@ use storage::{AppendContext, AppendError, Appended};
 use crate::message::ShardReply;
 use crate::partition::{AcknowledgeTarget, Partition, PartitionRules};
 use crate::reply::ReplyTo;
-use crate::request::{Acks, LeaderHint, Produce, ProducePartition, ProduceTimes, Produced};
+use crate::request::{
+    Acks, Checked, LeaderHint, Produce, ProducePartition, ProduceTimes, Produced,
+};
 use crate::shard::Shard;
 
 /// A wait for acknowledgement never lasts longer, whatever the request says.
@@ -109,8 +114,9 @@ impl<I: Io> Shard<I> {
             return Err(Box::new(Produced::refused(ErrorCode::NotEnoughReplicas)));
         }
         let now = self.io.wall_clock();
-        let (batch, info) =
-            self.validate(&partition, &rules, request.zstd_allowed, &part.records, now)?;
+        let (batch, info) = self
+            .validate(&rules, request.zstd_allowed, part, now)
+            .map_err(|error| Box::new(refused_by_validation(error, &partition)))?;
         let appended = self.append_valid(&partition, &rules, &batch, &info, now)?;
         let until = appended.last_offset.plus(1);
         let result = Produced {
@@ -118,7 +124,7 @@ impl<I: Io> Shard<I> {
             base_offset: appended.base_offset,
             log_append_time: appended.log_append_time.unwrap_or(Timestamp::NONE),
             log_start_offset: partition.log.log_start_offset(),
-            record_errors: Vec::new(),
+            record_errors: RejectedRecords::default(),
             message: None,
             leader: None,
         };
@@ -126,32 +132,37 @@ impl<I: Io> Shard<I> {
         Ok((result, waits.then_some(Accepted { partition, until })))
     }
 
+    /// The batch to append, and what is in it.
     fn validate(
         &self,
-        partition: &Partition,
         rules: &PartitionRules,
         zstd_allowed: bool,
-        records: &Bytes,
+        part: &ProducePartition,
         now: Timestamp,
-    ) -> Result<(Bytes, BatchInfo), Box<Produced>> {
-        let mut scratch = self.scratch.borrow_mut();
+    ) -> Result<(Bytes, BatchInfo), ValidationError> {
         let validation = ValidationRules {
             zstd_allowed,
             ..rules.validation
         };
-        let info = record::validate(records, &validation, now, &mut scratch)
-            .map_err(|error| Box::new(refused_by_validation(&error, partition)))?;
-        let batch = records.slice(..info.size_bytes);
-        if let Some((codec, level)) = rules.recompress
-            && info.compression != codec
-        {
-            let batch = record::recompress(&batch, codec, level, &mut scratch)
-                .map_err(|_| Box::new(Produced::refused(ErrorCode::UnknownServerError)))?;
-            let info = record::validate(&batch, &validation, now, &mut scratch)
-                .map_err(|error| Box::new(refused_by_validation(&error, partition)))?;
-            return Ok((batch, info));
-        }
-        Ok((batch, info))
+        let timestamp_type = validation.timestamp_type;
+        let mut scratch = self.scratch.borrow_mut();
+        let (batch, info) = match &part.checked {
+            Checked::Refused(error) => return Err(ValidationError::clone(error)),
+            Checked::Good(checked) => (part.records.clone(), checked.info(timestamp_type, now)),
+            Checked::Not if rules.recompress.is_none() => {
+                let info = record::validate(&part.records, &validation, now, &mut scratch)?;
+                (part.records.clone(), info)
+            }
+            Checked::Not => {
+                let to = rules.recompress;
+                let check = BatchCheck::begin(&part.records, &validation, to, now)?;
+                let mut checked = check.run(&mut scratch)?;
+                let recompressed = checked.recompressed.take();
+                let info = checked.info(timestamp_type, now);
+                (recompressed.unwrap_or_else(|| part.records.clone()), info)
+            }
+        };
+        Ok((batch.slice(..info.size_bytes), info))
     }
 
     fn append_valid(
@@ -211,13 +222,13 @@ impl<I: Io> Shard<I> {
     }
 }
 
-fn refused_by_validation(error: &record::ValidationError, partition: &Partition) -> Produced {
+fn refused_by_validation(error: ValidationError, partition: &Partition) -> Produced {
     let mut refused = Produced::refused(error.error_code());
     if error.has_log_start_offset() {
         refused.log_start_offset = partition.log.log_start_offset();
     }
-    refused.record_errors = error.record_errors();
     refused.message = error.message();
+    refused.record_errors = error.into_rejected_records();
     refused
 }
 

@@ -3,6 +3,7 @@
 //! Everything here is `Send`: a request for a partition of another shard travels there whole, one message per shard.
 
 use bytes::Bytes;
+use model::record::{CheckedBatch, RejectedRecords, ValidationError};
 use model::{
     ErrorCode, LeaderEpoch, MonotonicTime, Offset, PartitionIndex, Timestamp, TopicId,
     TopicPartition,
@@ -44,8 +45,22 @@ impl Produce {
 pub struct ProducePartition {
     /// Which partition.
     pub id: TopicPartition,
-    /// Exactly one record batch, as the client sent it.
+    /// Exactly one record batch: as the client sent it, or in the topic's own codec.
     pub records: Bytes,
+    /// What is known about it.
+    pub checked: Checked,
+}
+
+/// Whether a batch was checked before it came to the shard that owns its partition.
+#[derive(Debug, Default)]
+pub enum Checked {
+    /// It was not: checked when it is appended.
+    #[default]
+    Not,
+    /// It is good.
+    Good(Box<CheckedBatch>),
+    /// It is not. The shard that owns the partition still says whether that is the first reason to refuse it.
+    Refused(Box<ValidationError>),
 }
 
 /// The outcome for one partition of a produce request.
@@ -60,7 +75,7 @@ pub struct Produced {
     /// First offset still in the log, or -1 where it was not looked at.
     pub log_start_offset: Offset,
     /// Records refused, by index in the batch, with the reason.
-    pub record_errors: Vec<(i32, String)>,
+    pub record_errors: RejectedRecords,
     /// The reason of the refusal.
     pub message: Option<String>,
     /// Who leads the partition now, if that is why it was refused (KIP-951).
@@ -75,7 +90,7 @@ impl Produced {
             base_offset: Offset::NONE,
             log_append_time: Timestamp::NONE,
             log_start_offset: Offset::NONE,
-            record_errors: Vec::new(),
+            record_errors: RejectedRecords::default(),
             message: None,
             leader: None,
         }

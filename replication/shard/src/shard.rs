@@ -16,6 +16,7 @@ use model::{BrokerId, ErrorCode, Offset, ShardId, TopicPartition};
 use runtime::{Io, Oneshot, Signal, TaskClass};
 use storage::{CommitListener, CommitTimes, Log, Storage};
 
+use crate::batch_check::BatchChecks;
 use crate::coordinator_host::CoordinatorHost;
 use crate::message::{Envelope, ShardReply, ShardRequest};
 use crate::metrics::Counters;
@@ -72,6 +73,7 @@ pub struct Shard<I: Io> {
     pub timers: Timers,
     pub(crate) peers: Rc<Peers>,
     pub(crate) scratch: RefCell<DecompressionScratch>,
+    pub(crate) checks: BatchChecks,
     pub(crate) reads: Rc<WorkQueue<RemoteRead>>,
     pub(crate) produces: Rc<WorkQueue<(Produce, ReplyTo)>>,
     pub(crate) remote_watches: RemoteWatches,

@@ -5,6 +5,9 @@
 
 use model::record::OwnedRecord;
 
+/// What of a long value has no pattern; the rest is zeros, so that it is long only until it is compressed.
+const VARIED_BYTES: usize = 8 << 10;
+
 /// Bytes of the id at the front of each value.
 pub const ID_BYTES: usize = 16;
 
@@ -36,12 +39,13 @@ impl RecordId {
         let mut word = self.batch.number.wrapping_mul(0x9E37_79B9_7F4A_7C15)
             ^ (u64::from(self.batch.producer) << 32)
             ^ u64::from(self.index);
-        while value.len() < bytes {
+        while value.len() < bytes.min(VARIED_BYTES) {
             word = (word ^ (word >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
             let piece = word.to_le_bytes();
             let count = piece.len().min(bytes - value.len());
             value.extend_from_slice(&piece[..count]);
         }
+        value.resize(bytes.max(value.len()), 0);
         value
     }
 

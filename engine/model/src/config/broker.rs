@@ -41,6 +41,7 @@ typed_settings! {
         journal_bytes_max: u64 = bytes("ringlog.journal.bytes.max"),
         spares_bytes_max: u64 = bytes("ringlog.spares.bytes.max"),
         durability: Durability = durability("ringlog.durability"),
+        request_decompressed_bytes_max: u64 = bytes("ringlog.request.decompressed.bytes.max"),
         connection_bytes_max: u64 = bytes("ringlog.connection.bytes.max"),
         connection_requests_max: usize = count("ringlog.connection.requests.max"),
         request_read_timeout_ms: i32 = int("ringlog.request.read.timeout.ms"),

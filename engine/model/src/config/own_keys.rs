@@ -18,6 +18,19 @@ pub(super) const OWN_KEYS: &[Key] = &[
     )
     .one_of(&["full", "frame"])
     .cluster(),
+    long(
+        "ringlog.batch.decompressed.bytes.max",
+        Some("1073741824"),
+        "What one compressed batch may decompress to; default of topics. Larger ones are refused as too large, and Java's producer then splits them.",
+    )
+    .at_least(1 << 20)
+    .cluster(),
+    long(
+        "ringlog.request.decompressed.bytes.max",
+        Some("17179869184"),
+        "What all compressed batches of one produce request together may decompress to.",
+    )
+    .at_least(1 << 20),
     string(
         "ringlog.data.dir",
         None,
@@ -95,4 +108,12 @@ pub(super) const OWN_TOPIC_KEYS: &[Key] = &[
     .one_of(&["full", "frame"])
     .cluster()
     .synonyms(&["ringlog.compressed.validation"]),
+    long(
+        "ringlog.batch.decompressed.bytes.max",
+        Some("1073741824"),
+        "What one compressed batch may decompress to. Larger ones are refused as too large, and Java's producer then splits them.",
+    )
+    .at_least(1 << 20)
+    .cluster()
+    .synonyms(&["ringlog.batch.decompressed.bytes.max"]),
 ];

@@ -45,6 +45,7 @@ typed_settings! {
     pub struct TopicConfig {
         durability: Durability = durability("ringlog.durability"),
         compressed_validation: CompressedValidation = compressed_validation("ringlog.compressed.validation"),
+        batch_decompressed_bytes_max: i64 = long("ringlog.batch.decompressed.bytes.max"),
         cleanup_policy: CleanupPolicy = cleanup_policy("cleanup.policy"),
         compression_type: CompressionType = compression_type("compression.type"),
         compression_gzip_level: i32 = int("compression.gzip.level"),
@@ -161,6 +162,8 @@ impl TopicConfig {
             timestamp_before_ms_max: self.message_timestamp_before_max_ms,
             timestamp_after_ms_max: self.message_timestamp_after_max_ms,
             compressed_validation: self.compressed_validation,
+            // The registry's range begins at 1 MiB.
+            decompressed_bytes_max: self.batch_decompressed_bytes_max.unsigned_abs(),
             zstd_allowed: true,
         }
     }

@@ -1,4 +1,4 @@
-//! Builds record batches: for tests, the load generator and internal topics. Also changes the codec of a finished batch.
+//! Builds record batches: for tests, the load generator and internal topics.
 //!
 //! Offset deltas are dense from 0. The timestamp of the first record becomes the base timestamp.
 
@@ -11,10 +11,7 @@ use crate::primitives::{
 };
 use crate::time::Timestamp;
 
-use super::batch::split_first_batch;
-use super::compression::{
-    Compression, CompressionError, DecompressionScratch, compress, decompress,
-};
+use super::compression::{Compression, CompressionError, compress};
 use super::header::{
     Attributes, BatchError, BatchHeader, HEADER_LEN, LOG_OVERHEAD, MAGIC, TimestampType, set_crc,
 };
@@ -28,7 +25,7 @@ pub enum BuildError {
     /// The batch does not fit its 31-bit length.
     #[error("a batch of {0} bytes is too large")]
     TooLarge(usize),
-    /// The source of a recompression is not a batch.
+    /// The bytes that were written are no batch.
     #[error(transparent)]
     Batch(#[from] BatchError),
     /// A codec failed.
@@ -250,19 +247,4 @@ fn write_batch(
     out[..HEADER_LEN].copy_from_slice(&header.to_bytes());
     set_crc(&mut out)?;
     Ok(Bytes::from(out))
-}
-
-/// The same batch under another codec: for topics whose `compression.type` is not `producer`.
-///
-/// Every header field but the length, the codec and the CRC stays as it is.
-pub fn recompress(
-    batch: &[u8],
-    to: Compression,
-    level: Option<i32>,
-    scratch: &mut DecompressionScratch,
-) -> Result<Bytes, BuildError> {
-    let (header, batch, _) = split_first_batch(batch)?;
-    let payload = batch.get(HEADER_LEN..).unwrap_or_default();
-    let records = decompress(header.compression()?, payload, scratch)?;
-    write_batch(header, to, level, records)
 }

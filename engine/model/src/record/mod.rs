@@ -11,21 +11,25 @@ pub mod builder;
 pub mod compression;
 pub mod control;
 pub mod crc;
+pub mod decompression;
 pub mod header;
+mod recompression;
 #[allow(clippy::module_inception)] // one record inside a batch: the subject has that name
 pub mod record;
 pub mod validate;
 
 pub use batch::{Batches, next_batch_size, split_first_batch};
-pub use builder::{BatchBuilder, BuildError, recompress};
-pub use compression::{Compression, CompressionError, DecompressionScratch};
+pub use builder::{BatchBuilder, BuildError};
+pub use compression::{Compression, CompressionError};
 pub use control::{ControlRecord, EndMarker};
 pub use crc::{batch_crc, crc_matches};
+pub use decompression::DecompressionScratch;
 pub use header::{
     Attributes, BatchError, BatchHeader, HEADER_LEN, LOG_OVERHEAD, TimestampType, set_base_offset,
     set_leader_epoch, set_log_append_time, set_max_timestamp,
 };
 pub use record::{OwnedRecord, Record, RecordError, RecordIter, read_records, read_records_owned};
 pub use validate::{
-    BatchInfo, CompressedValidation, RejectedRecord, ValidationError, ValidationRules, validate,
+    BatchCheck, BatchInfo, CheckedBatch, CompressedValidation, RejectedRecords, ValidationError,
+    ValidationRules, validate,
 };

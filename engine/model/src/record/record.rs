@@ -10,7 +10,8 @@ use crate::primitives::{PrimitiveError, Reader};
 use crate::time::Timestamp;
 
 use super::batch::split_first_batch;
-use super::compression::{CompressionError, DecompressionScratch, decompress};
+use super::compression::CompressionError;
+use super::decompression::{DecompressionScratch, decompress};
 use super::header::{BatchError, BatchHeader, HEADER_LEN, TimestampType};
 
 /// Bytes of the smallest record: length, attributes, two deltas, null key, null value, no headers.

@@ -12,7 +12,7 @@ use protocol::{RequestHeader, Text};
 use runtime::Io;
 use shard::message::{ShardReply, ShardRequest};
 use shard::reply::{ReplySlot, ReplyTo};
-use shard::request::{Acks, Produce, ProducePartition, ProduceTimes, Produced};
+use shard::request::{Acks, Checked, Produce, ProducePartition, ProduceTimes, Produced};
 
 use crate::connection::ConnectionEnd;
 use crate::dispatch::Context;
@@ -103,7 +103,7 @@ impl PendingProduce {
 }
 
 fn partition_response(index: i32, result: Produced) -> PartitionProduceResponse {
-    let errors = result.record_errors.into_iter();
+    let errors = result.record_errors.iter();
     PartitionProduceResponse {
         index,
         error_code: result.error.code(),
@@ -113,7 +113,7 @@ fn partition_response(index: i32, result: Produced) -> PartitionProduceResponse 
         record_errors: errors
             .map(|(batch_index, reason)| BatchIndexAndErrorMessage {
                 batch_index,
-                batch_index_error_message: Some(Text::copy_from(&reason)),
+                batch_index_error_message: reason.map(Text::copy_from),
             })
             .collect(),
         error_message: result.message.as_deref().map(Text::copy_from),
@@ -147,7 +147,8 @@ pub async fn handle<I: Io>(
     let signal = context.connection.outbox.writer.clone();
     let slot = ReplySlot::new(split.parts.len(), signal);
     let me = shard.id();
-    for (part, (owner, produce)) in split.parts.into_iter().enumerate() {
+    for (part, (owner, mut produce)) in split.parts.into_iter().enumerate() {
+        shard.check(&mut produce).await;
         if owner == me {
             shard.admit(produce.bytes()).await;
             shard.produce(produce, ReplyTo::Local(slot.clone(), part));
@@ -239,7 +240,11 @@ impl Split {
             }
         };
         let partitions = &mut self.parts[part].1.partitions;
-        partitions.push(ProducePartition { id, records });
+        partitions.push(ProducePartition {
+            id,
+            records,
+            checked: Checked::Not,
+        });
         Place::Shard(part, partitions.len() - 1)
     }
 
@@ -251,7 +256,8 @@ impl Split {
             .iter()
             .flat_map(|topic| &topic.partitions)
             .any(|(_, place)| matches!(place, Place::Decided(_)));
-        for (owner, produce) in self.parts {
+        for (owner, mut produce) in self.parts {
+            shard.check(&mut produce).await;
             if owner == shard.id() {
                 shard.admit(produce.bytes()).await;
                 let staged = shard.produce(produce, ReplyTo::Nobody);

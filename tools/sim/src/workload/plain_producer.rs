@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use client::{Acks, Pending};
-use model::record::BatchBuilder;
+use model::record::{BatchBuilder, Compression};
 use model::{ErrorCode, Offset, Timestamp, TopicPartition};
 use protocol::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
 use protocol::{Records, Text};
@@ -17,6 +17,12 @@ use crate::payload::{BatchId, RecordId};
 
 /// Partitions of one request.
 const PARTITIONS_PER_REQUEST_MAX: u64 = 3;
+/// One in so many compressed batches is small only on the wire: its check takes several turns of the shard, and what
+/// the connection sends behind it must not overtake it.
+const LONG_SHARE: u64 = 40;
+/// What the value of such a batch has at least, and at most beyond that.
+const LONG_VALUE_BYTES: usize = 5 << 18;
+const LONG_VALUE_MORE_BYTES: u64 = 1 << 18;
 /// How long the broker may take, as it is told.
 const PRODUCE_TIMEOUT_MS: i32 = 600;
 
@@ -49,10 +55,14 @@ pub(super) fn make_batch(
 ) -> (Outgoing, u32) {
     let settings = &client.settings;
     let random = &client.random;
-    let count = random.between(1, settings.records_max) as u32;
-    let value_bytes =
+    let mut count = random.between(1, settings.records_max) as u32;
+    let mut value_bytes =
         crate::payload::ID_BYTES + random.below(settings.value_bytes_max + 1) as usize;
     let codec = settings.codecs[random.index(settings.codecs.len())];
+    if codec != Compression::None && random.one_in(LONG_SHARE) {
+        count = 1;
+        value_bytes = LONG_VALUE_BYTES + random.below(LONG_VALUE_MORE_BYTES) as usize;
+    }
     let mut builder = finish(BatchBuilder::new().compression(codec));
     let now = client.io.wall_clock();
     for index in 0..count {

@@ -1,8 +1,9 @@
 //! The rows of a real broker's produce answers that concern the batch itself: each defect and its code.
 
+use model::record::validate::REJECTED_RECORDS_EXPLAINED_MAX;
 use model::record::{
-    BatchBuilder, Compression, DecompressionScratch, RejectedRecord, TimestampType,
-    ValidationRules, header, validate,
+    BatchBuilder, Compression, DecompressionScratch, TimestampType, ValidationRules, header,
+    validate,
 };
 use model::{ErrorCode, Offset, ProducerEpoch, ProducerId, Timestamp};
 
@@ -42,12 +43,12 @@ fn answer(bytes: &[u8], rules: &ValidationRules) -> Answer {
         Err(error) => Answer {
             code: error.error_code(),
             log_start: error.has_log_start_offset(),
-            record_errors: error
-                .rejected_records()
-                .iter()
-                .map(|RejectedRecord { batch_index, .. }| *batch_index)
-                .collect(),
             text: error.message().is_some(),
+            record_errors: error
+                .into_rejected_records()
+                .iter()
+                .map(|(index, _)| index)
+                .collect(),
         },
     }
 }
@@ -372,4 +373,30 @@ fn wrong_timestamps_in_the_header_are_reported() {
         (info.max_timestamp, info.offset_delta_of_max_timestamp),
         (NOW, 0)
     );
+}
+
+#[test]
+fn every_record_without_a_key_is_listed() {
+    let compacted = ValidationRules {
+        key_required: true,
+        ..ValidationRules::default()
+    };
+    for codec in Compression::ALL {
+        let mut builder = BatchBuilder::new().compression(codec);
+        for index in 0..5_000 {
+            let key = (index % 3 == 0).then_some(&b"key"[..]);
+            builder.push(NOW, key, Some(b"v"));
+        }
+        let batch = builder.build().unwrap();
+        let mut scratch = DecompressionScratch::new();
+        let error = validate(&batch, &compacted, NOW, &mut scratch).unwrap_err();
+        assert_eq!(error.error_code(), ErrorCode::InvalidRecord);
+        assert!(error.message().is_some(), "for those without a text");
+        let records = error.into_rejected_records();
+        let expected: Vec<i32> = (0..5_000).filter(|index| index % 3 != 0).collect();
+        let listed: Vec<i32> = records.iter().map(|(index, _)| index).collect();
+        assert_eq!(listed, expected, "{codec}");
+        let explained = records.iter().filter(|(_, reason)| reason.is_some());
+        assert_eq!(explained.count(), REJECTED_RECORDS_EXPLAINED_MAX);
+    }
 }

@@ -1,17 +1,25 @@
 //! Hostile bytes: mutations, cuts and decompression bombs. An error or an equal result, never a panic or unbounded memory.
 
+use model::ErrorCode;
 use model::Timestamp;
-use model::record::compression::{
-    DECOMPRESSED_BYTES_FLOOR, SCRATCH_BYTES_RETAINED_MAX, compress, decompress,
-    decompressed_bytes_limit,
-};
+use model::record::compression::compress;
+use model::record::decompression::decompress;
 use model::record::{
-    BatchBuilder, Batches, Compression, CompressionError, DecompressionScratch, ValidationRules,
-    header, read_records_owned, validate,
+    BatchBuilder, BatchCheck, Batches, Compression, DecompressionScratch, ValidationRules, header,
+    read_records_owned, validate,
 };
 use proptest::prelude::*;
 
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
+/// What a check may hold: a window, and what the codec looks back at.
+const HELD_BYTES_MAX: usize = 9 << 20;
+/// Those that compress.
+const CODECS: [Compression; 4] = [
+    Compression::Gzip,
+    Compression::Snappy,
+    Compression::Lz4,
+    Compression::Zstd,
+];
 
 fn batch(codec: Compression, records: usize) -> Vec<u8> {
     let mut builder = BatchBuilder::new().compression(codec);
@@ -123,46 +131,107 @@ proptest! {
     }
 }
 
+/// A batch of one record of so many equal bytes, as a client that compresses sends it.
+fn equal_bytes(codec: Compression, bytes: usize) -> Vec<u8> {
+    let mut builder = BatchBuilder::new().compression(codec);
+    builder.push(NOW, None, Some(&vec![b'a'; bytes]));
+    builder.build().unwrap().to_vec()
+}
+
 #[test]
-fn bombs_are_refused_and_their_memory_is_given_back() {
-    let zeros = vec![0; 70 << 20];
-    for codec in [
-        Compression::Gzip,
-        Compression::Snappy,
-        Compression::Lz4,
-        Compression::Zstd,
-    ] {
-        let mut bomb = Vec::new();
-        compress(codec, None, &zeros, &mut bomb).unwrap();
-        let limit = decompressed_bytes_limit(bomb.len());
-        let mut scratch = DecompressionScratch::new();
-        assert_eq!(
-            decompress(codec, &bomb, &mut scratch),
-            Err(CompressionError::TooLarge { limit }),
-            "{codec}, {} bytes",
-            bomb.len()
-        );
-        assert!(
-            scratch.bytes_held() <= 2 * limit + 1024,
-            "{codec} held {}",
-            scratch.bytes_held()
-        );
-        decompress(Compression::None, b"", &mut scratch).unwrap();
-        assert!(scratch.bytes_held() <= SCRATCH_BYTES_RETAINED_MAX);
+fn what_compresses_well_is_accepted_in_little_memory() {
+    for codec in CODECS {
+        for megabytes in [2, 70] {
+            let batch = equal_bytes(codec, megabytes << 20);
+            let rules = ValidationRules {
+                batch_bytes_max: 8 << 20,
+                ..ValidationRules::default()
+            };
+            let mut scratch = DecompressionScratch::new();
+            validate(&batch, &rules, NOW, &mut scratch).unwrap();
+            let held = scratch.bytes_held();
+            assert!(held <= HELD_BYTES_MAX, "{codec} held {held}");
+        }
     }
 }
 
 #[test]
-fn repetitive_batches_below_the_floor_are_accepted() {
-    let equal = vec![b'a'; DECOMPRESSED_BYTES_FLOOR];
-    for codec in Compression::ALL {
-        let mut compressed = Vec::new();
-        compress(codec, None, &equal, &mut compressed).unwrap();
+fn what_decompresses_to_more_than_the_topic_allows_is_refused_in_words() {
+    for codec in CODECS {
+        let batch = equal_bytes(codec, 9 << 20);
+        let rules = ValidationRules {
+            decompressed_bytes_max: 8 << 20,
+            ..ValidationRules::default()
+        };
         let mut scratch = DecompressionScratch::new();
-        assert_eq!(
-            decompress(codec, &compressed, &mut scratch).unwrap(),
-            equal,
-            "{codec}"
+        let error = validate(&batch, &rules, NOW, &mut scratch).unwrap_err();
+        assert_eq!(error.error_code(), ErrorCode::MessageTooLarge, "{codec}");
+        let text = error.message().unwrap();
+        assert!(
+            text.contains("ringlog.batch.decompressed.bytes.max"),
+            "{text}"
+        );
+        assert!(scratch.bytes_held() <= HELD_BYTES_MAX);
+    }
+}
+
+/// Steps of any size come to the same result as one, and each does little more than it was asked for.
+#[test]
+fn a_check_in_steps_is_the_check() {
+    let rules = ValidationRules {
+        batch_bytes_max: 8 << 20,
+        ..ValidationRules::default()
+    };
+    for codec in Compression::ALL {
+        let batches = [batch(codec, 300), equal_bytes(codec, 5 << 20)];
+        for batch in batches {
+            let mut scratch = DecompressionScratch::new();
+            let whole = validate(&batch, &rules, NOW, &mut scratch).unwrap();
+            let mut check = BatchCheck::begin(&batch, &rules, None, NOW).unwrap();
+            let mut steps = 0;
+            let checked = loop {
+                let before = check.decompressed_bytes();
+                let done = check.step(1, &mut scratch).unwrap();
+                steps += 1;
+                assert!(check.decompressed_bytes() - before <= 1 << 20, "{codec}");
+                if let Some(done) = done {
+                    break done;
+                }
+            };
+            assert_eq!(checked.info(rules.timestamp_type, NOW), whole);
+            assert!(codec == Compression::None || steps > 1 || batch.len() < 70_000);
+        }
+    }
+}
+
+/// Blocks and members that hold nothing cost time as well: a step ends in spite of them.
+#[test]
+fn empty_blocks_end_a_step() {
+    let deflate: Vec<u8> = std::iter::repeat_n([0, 0, 0, 0xff, 0xff], 200_000)
+        .flatten()
+        .collect();
+    let gzip = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff][..], &deflate].concat();
+    let blocks: Vec<u8> = std::iter::repeat_n([0, 0, 0], 300_000).flatten().collect();
+    let zstd = [&[0x28, 0xb5, 0x2f, 0xfd, 0, 0x58][..], &blocks].concat();
+    for (codec, payload) in [(Compression::Gzip, gzip), (Compression::Zstd, zstd)] {
+        let mut batch = batch(Compression::None, 1);
+        batch.truncate(header::HEADER_LEN);
+        batch[22] = codec.id();
+        batch.extend_from_slice(&payload);
+        let length = i32::try_from(batch.len() - 12).unwrap();
+        batch[8..12].copy_from_slice(&length.to_be_bytes());
+        header::set_crc(&mut batch).unwrap();
+        let rules = ValidationRules::default();
+        let mut check = BatchCheck::begin(&batch, &rules, None, NOW).unwrap();
+        let mut scratch = DecompressionScratch::new();
+        let mut steps = 0;
+        while let Ok(done) = check.step(64 << 10, &mut scratch) {
+            assert!(done.is_none(), "the payload is cut off");
+            steps += 1;
+        }
+        assert!(
+            steps >= payload.len() / (128 << 10),
+            "{codec}: {steps} steps"
         );
     }
 }
@@ -189,6 +258,6 @@ fn declared_lengths_do_not_size_memory() {
     ] {
         let mut scratch = DecompressionScratch::new();
         assert!(decompress(codec, bytes, &mut scratch).is_err());
-        assert!(scratch.bytes_held() <= DECOMPRESSED_BYTES_FLOOR, "{codec}");
+        assert!(scratch.bytes_held() <= 1 << 20, "{codec}");
     }
 }

@@ -1,10 +1,10 @@
 //! What the builder writes, the readers read: every codec, and bytes that were written down by hand.
 
 use model::record::{
-    BatchBuilder, BatchError, BatchHeader, Batches, Compression, ControlRecord,
+    BatchBuilder, BatchCheck, BatchError, BatchHeader, Batches, Compression, ControlRecord,
     DecompressionScratch, EndMarker, TimestampType, ValidationRules, control, crc_matches,
-    read_records, read_records_owned, recompress, set_base_offset, set_leader_epoch,
-    set_log_append_time, validate,
+    read_records, read_records_owned, set_base_offset, set_leader_epoch, set_log_append_time,
+    validate,
 };
 use model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 
@@ -146,7 +146,15 @@ fn every_codec_round_trips_and_recompresses() {
         assert_eq!(info.max_timestamp, Timestamp(NOW.0 + 3));
         assert_eq!(read_records_owned(&batch).unwrap(), expected, "{codec}");
         for to in Compression::ALL {
-            let other = recompress(&batch, to, None, &mut scratch).unwrap();
+            let check = BatchCheck::begin(&batch, &rules, Some((to, None)), NOW).unwrap();
+            let checked = check.run(&mut scratch).unwrap();
+            let info = checked.info(TimestampType::CreateTime, NOW);
+            let other = match checked.recompressed {
+                Some(other) => other,
+                None => batch.clone(),
+            };
+            assert_eq!((info.compression, info.size_bytes), (to, other.len()));
+            assert_eq!(info.header, BatchHeader::parse(&other).unwrap());
             let info = validate(&other, &rules, NOW, &mut scratch).unwrap();
             assert_eq!(
                 (info.compression, info.header.producer_id),
