@@ -78,6 +78,11 @@ pub struct StorageOptions {
     pub segment_writers: usize,
     /// Time between two looks for expired segments and producers (`log.retention.check.interval.ms`).
     pub retention_check_interval: Duration,
+    /// Shards that the data directory is known to have had: one that is missing is damage, not news. 0 if that was not
+    /// noted, then the shards that are there tell of those before them.
+    pub shards_known: u16,
+    /// Start although a shard's journal and checkpoints are gone (`ringlog.accept.lost.data`).
+    pub accept_lost_data: bool,
     /// Test hook: acknowledges groups before they are durable. Exists so that the crash tests can prove that they
     /// would notice.
     #[doc(hidden)]
@@ -108,6 +113,8 @@ impl Default for StorageOptions {
             spare_bytes_min: 1 << 20,
             segment_writers: 4,
             retention_check_interval: Duration::from_secs(300),
+            shards_known: 0,
+            accept_lost_data: false,
             planted_acknowledge_before_durable: false,
         }
     }

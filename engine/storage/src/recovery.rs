@@ -22,6 +22,7 @@ use crate::journal::writer::Journal;
 use crate::keeper::write_checkpoint_file;
 use crate::layout::Layout;
 use crate::log::{Log, TailBatch};
+use crate::lost_found::set_aside_strays;
 use crate::options::{FlushMethod, LogConfig, StorageOptions};
 use crate::segment::BatchPlace;
 use crate::storage::Inner;
@@ -49,14 +50,18 @@ pub struct RecoveryReport {
     pub torn_tail: bool,
     /// Logs that moved to another shard because the number of shards has changed.
     pub logs_moved: usize,
+    /// The logs found: whoever knows which topics there are decides what becomes of the others.
+    pub found: BTreeSet<TopicPartition>,
+    /// Directories without a log, now in `lost+found`.
+    pub strays: usize,
 }
 
 /// A shard after its journal was replayed.
-struct RecoveredShard {
-    shard: ShardId,
-    sequence: u64,
-    removals: Vec<Removal>,
-    logs: BTreeMap<TopicPartition, Rc<Log>>,
+pub(crate) struct RecoveredShard {
+    pub(crate) shard: ShardId,
+    pub(crate) sequence: u64,
+    pub(crate) removals: Vec<Removal>,
+    pub(crate) logs: BTreeMap<TopicPartition, Rc<Log>>,
 }
 
 /// Replays all journals of a data directory into segments and distributes the logs over `shard_count` shards by
@@ -74,8 +79,9 @@ pub async fn recover_data_dir<I: Io>(
             .await
             .map_err(open_io("create", &directory))?;
     }
-    remove_spares(io, &layout).await?;
     let found = shards_on_disk(io, &layout).await?;
+    check_shards(io, options, &layout, &found).await?;
+    remove_spares(io, &layout).await?;
     let mut report = RecoveryReport {
         clean: true,
         shards: found.len() as u16,
@@ -97,8 +103,58 @@ pub async fn recover_data_dir<I: Io>(
         });
     }
     report.logs = shards.values().map(|shard| shard.logs.len()).sum();
+    let logs = shards.values().flat_map(|shard| shard.logs.keys());
+    report.found = logs.copied().collect();
+    let mut known = report.found.clone();
+    let removals = shards.values().flat_map(|shard| &shard.removals);
+    known.extend(removals.map(|removal| removal.partition()));
+    report.strays = set_aside_strays(io, &layout, &known).await?;
     distribute(io, &layout, &mut shards, owner, shard_count, &mut report).await?;
     Ok(report)
+}
+
+/// Refuses a directory in which a shard is missing, unless it was told to accept that. Shards appear in the order of
+/// their numbers, and one that is used no longer leaves its checkpoint behind: a shard that is there proves that all
+/// before it have been.
+async fn check_shards<I: Io>(
+    io: &I,
+    options: &StorageOptions,
+    layout: &Layout,
+    found: &BTreeSet<ShardId>,
+) -> Result<(), OpenError> {
+    if options.accept_lost_data {
+        return Ok(());
+    }
+    let seen = found.last().map_or(0, |shard| u32::from(shard.0) + 1);
+    let shards = seen.max(u32::from(options.shards_known));
+    for shard in (0..=u16::MAX).take(shards as usize).map(ShardId) {
+        let is_there = match found.contains(&shard) {
+            // A first start that was cut short may have left a torn file; later there is a sound one.
+            true if shard.0 < options.shards_known => {
+                load_checkpoint(io, layout, shard).await?.is_some()
+            }
+            there => there,
+        };
+        if !is_there {
+            return Err(OpenError::ShardLost {
+                shard,
+                shards,
+                directory: options.directory.clone(),
+            });
+        }
+    }
+    // Data without any checkpoint is not ours to overwrite.
+    let partitions = layout.partitions();
+    let names = io.read_dir(&partitions).await;
+    let names = names.map_err(open_io("list", &partitions))?;
+    match names.first().filter(|_| found.is_empty()) {
+        Some(name) => Err(OpenError::Corrupt {
+            path: partitions.join(name.file_name().unwrap_or_default()),
+            position: 0,
+            reason: "there are partitions but no checkpoint that knows them".to_owned(),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Removes files that were kept for new segments. First it makes durable which ones were taken: a later power cut must not
@@ -121,8 +177,11 @@ async fn remove_spares<I: Io>(io: &I, layout: &Layout) -> Result<(), OpenError> 
     Ok(())
 }
 
-/// Shards that have a checkpoint or a journal. Data without any checkpoint is refused: it is not ours to overwrite.
-async fn shards_on_disk<I: Io>(io: &I, layout: &Layout) -> Result<BTreeSet<ShardId>, OpenError> {
+/// Shards that have a checkpoint or a journal.
+pub(crate) async fn shards_on_disk<I: Io>(
+    io: &I,
+    layout: &Layout,
+) -> Result<BTreeSet<ShardId>, OpenError> {
     let directory = layout.checkpoints();
     let names = io
         .read_dir(&directory)
@@ -143,20 +202,6 @@ async fn shards_on_disk<I: Io>(io: &I, layout: &Layout) -> Result<BTreeSet<Shard
             .and_then(|name| name.to_str())
             .and_then(|name| name.parse().ok());
         shards.extend(number.map(ShardId));
-    }
-    if shards.is_empty() {
-        let partitions = layout.partitions();
-        let names = io
-            .read_dir(&partitions)
-            .await
-            .map_err(open_io("list", &partitions))?;
-        if let Some(name) = names.first() {
-            return Err(OpenError::Corrupt {
-                path: partitions.join(name.file_name().unwrap_or_default()),
-                position: 0,
-                reason: "there are partitions but no checkpoint that knows them".to_owned(),
-            });
-        }
     }
     Ok(shards)
 }
@@ -276,6 +321,14 @@ async fn recover_shard<I: Io>(
         .extend(checkpoint.removals.iter().copied());
     // No tasks: a full device ends recovery with an error instead of waiting for space.
     inner.stopped.set(true);
+    if !journal_exists(io, layout, shard).await? {
+        // A shard has a journal before a checkpoint says that it runs.
+        return Err(OpenError::Corrupt {
+            path: layout.journal(shard),
+            position: 0,
+            reason: "the shard was running, but its journal has no files".to_owned(),
+        });
+    }
     let mut replay = Replay::new(io, layout, &checkpoint).await?;
     let partitions = layout.partitions();
     let existing = io.read_dir(&partitions).await;
@@ -646,7 +699,7 @@ async fn distribute<I: Io>(
 
 /// Writes a shard's state to both of its checkpoint files: if one is damaged later, the other must not lead back to
 /// a time when the journal meant something else.
-async fn write_recovered<I: Io>(
+pub(crate) async fn write_recovered<I: Io>(
     io: &I,
     layout: &Layout,
     shard: &mut RecoveredShard,
