@@ -5,7 +5,7 @@
 //! shard of the broker has applied its records, so a client sees its topic on whichever core it asks next.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -44,15 +44,29 @@ pub enum LoadError {
     /// Records that do not fit together.
     #[error("the metadata log contradicts itself: {0}")]
     Apply(#[from] ApplyError),
+    /// The log says that it goes on, but gives nothing.
+    #[error("the metadata log ends at offset {1}, but nothing can be read at offset {0}")]
+    Stuck(Offset, Offset),
+}
+
+/// What the metadata log adds up to.
+pub(crate) struct Loaded {
+    /// The cluster now.
+    pub(crate) image: MetadataImage,
+    /// Every topic whose removal was read. Needed at start only: it grows with the log.
+    pub(crate) deleted: BTreeSet<TopicId>,
 }
 
 /// Reads the whole metadata log into an image.
-pub async fn load<I: Io>(
+pub(crate) async fn load<I: Io>(
     storage: &Storage<I>,
     log: &Rc<Log>,
     cluster_id: &str,
-) -> Result<MetadataImage, LoadError> {
-    let mut image = MetadataImage::new(cluster_id);
+) -> Result<Loaded, LoadError> {
+    let mut loaded = Loaded {
+        image: MetadataImage::new(cluster_id),
+        deleted: BTreeSet::new(),
+    };
     let end = log.durable_end_offset();
     let mut from = log.log_start_offset();
     while from < end {
@@ -62,22 +76,45 @@ pub async fn load<I: Io>(
             bytes_max: LOAD_BYTES,
             at_least_one_batch: true,
         };
+        let asked = from;
         for bytes in storage.read(log, request).await?.batches {
-            for batch in Batches::new(&bytes) {
-                let (header, batch) = batch.map_err(|_| LoadError::Damaged(from))?;
-                let damaged = |_| LoadError::Damaged(header.base_offset);
-                let records = read_records_owned(batch).map_err(damaged)?;
-                let mut decoded = Vec::with_capacity(records.len());
-                for record in records {
-                    let value = record.value.unwrap_or_default();
-                    decoded.push(MetadataRecord::decode(&value)?);
-                }
-                image.apply_batch(header.base_offset, &decoded)?;
-                from = header.next_offset();
-            }
+            from = loaded.apply(from, &bytes)?;
         }
+        check_progress(asked, from, end)?;
     }
-    Ok(image)
+    Ok(loaded)
+}
+
+/// After a read at `asked` that led to `reached`: asking for the same again would give the same, for ever.
+fn check_progress(asked: Offset, reached: Offset, end: Offset) -> Result<(), LoadError> {
+    if reached > asked {
+        Ok(())
+    } else {
+        Err(LoadError::Stuck(asked, end))
+    }
+}
+
+impl Loaded {
+    /// Applies batches of the log; returns the offset behind them.
+    fn apply(&mut self, mut from: Offset, bytes: &[u8]) -> Result<Offset, LoadError> {
+        for batch in Batches::new(bytes) {
+            let (header, batch) = batch.map_err(|_| LoadError::Damaged(from))?;
+            let damaged = |_| LoadError::Damaged(header.base_offset);
+            let records = read_records_owned(batch).map_err(damaged)?;
+            let mut decoded = Vec::with_capacity(records.len());
+            for record in records {
+                let value = record.value.unwrap_or_default();
+                let record = MetadataRecord::decode(&value)?;
+                if let MetadataRecord::RemoveTopic(removed) = &record {
+                    self.deleted.insert(removed.topic_id);
+                }
+                decoded.push(record);
+            }
+            self.image.apply_batch(header.base_offset, &decoded)?;
+            from = header.next_offset();
+        }
+        Ok(from)
+    }
 }
 
 /// Requests to the controller, and how far each shard has applied its decisions.
@@ -198,5 +235,25 @@ impl<I: Io> Shard<I> {
                 self.topic_configured(name);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loading_ends_if_the_log_gives_nothing_more() {
+        let table = [(5, 6, true), (5, 9, true), (5, 5, false), (5, 4, false)];
+        for (asked, reached, goes_on) in table {
+            let progress = check_progress(Offset(asked), Offset(reached), Offset(9));
+            assert_eq!(progress.is_ok(), goes_on, "{asked} to {reached}");
+        }
+        let mut loaded = Loaded {
+            image: MetadataImage::new("cluster"),
+            deleted: BTreeSet::new(),
+        };
+        // A read that found no batch leads nowhere.
+        assert_eq!(loaded.apply(Offset(5), &[]).unwrap(), Offset(5));
     }
 }

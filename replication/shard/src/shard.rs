@@ -324,7 +324,7 @@ impl<I: Io> Shard<I> {
             }
             Envelope::MetadataApplied(shard, end) => self.quorum.applied(shard, end),
             Envelope::Serve => self.serve.set(()),
-            Envelope::Start(_) | Envelope::Started(_) => {
+            Envelope::Start(..) | Envelope::Started(_) => {
                 unreachable!("start-up messages after start-up")
             }
         }

@@ -1,8 +1,6 @@
 //! Group coordinators hosted by the shards of one broker: through crashes, rewrites and the end of their topic.
 
-use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,71 +9,20 @@ use coordinator::{
     JoinGroupRequest, JoinProtocol, ListGroupsRequest, OffsetCommitRequest, OffsetFetchRequest,
     SyncGroupRequest, group_partition,
 };
-use metadata::BrokerEndpoint;
-use metadata::controller::{
-    BrokerRegistrationRequest, CreateTopicsRequest, DeletableTopic, NewTopic,
-};
-use model::config::BrokerConfig;
-use model::{
-    BrokerId, ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition,
-};
+use metadata::controller::{CreateTopicsRequest, DeletableTopic, NewTopic};
+use model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition};
 use runtime::sim::{SimIo, Simulation};
-use runtime::{Io, Signal, mailbox};
+use runtime::{Io, Signal};
+use shard::Shard;
 use shard::controller::{ControllerReply, ControllerRequest};
 use shard::coordinator_host::{GroupWork, OFFSETS_TOPIC};
 use shard::message::{ShardReply, ShardRequest};
 use shard::reply::ReplySlot;
-use shard::{Shard, ShardOptions, boot};
-use storage::StorageOptions;
+
+use crate::bed::start;
 
 const PARTITIONS: i32 = 5;
 const TOPIC_ID: TopicId = TopicId([5; 16]);
-
-type Broker = Vec<Rc<Shard<SimIo>>>;
-
-/// Boots all shards of node 0.
-fn start(simulation: &Simulation) -> Broker {
-    let ios = simulation.ios(0);
-    let (senders, inboxes): (Vec<_>, Vec<_>) = ios.iter().map(|_| mailbox(64)).unzip();
-    let booted = Rc::new(RefCell::new(Vec::<Option<_>>::new()));
-    booted.borrow_mut().resize_with(ios.len(), || None);
-    for ((index, io), inbox) in ios.into_iter().enumerate().zip(inboxes) {
-        let (booted, senders) = (booted.clone(), senders.clone());
-        let options = options(ShardId(u16::try_from(index).unwrap()));
-        simulation.spawn(0, index, async move {
-            let started = boot(io, options, inbox, senders).await.unwrap();
-            booted.borrow_mut()[index] = Some(started.shard);
-        });
-    }
-    simulation.run_until(|| booted.borrow().iter().all(Option::is_some));
-    booted.take().into_iter().flatten().collect()
-}
-
-fn options(shard: ShardId) -> ShardOptions {
-    let registration = BrokerRegistrationRequest {
-        cluster_id: "cluster".into(),
-        broker_id: BrokerId(1),
-        endpoints: vec![BrokerEndpoint {
-            name: "PLAINTEXT".into(),
-            host: "localhost".into(),
-            port: 9092,
-            security_protocol: 0,
-        }],
-        ..BrokerRegistrationRequest::default()
-    };
-    ShardOptions {
-        shard,
-        broker: BrokerId(1),
-        cluster_id: Arc::from("cluster"),
-        registration: Arc::new(registration),
-        config: Arc::new(BrokerConfig::defaults().unwrap()),
-        storage: StorageOptions {
-            directory: "/data".into(),
-            shard,
-            ..StorageOptions::default()
-        },
-    }
-}
 
 async fn create_offsets_topic(shard: &Rc<Shard<SimIo>>) {
     let topic = NewTopic {

@@ -2,4 +2,6 @@
 
 extern crate ringlog_shard as shard;
 
+mod bed;
 mod groups;
+mod lost_metadata;
