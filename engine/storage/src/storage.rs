@@ -573,6 +573,11 @@ impl<I: Io> Storage<I> {
         self.inner.snapshot_into(snapshot);
     }
 
+    /// Whether the device had no space when something was last asked of it.
+    pub fn is_disk_full(&self) -> bool {
+        self.inner.disk_full.get()
+    }
+
     /// Why the storage is fenced, if it is.
     pub fn fence_reason(&self) -> Option<String> {
         self.inner

@@ -5,6 +5,7 @@
 //! knows Kafka's encoding or versions.
 
 pub mod boot;
+mod close;
 pub mod controller;
 pub mod coordinator_host;
 mod housekeeping;
@@ -28,6 +29,7 @@ pub mod watch;
 pub mod work_queue;
 
 pub use boot::{BootError, Booted, boot};
+pub use close::Closed;
 pub use shard::{Shard, ShardOptions};
 pub use unknown_logs::MetadataLost;
 
