@@ -197,11 +197,12 @@ impl<I: Io> Shard<I> {
         let end = base.plus(count);
         let records: Arc<[MetadataRecord]> = records.into();
         self.apply_metadata(end, &records);
-        self.quorum.applied(self.id(), end);
         for other in self.peers.others() {
             self.peers
                 .send(other, Envelope::Metadata(end, records.clone()));
         }
+        self.coordinator_deletions().await;
+        self.quorum.applied(self.id(), end);
         self.quorum.all_applied(end).await;
         Ok(())
     }
@@ -230,6 +231,8 @@ impl<I: Io> Shard<I> {
                 metadata::PartitionDelta::Changed { .. } => self.change_partition(*id),
             }
         }
+        let deleted = delta.topics_deleted.values().cloned().collect();
+        self.coordinator_topics_deleted(&deleted);
         for (kind, name) in &delta.configs {
             if *kind == metadata::ConfigResourceType::Topic {
                 self.topic_configured(name);

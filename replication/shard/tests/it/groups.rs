@@ -25,9 +25,13 @@ const PARTITIONS: i32 = 5;
 const TOPIC_ID: TopicId = TopicId([5; 16]);
 
 async fn create_offsets_topic(shard: &Rc<Shard<SimIo>>) {
+    create_topic(shard, OFFSETS_TOPIC, TOPIC_ID).await;
+}
+
+async fn create_topic(shard: &Rc<Shard<SimIo>>, name: &str, topic_id: TopicId) {
     let topic = NewTopic {
-        name: OFFSETS_TOPIC.into(),
-        topic_id: TOPIC_ID,
+        name: name.into(),
+        topic_id,
         partition_count: PARTITIONS,
         replication_factor: 1,
         configs: vec![("cleanup.policy".into(), Some("compact".into()))],
@@ -170,6 +174,7 @@ fn committed_offsets_and_members_survive_a_power_cut() {
         let broker = start(&simulation);
         simulation.block_on(0, async {
             create_offsets_topic(&broker[0]).await;
+            create_topic(&broker[0], "orders", TopicId([6; 16])).await;
             for (number, group) in (0..).zip(&groups) {
                 // From either shard: some of the groups live on the other one.
                 let shard = &broker[usize::from(number % 2 == 1)];
@@ -208,6 +213,7 @@ fn commits_sent_at_once_are_all_answered_in_order() {
     let broker = start(&simulation);
     simulation.block_on(0, async {
         create_offsets_topic(&broker[0]).await;
+        create_topic(&broker[0], "orders", TopicId([6; 16])).await;
         let partition = partition_of("g");
         let slot = ReplySlot::new(200, Signal::new());
         for number in 0..200 {
@@ -251,6 +257,7 @@ fn a_log_of_old_offsets_is_written_again_and_cut() {
     };
     simulation.block_on(0, async {
         create_offsets_topic(&broker[0]).await;
+        create_topic(&broker[0], "orders", TopicId([6; 16])).await;
         let once = ask(&broker[0], &old, commit(&old, &[(7, 77), (8, 88)], "")).await;
         assert_committed(&once, 2);
         join_and_sync(&broker[0], &joined).await;
@@ -295,6 +302,7 @@ fn whoever_waits_is_answered_when_the_topic_is_deleted() {
     let slot = ReplySlot::new(2, Signal::new());
     simulation.block_on(0, async {
         create_offsets_topic(&broker[0]).await;
+        create_topic(&broker[0], "orders", TopicId([6; 16])).await;
         // A first member waits three seconds for others. One group of each shard, if there are both.
         for (part, group) in ["a", "b"].into_iter().enumerate() {
             let partition = partition_of(group);
@@ -346,6 +354,7 @@ fn a_list_covers_all_coordinators_of_a_shard() {
             "before the topic"
         );
         create_offsets_topic(&broker[0]).await;
+        create_topic(&broker[0], "orders", TopicId([6; 16])).await;
         assert_eq!(listed(broker[0].call_all(list).await), nothing);
         let mut names: Vec<String> = (0..12).map(|number| format!("g{number}")).collect();
         for name in &names {
@@ -354,4 +363,73 @@ fn a_list_covers_all_coordinators_of_a_shard() {
         names.sort();
         assert_eq!(listed(broker[0].call_all(list).await), names);
     });
+}
+
+async fn delete_orders(shard: &Rc<Shard<SimIo>>) {
+    let delete = ControllerRequest::DeleteTopics(vec![DeletableTopic {
+        name: Some("orders".into()),
+        ..DeletableTopic::default()
+    }]);
+    let reply = shard.call(ShardId(0), ShardRequest::Controller(delete));
+    match reply.await {
+        ShardReply::Controller(Ok(ControllerReply::DeleteTopics(deleted))) => {
+            assert!(deleted[0].result.is_ok(), "{deleted:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn committed_offsets_go_with_their_topic() {
+    for seed in 0..20 {
+        let simulation = Simulation::new(300 + seed, 1, 2);
+        let broker = start(&simulation);
+        let groups: Vec<String> = (0..12).map(|number| format!("group-{number}")).collect();
+        simulation.block_on(0, async {
+            create_offsets_topic(&broker[0]).await;
+            create_topic(&broker[0], "orders", TopicId([6; 16])).await;
+            for group in &groups {
+                let committed = ask(&broker[0], group, commit(group, &[(0, 100), (1, 7)], ""));
+                assert_committed(&committed.await, 2);
+            }
+            // One that is on its way when the topic goes.
+            let late = commit(&groups[0], &[(2, 55)], "");
+            let partition = partition_of(&groups[0]);
+            let slot = ReplySlot::new(1, Signal::new());
+            let work = ShardRequest::Group(GroupWork::Coordinate(partition, late));
+            broker[0].submit(broker[0].owner(partition), work, &slot, 0);
+            delete_orders(&broker[0]).await;
+            let again = TopicId([60; 16]);
+            if seed % 2 == 0 {
+                create_topic(&broker[0], "orders", again).await;
+            }
+            slot.wait().await;
+            for group in &groups {
+                let found = offsets(ask(&broker[0], group, fetch_all(group)).await);
+                assert_eq!(found, [], "{group}, seed {seed}");
+            }
+            if seed % 2 == 0 {
+                let newer = ask(&broker[0], "group-3", commit("group-3", &[(1, 3)], ""));
+                assert_committed(&newer.await, 1);
+            }
+            // Whoever asks next may be a new life: half of them begin while deletions are on their way.
+            if seed % 4 < 2 {
+                broker[0].io.sleep(Duration::from_secs(2)).await;
+            }
+        });
+        drop(broker);
+        simulation.power_cut(0);
+        simulation.restart(0);
+        let broker = start(&simulation);
+        simulation.block_on(0, async {
+            for group in &groups {
+                let found = offsets(ask(&broker[0], group, fetch_all(group)).await);
+                let expected: &[(i32, i64)] = match (seed % 2, group.as_str()) {
+                    (0, "group-3") => &[(1, 3)],
+                    _ => &[],
+                };
+                assert_eq!(found, expected, "{group}, seed {seed}, after a power cut");
+            }
+        });
+    }
 }
