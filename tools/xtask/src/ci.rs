@@ -280,6 +280,11 @@ fn broker_checks() -> Result<(), String> {
         &crash,
     ];
     let harness = ["--bootstrap", &address, "--cycles", CRASH_CYCLES, "--"];
+    let lives = data.join("lives").to_string_lossy().into_owned();
+    processes::run(
+        "tools/compat/lives/check",
+        &["--ringlog", &ringlog, "--data", &lives],
+    )?;
     processes::run("tools/compat/crash/check", &["--planted"])?;
     processes::run(
         "tools/compat/crash/check",
