@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metadata::{ApplyError, MetadataDelta, MetadataImage, MetadataRecord, RecordError};
 use model::record::{BatchBuilder, Batches, read_records_owned};
@@ -25,6 +26,12 @@ pub const METADATA_PARTITION: TopicPartition = TopicPartition {
     topic: TopicId::METADATA,
     partition: PartitionIndex(0),
 };
+
+/// How long a decision waits for space on the device before it is refused; others wait behind it.
+const DISK_FULL_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often it is tried again meanwhile.
+const DISK_FULL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Bytes read at a time while loading.
 const LOAD_BYTES: usize = 1 << 20;
@@ -192,7 +199,7 @@ impl<I: Io> Shard<I> {
             batch.push(now, None, Some(&record.encode()));
         }
         let batch = batch.build().map_err(|_| ErrorCode::UnknownServerError)?;
-        let base = self.append_internal(METADATA_PARTITION, &batch).await?;
+        let base = self.append_metadata(&batch).await?;
         let count = i64::try_from(records.len()).expect("a batch counts its records in 32 bits");
         let end = base.plus(count);
         let records: Arc<[MetadataRecord]> = records.into();
@@ -205,6 +212,20 @@ impl<I: Io> Shard<I> {
         self.quorum.applied(self.id(), end);
         self.quorum.all_applied(end).await;
         Ok(())
+    }
+
+    /// Appends to the metadata log. A device without space is given some time: what frees it may be under way.
+    async fn append_metadata(self: &Rc<Self>, batch: &[u8]) -> Result<Offset, ErrorCode> {
+        let deadline = self.io.now().plus(DISK_FULL_PATIENCE);
+        loop {
+            let appended = self.append_internal(METADATA_PARTITION, batch).await;
+            // On a full device the batch was refused. After a fence it may be in the log: never twice.
+            let is_full = self.storage.is_disk_full() && self.storage.fence_reason().is_none();
+            if appended.is_ok() || !is_full || self.io.now() >= deadline {
+                return appended;
+            }
+            self.io.sleep(DISK_FULL_INTERVAL).await;
+        }
     }
 
     /// Applies committed records that end before `end` to this shard's image, and acts on what changed.
