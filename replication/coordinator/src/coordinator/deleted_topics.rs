@@ -104,6 +104,8 @@ impl GroupCoordinator {
     pub(super) fn delete_gone(&mut self, now: Now) {
         self.deleted_topics.retry_at = None;
         let mut on_the_way = BTreeSet::new();
+        // Of a commit that fails the older offset is left.
+        let mut may_fail = false;
         for (append, pending) in &self.effects.appends {
             let Some(places) = pending
                 .groups
@@ -119,6 +121,7 @@ impl GroupCoordinator {
             for place in &pending.offsets {
                 if places.get(place).is_some_and(|last| append > last) {
                     on_the_way.insert((id.clone(), place.clone()));
+                    may_fail = true;
                 }
             }
         }
@@ -132,7 +135,7 @@ impl GroupCoordinator {
             }
         }
         let room = APPENDS_IN_FLIGHT_MAX.saturating_sub(self.effects.appends.len());
-        if chunks.len() > room {
+        if chunks.len() > room || may_fail {
             self.retry_later(now);
         }
         for (id, places) in chunks.into_iter().take(room) {
