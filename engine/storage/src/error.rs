@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use model::{LeaderEpoch, Offset, ProducerEpoch};
+use model::{LeaderEpoch, Offset, ProducerEpoch, ShardId};
 
 /// Why a data directory cannot be opened. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,23 @@ pub enum OpenError {
         position: u64,
         /// What was expected and found.
         reason: String,
+    },
+    /// A shard that was there before has left nothing.
+    #[error(
+        "checkpoints and journal of shard {shard} are gone from {directory}, which has had {shards} shards. They held \
+         acknowledged records, so nothing was changed. Restore {directory}/checkpoint/{shard}.* and \
+         {directory}/journal/{shard} together with everything else from one copy, or start once with \
+         ringlog.accept.lost.data=true (--accept-lost-data): segments that no checkpoint names are then set aside in \
+         lost+found",
+        directory = directory.display()
+    )]
+    ShardLost {
+        /// Which.
+        shard: ShardId,
+        /// How many there were.
+        shards: u32,
+        /// The data directory.
+        directory: PathBuf,
     },
     /// A format of another version.
     #[error("{file} has format {found}, this build reads {supported}: use the release that wrote it", file = path.display())]

@@ -7,11 +7,15 @@
 //! <data>/partitions/<topic id>-<index>/      one directory per partition that has segments
 //!     <20-digit base offset>.log             record batches back to back
 //!     <20-digit base offset>.index           chunk checksums, offsets and timestamps
+//! <data>/lost+found/<topic id>-<index>/      directories of logs that nobody knew; `.1`, `.2` if the name is taken
 //! ```
 
 use std::path::{Path, PathBuf};
 
-use model::{Offset, ShardId, TopicPartition};
+use model::{Offset, PartitionIndex, ShardId, TopicId, TopicPartition};
+
+/// Length of a topic id in base64url.
+const TOPIC_ID_CHARS: usize = 22;
 
 /// The names below one data directory.
 #[derive(Clone, Debug)]
@@ -103,6 +107,31 @@ impl Layout {
         self.partitions().join(id.to_string())
     }
 
+    /// The partition of a directory, by its name. A topic id may contain dashes itself, but has a fixed length.
+    pub fn partition_of(name: &Path) -> Option<TopicPartition> {
+        let name = name.file_name()?.to_str()?;
+        let (topic, rest) = name.split_at_checked(TOPIC_ID_CHARS)?;
+        let partition = rest.strip_prefix('-')?.parse().ok()?;
+        let id = TopicPartition {
+            topic: TopicId::parse(topic)?,
+            partition: PartitionIndex(partition),
+        };
+        (id.to_string() == name).then_some(id)
+    }
+
+    /// Where logs lie that were set aside.
+    pub fn lost_found(&self) -> PathBuf {
+        self.root.join("lost+found")
+    }
+
+    /// The directory of a log that was set aside; `number` counts those of one name.
+    pub fn set_aside(&self, id: TopicPartition, number: usize) -> PathBuf {
+        self.lost_found().join(match number {
+            0 => id.to_string(),
+            number => format!("{id}.{number}"),
+        })
+    }
+
     /// A segment's record batches.
     pub fn segment(&self, id: TopicPartition, base_offset: Offset) -> PathBuf {
         self.partition(id)
@@ -156,5 +185,18 @@ mod tests {
             Some(Offset(7))
         );
         assert_eq!(Layout::base_offset(Path::new("7.log")), None);
+        let dashes = TopicPartition {
+            topic: TopicId([0xfb; 16]),
+            partition: PartitionIndex(12),
+        };
+        assert!(dashes.topic.to_string().contains('-'));
+        for id in [id, dashes] {
+            assert_eq!(Layout::partition_of(&layout.partition(id)), Some(id));
+            assert_eq!(Layout::partition_of(&layout.set_aside(id, 0)), Some(id));
+            assert_eq!(Layout::partition_of(&layout.set_aside(id, 1)), None);
+        }
+        for other in ["orders-0", "-1", "", "AAAAAAAAAAAAAAAAAAAAAA-+1"] {
+            assert_eq!(Layout::partition_of(Path::new(other)), None);
+        }
     }
 }

@@ -82,6 +82,11 @@ pub struct StorageOptions {
     pub retention_check_interval: Duration,
     /// An operation that the device has not answered for so long fences the shard (reliability R10).
     pub io_time_max: Duration,
+    /// Shards that the data directory is known to have had: one that is missing is damage, not news. 0 if that was not
+    /// noted, then the shards that are there tell of those before them.
+    pub shards_known: u16,
+    /// Start although a shard's journal and checkpoints are gone (`ringlog.accept.lost.data`).
+    pub accept_lost_data: bool,
     /// Test hook: acknowledges groups before they are durable. Exists so that the crash tests can prove that they
     /// would notice.
     #[doc(hidden)]
@@ -114,6 +119,8 @@ impl Default for StorageOptions {
             segment_writers: 4,
             retention_check_interval: Duration::from_secs(300),
             io_time_max: Duration::from_secs(30),
+            shards_known: 0,
+            accept_lost_data: false,
             planted_acknowledge_before_durable: false,
         }
     }

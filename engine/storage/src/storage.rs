@@ -601,6 +601,11 @@ impl<I: Io> Storage<I> {
         self.inner.snapshot_into(snapshot);
     }
 
+    /// Whether somebody waits for space on the device.
+    pub fn is_disk_full(&self) -> bool {
+        self.inner.space.is_full()
+    }
+
     /// Why the storage is fenced, if it is.
     pub fn fence_reason(&self) -> Option<String> {
         self.inner.life.fence_reason()

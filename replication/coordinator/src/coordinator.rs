@@ -6,6 +6,7 @@
 
 mod admin;
 mod commit;
+mod deleted_topics;
 mod expiry;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use model::{ErrorCode, MonotonicTime, Offset};
 
+use self::deleted_topics::DeletedTopics;
 use crate::effects::{AppendId, Completion, Effects, Output, PendingAppend, RequestToken};
 use crate::effects::{append_error, failed};
 use crate::group::{Context, DurableGroup, Group};
@@ -30,6 +32,7 @@ pub struct GroupCoordinator {
     timers: BTreeSet<(MonotonicTime, Arc<str>)>,
     effects: Effects,
     next_expiry: Option<MonotonicTime>,
+    deleted_topics: DeletedTopics,
     is_loaded: bool,
 }
 
@@ -42,6 +45,7 @@ impl GroupCoordinator {
             timers: BTreeSet::new(),
             effects: Effects::default(),
             next_expiry: None,
+            deleted_topics: DeletedTopics::default(),
             is_loaded: false,
         }
     }
@@ -153,9 +157,9 @@ impl GroupCoordinator {
         };
         let PendingAppend {
             groups,
+            offsets,
             records,
             completion,
-            ..
         } = pending;
         let mut result = result.map(|_| ());
         if result.is_ok() {
@@ -166,10 +170,16 @@ impl GroupCoordinator {
                 }
             }
         }
+        if let (Ok(()), Some(group)) = (&result, groups.first()) {
+            self.deleted_topics.committed(append, group, &offsets);
+        }
         for id in &groups {
             if let Some(group) = self.groups.get_mut(id) {
                 group.appends_in_flight = group.appends_in_flight.saturating_sub(1);
             }
+        }
+        if let Completion::OffsetsGone { places } = &completion {
+            self.gone_deleted(now, append, groups.first(), places, result.is_ok());
         }
         self.complete(now, groups.first(), completion, result);
         for id in &groups {
@@ -185,10 +195,8 @@ impl GroupCoordinator {
     /// When [`GroupCoordinator::handle_timeout`] is wanted.
     pub fn next_timeout(&self) -> Option<MonotonicTime> {
         let group = self.timers.first().map(|(deadline, _)| *deadline);
-        match (group, self.next_expiry) {
-            (Some(group), Some(expiry)) => Some(group.min(expiry)),
-            (group, expiry) => group.or(expiry),
-        }
+        let others = [self.next_expiry, self.deleted_topics.retry_at()];
+        group.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// Time has passed: sessions, rebalances and offsets expire.
@@ -204,6 +212,10 @@ impl GroupCoordinator {
                 group.handle_timeout(&mut ctx);
             }
             self.after_at(&id, Some(now.monotonic));
+        }
+        let retry_at = self.deleted_topics.retry_at();
+        if retry_at.is_some_and(|at| at <= now.monotonic) {
+            self.delete_gone(now);
         }
         if self.next_expiry.is_some_and(|at| at <= now.monotonic) {
             let interval = self.settings.offsets_retention_check_interval;
@@ -236,6 +248,7 @@ impl GroupCoordinator {
         }
         self.timers.clear();
         self.next_expiry = None;
+        self.deleted_topics.clear();
         self.is_loaded = false;
     }
 
@@ -411,7 +424,7 @@ impl GroupCoordinator {
         result: Result<(), ErrorCode>,
     ) {
         match completion {
-            Completion::Nothing => {}
+            Completion::Nothing | Completion::OffsetsGone { .. } => {}
             Completion::Reply { request, reply } => {
                 let reply = match result {
                     Ok(()) => reply,

@@ -55,6 +55,10 @@ pub(crate) enum Completion {
         old_member_id: Arc<str>,
         new_member_id: Arc<str>,
     },
+    /// Offsets of deleted topics of the append's only group are gone from the log, too.
+    OffsetsGone {
+        places: Vec<(Arc<str>, PartitionIndex)>,
+    },
     /// A request whose good answer is known.
     Reply {
         request: RequestToken,
@@ -84,6 +88,11 @@ pub(crate) struct Effects {
 impl Effects {
     pub(crate) fn reply(&mut self, request: RequestToken, reply: GroupReply) {
         self.outputs.push_back(Output::Reply { request, reply });
+    }
+
+    /// The newest append so far.
+    pub(crate) fn last_append(&self) -> AppendId {
+        AppendId(self.last_append)
     }
 
     pub(crate) fn persist(&mut self, append: PendingAppend) {

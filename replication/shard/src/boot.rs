@@ -5,13 +5,14 @@
 //! registers the broker; no shard serves clients before that is done.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use metadata::MetadataImage;
 use metadata::controller::{BrokerRegistrationRequest, change_fencing, register_broker};
 use model::record::{DecompressionScratch, ValidationRules};
-use model::{BrokerEpoch, ErrorCode, LeaderEpoch, PartitionEpoch, ShardId};
+use model::{BrokerEpoch, ErrorCode, LeaderEpoch, PartitionEpoch, ShardId, TopicPartition};
 use replica::{Assignment, LeaderReplica, LeaderSettings};
 use runtime::mailbox::{Inbox, Sender};
 use runtime::{Io, Oneshot};
@@ -29,6 +30,7 @@ use crate::purgatory::Purgatory;
 use crate::quorum_driver::{self, LoadError, METADATA_PARTITION, QuorumDriver};
 use crate::shard::{Shard, ShardOptions};
 use crate::timers::Timers;
+use crate::unknown_logs::{self, MetadataLost};
 use crate::watch::RemoteWatches;
 use crate::work_queue::WorkQueue;
 
@@ -41,6 +43,9 @@ pub enum BootError {
     /// The metadata log cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// There are logs that the metadata log does not know.
+    #[error(transparent)]
+    MetadataLost(#[from] MetadataLost),
     /// The cluster refuses this broker.
     #[error("this broker cannot register: {0}")]
     Register(String),
@@ -80,17 +85,21 @@ async fn boot_first<I: Io>(
     let count = u16::try_from(senders.len()).expect("shard count fits u16");
     let owner = |id| partition_table::owner(id, count);
     let recovery = storage::recover_data_dir(&io, &options.storage, owner, count).await?;
-    let storage = open_storage(&io, &options, count).await?;
-    let log = storage.create_log(METADATA_PARTITION, metadata_log_config());
-    let image = quorum_driver::load(&storage, &log, &options.cluster_id).await?;
+    let Opened {
+        storage,
+        image,
+        deleted,
+    } = open_metadata(&io, &options, owner, count, &recovery).await?;
     let peers = Peers::new(options.shard, senders);
     let shard = assemble(io, options, storage, image, peers);
     shard.open_metadata_partition();
-    shard.delete_unknown_logs();
+    shard.delete_logs(&deleted);
     shard.open_partitions();
     let shared = Arc::new(shard.image().clone());
+    let deleted = Arc::new(deleted);
     for other in shard.peers.others() {
-        shard.peers.send(other, Envelope::Start(shared.clone()));
+        let start = Envelope::Start(shared.clone(), deleted.clone());
+        shard.peers.send(other, start);
     }
     let mut early = Vec::new();
     let mut waiting_for = count - 1;
@@ -120,6 +129,46 @@ async fn boot_first<I: Io>(
     })
 }
 
+/// The storage of shard 0, and what the metadata log says.
+struct Opened<I: Io> {
+    storage: Storage<I>,
+    image: MetadataImage,
+    /// Logs of any shard whose topics were deleted.
+    deleted: BTreeSet<TopicPartition>,
+}
+
+/// Opens shard 0 and reads the metadata log. Logs of any shard that belong to no topic must be set aside before that
+/// shard is opened, and only if somebody has said so: see [`unknown_logs`].
+async fn open_metadata<I: Io>(
+    io: &I,
+    options: &ShardOptions,
+    owner: impl Fn(TopicPartition) -> ShardId,
+    count: u16,
+    recovery: &RecoveryReport,
+) -> Result<Opened<I>, BootError> {
+    let storage = open_storage(io, options, count).await?;
+    let log = storage.create_log(METADATA_PARTITION, metadata_log_config());
+    let loaded = quorum_driver::load(&storage, &log, &options.cluster_id).await?;
+    let sorted = unknown_logs::sort(&recovery.found, &loaded.image, &loaded.deleted);
+    let storage = if sorted.unknown.is_empty() {
+        storage
+    } else {
+        let lost = MetadataLost::new(&sorted.unknown, &loaded.image, recovery.torn_tail);
+        if !options.storage.accept_lost_data {
+            return Err(lost.into());
+        }
+        tracing::warn!("{lost}");
+        drop((log, storage));
+        storage::set_aside(io, &options.storage, owner, count, &sorted.unknown).await?;
+        open_storage(io, options, count).await?
+    };
+    Ok(Opened {
+        storage,
+        image: loaded.image,
+        deleted: sorted.deleted,
+    })
+}
+
 async fn boot_other<I: Io>(
     io: I,
     options: ShardOptions,
@@ -127,9 +176,9 @@ async fn boot_other<I: Io>(
     senders: Vec<Sender<Envelope>>,
 ) -> Result<Booted<I>, BootError> {
     let mut early = Vec::new();
-    let image = loop {
+    let (image, deleted) = loop {
         match inbox.next().await {
-            Envelope::Start(image) => break MetadataImage::clone(&image),
+            Envelope::Start(image, deleted) => break (MetadataImage::clone(&image), deleted),
             // Work of a shard that has started: for later.
             other => early.push(other),
         }
@@ -138,7 +187,7 @@ async fn boot_other<I: Io>(
     let storage = open_storage(&io, &options, count).await?;
     let peers = Peers::new(options.shard, senders);
     let shard = assemble(io, options, storage, image, peers);
-    shard.delete_unknown_logs();
+    shard.delete_logs(&deleted);
     shard.open_partitions();
     shard.start(inbox, early);
     shard.peers.send(ShardId(0), Envelope::Started(shard.id()));

@@ -11,8 +11,9 @@ mod hosted;
 mod load;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use coordinator::{GroupReply, GroupRequest, GroupSettings, ListGroupsRequest, ListedGroup, Now};
@@ -28,6 +29,12 @@ use hosted::{Destination, Hosted};
 
 /// The topic of committed offsets and group metadata.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+/// How long the end of a topic waits for the deletion of its offsets.
+const DELETIONS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it looks.
+const DELETIONS_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Group work for one shard.
 #[derive(Debug)]
@@ -165,8 +172,46 @@ impl<I: Io> Shard<I> {
         }
     }
 
+    /// Topics were deleted: every coordinator of the shard lets go of what was committed for them. One that is being
+    /// loaded does it when it has been.
+    pub(crate) fn coordinator_topics_deleted(&self, topics: &BTreeSet<Arc<str>>) {
+        if topics.is_empty() {
+            return;
+        }
+        for hosted in self.coordinators.all() {
+            if hosted.is_loaded() {
+                hosted.topics_deleted(self.group_now(), topics);
+                self.settle(&hosted);
+            }
+        }
+    }
+
+    /// Whether deletions of offsets are on their way to the log.
+    pub(crate) fn has_coordinator_deletions(&self) -> bool {
+        let all = self.coordinators.all();
+        all.iter().any(|hosted| hosted.has_deletions_in_flight())
+    }
+
+    /// Waits until deletions of offsets are durable or have failed. A topic made anew meanwhile would be given the old
+    /// one's offsets by a crash. Not for ever: offsets are worth less than a controller that works.
+    pub(crate) async fn coordinator_deletions(&self) {
+        let deadline = self.io.now().plus(DELETIONS_PATIENCE);
+        while self.has_coordinator_deletions() && self.io.now() < deadline {
+            self.io.sleep(DELETIONS_INTERVAL).await;
+        }
+    }
+
     fn finish_loading(&self, hosted: &Rc<Hosted>) {
         hosted.finish_loading(self.group_now());
+        // The broker may have stopped between the end of a topic and the deletion of its offsets. Offsets are committed
+        // for topics that exist only; and the image is as new as any topic, while a broker is its own controller.
+        let image = self.image.borrow();
+        let mut gone = hosted.committed_topics();
+        gone.retain(|topic| image.topic_by_name(topic).is_none());
+        drop(image);
+        if !gone.is_empty() {
+            hosted.topics_deleted(self.group_now(), &gone);
+        }
         self.settle(hosted);
     }
 

@@ -6,6 +6,7 @@
 
 mod batch_check;
 pub mod boot;
+mod close;
 pub mod controller;
 pub mod coordinator_host;
 mod housekeeping;
@@ -24,11 +25,14 @@ pub mod reply;
 pub mod request;
 pub mod shard;
 pub mod timers;
+mod unknown_logs;
 pub mod watch;
 pub mod work_queue;
 
 pub use boot::{BootError, Booted, boot};
+pub use close::Closed;
 pub use shard::{Shard, ShardOptions};
+pub use unknown_logs::MetadataLost;
 
 /// Topics of the broker itself: clients read them, but do not write to them.
 pub const INTERNAL_TOPICS: [&str; 1] = [coordinator_host::OFFSETS_TOPIC];

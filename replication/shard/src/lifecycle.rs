@@ -1,5 +1,6 @@
 //! Partitions come and go with the metadata image: this file makes the shard's table follow it.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,14 +31,17 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Deletes the logs of partitions that the image does not know: their topics were deleted, durably, before the
-    /// broker stopped.
-    pub(crate) fn delete_unknown_logs(&self) {
+    /// Deletes this shard's logs among `deleted`: their topics were deleted, durably, before the broker stopped. Every
+    /// other log has a topic: shard 0 has set aside those that have none, or did not start.
+    pub(crate) fn delete_logs(&self, deleted: &BTreeSet<TopicPartition>) {
         let image = self.image.borrow();
         for id in self.storage.logs() {
-            if id != METADATA_PARTITION && image.partition(id).is_none() {
+            if deleted.contains(&id) {
                 tracing::info!(partition = %id, "deleting the log of a deleted topic");
                 self.storage.delete_log(id);
+            } else {
+                let is_known = id == METADATA_PARTITION || image.partition(id).is_some();
+                assert!(is_known, "the log {id} was neither set aside nor deleted");
             }
         }
     }

@@ -2,11 +2,12 @@
 //!
 //! Messages carry batches of work: one per target shard per request, never one per partition.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use coordinator::GroupReply;
 use metadata::{MetadataImage, MetadataRecord};
-use model::{ErrorCode, Offset, ShardId};
+use model::{ErrorCode, Offset, ShardId, TopicPartition};
 
 use crate::controller::{ControllerReply, ControllerRequest};
 use crate::coordinator_host::GroupWork;
@@ -81,8 +82,8 @@ pub enum Envelope {
     },
     /// A request without an answer (`acks=0`).
     Post(ShardRequest),
-    /// Shard 0 has recovered the data directory: open your logs and serve this image.
-    Start(Arc<MetadataImage>),
+    /// Shard 0 has recovered the data directory: open your logs, delete these of them, and serve this image.
+    Start(Arc<MetadataImage>, Arc<BTreeSet<TopicPartition>>),
     /// A shard serves.
     Started(ShardId),
     /// The broker is registered: clients may come.

@@ -5,9 +5,10 @@
 //! shard of the broker has applied its records, so a client sees its topic on whichever core it asks next.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metadata::{ApplyError, MetadataDelta, MetadataImage, MetadataRecord, RecordError};
 use model::record::{BatchBuilder, Batches, read_records_owned};
@@ -25,6 +26,12 @@ pub const METADATA_PARTITION: TopicPartition = TopicPartition {
     topic: TopicId::METADATA,
     partition: PartitionIndex(0),
 };
+
+/// How long a decision waits for space on the device before it is refused; others wait behind it.
+const DISK_FULL_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often it is tried again meanwhile.
+const DISK_FULL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Bytes read at a time while loading.
 const LOAD_BYTES: usize = 1 << 20;
@@ -44,15 +51,29 @@ pub enum LoadError {
     /// Records that do not fit together.
     #[error("the metadata log contradicts itself: {0}")]
     Apply(#[from] ApplyError),
+    /// The log says that it goes on, but gives nothing.
+    #[error("the metadata log ends at offset {1}, but nothing can be read at offset {0}")]
+    Stuck(Offset, Offset),
+}
+
+/// What the metadata log adds up to.
+pub(crate) struct Loaded {
+    /// The cluster now.
+    pub(crate) image: MetadataImage,
+    /// Every topic whose removal was read. Needed at start only: it grows with the log.
+    pub(crate) deleted: BTreeSet<TopicId>,
 }
 
 /// Reads the whole metadata log into an image.
-pub async fn load<I: Io>(
+pub(crate) async fn load<I: Io>(
     storage: &Storage<I>,
     log: &Rc<Log>,
     cluster_id: &str,
-) -> Result<MetadataImage, LoadError> {
-    let mut image = MetadataImage::new(cluster_id);
+) -> Result<Loaded, LoadError> {
+    let mut loaded = Loaded {
+        image: MetadataImage::new(cluster_id),
+        deleted: BTreeSet::new(),
+    };
     let end = log.durable_end_offset();
     let mut from = log.log_start_offset();
     while from < end {
@@ -62,22 +83,45 @@ pub async fn load<I: Io>(
             bytes_max: LOAD_BYTES,
             at_least_one_batch: true,
         };
+        let asked = from;
         for bytes in storage.read(log, request).await?.batches {
-            for batch in Batches::new(&bytes) {
-                let (header, batch) = batch.map_err(|_| LoadError::Damaged(from))?;
-                let damaged = |_| LoadError::Damaged(header.base_offset);
-                let records = read_records_owned(batch).map_err(damaged)?;
-                let mut decoded = Vec::with_capacity(records.len());
-                for record in records {
-                    let value = record.value.unwrap_or_default();
-                    decoded.push(MetadataRecord::decode(&value)?);
-                }
-                image.apply_batch(header.base_offset, &decoded)?;
-                from = header.next_offset();
-            }
+            from = loaded.apply(from, &bytes)?;
         }
+        check_progress(asked, from, end)?;
     }
-    Ok(image)
+    Ok(loaded)
+}
+
+/// After a read at `asked` that led to `reached`: asking for the same again would give the same, for ever.
+fn check_progress(asked: Offset, reached: Offset, end: Offset) -> Result<(), LoadError> {
+    if reached > asked {
+        Ok(())
+    } else {
+        Err(LoadError::Stuck(asked, end))
+    }
+}
+
+impl Loaded {
+    /// Applies batches of the log; returns the offset behind them.
+    fn apply(&mut self, mut from: Offset, bytes: &[u8]) -> Result<Offset, LoadError> {
+        for batch in Batches::new(bytes) {
+            let (header, batch) = batch.map_err(|_| LoadError::Damaged(from))?;
+            let damaged = |_| LoadError::Damaged(header.base_offset);
+            let records = read_records_owned(batch).map_err(damaged)?;
+            let mut decoded = Vec::with_capacity(records.len());
+            for record in records {
+                let value = record.value.unwrap_or_default();
+                let record = MetadataRecord::decode(&value)?;
+                if let MetadataRecord::RemoveTopic(removed) = &record {
+                    self.deleted.insert(removed.topic_id);
+                }
+                decoded.push(record);
+            }
+            self.image.apply_batch(header.base_offset, &decoded)?;
+            from = header.next_offset();
+        }
+        Ok(from)
+    }
 }
 
 /// Requests to the controller, and how far each shard has applied its decisions.
@@ -155,18 +199,33 @@ impl<I: Io> Shard<I> {
             batch.push(now, None, Some(&record.encode()));
         }
         let batch = batch.build().map_err(|_| ErrorCode::UnknownServerError)?;
-        let base = self.append_internal(METADATA_PARTITION, &batch).await?;
+        let base = self.append_metadata(&batch).await?;
         let count = i64::try_from(records.len()).expect("a batch counts its records in 32 bits");
         let end = base.plus(count);
         let records: Arc<[MetadataRecord]> = records.into();
         self.apply_metadata(end, &records);
-        self.quorum.applied(self.id(), end);
         for other in self.peers.others() {
             self.peers
                 .send(other, Envelope::Metadata(end, records.clone()));
         }
+        self.coordinator_deletions().await;
+        self.quorum.applied(self.id(), end);
         self.quorum.all_applied(end).await;
         Ok(())
+    }
+
+    /// Appends to the metadata log. A device without space is given some time: what frees it may be under way.
+    async fn append_metadata(self: &Rc<Self>, batch: &[u8]) -> Result<Offset, ErrorCode> {
+        let deadline = self.io.now().plus(DISK_FULL_PATIENCE);
+        loop {
+            let appended = self.append_internal(METADATA_PARTITION, batch).await;
+            // On a full device the batch was refused. After a fence it may be in the log: never twice.
+            let is_full = self.storage.is_disk_full() && self.storage.fence_reason().is_none();
+            if appended.is_ok() || !is_full || self.io.now() >= deadline {
+                return appended;
+            }
+            self.io.sleep(DISK_FULL_INTERVAL).await;
+        }
     }
 
     /// Applies committed records that end before `end` to this shard's image, and acts on what changed.
@@ -193,10 +252,32 @@ impl<I: Io> Shard<I> {
                 metadata::PartitionDelta::Changed { .. } => self.change_partition(*id),
             }
         }
+        let deleted = delta.topics_deleted.values().cloned().collect();
+        self.coordinator_topics_deleted(&deleted);
         for (kind, name) in &delta.configs {
             if *kind == metadata::ConfigResourceType::Topic {
                 self.topic_configured(name);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loading_ends_if_the_log_gives_nothing_more() {
+        let table = [(5, 6, true), (5, 9, true), (5, 5, false), (5, 4, false)];
+        for (asked, reached, goes_on) in table {
+            let progress = check_progress(Offset(asked), Offset(reached), Offset(9));
+            assert_eq!(progress.is_ok(), goes_on, "{asked} to {reached}");
+        }
+        let mut loaded = Loaded {
+            image: MetadataImage::new("cluster"),
+            deleted: BTreeSet::new(),
+        };
+        // A read that found no batch leads nowhere.
+        assert_eq!(loaded.apply(Offset(5), &[]).unwrap(), Offset(5));
     }
 }

@@ -322,11 +322,18 @@ impl<I: Io> Shard<I> {
             Envelope::Metadata(end, records) => {
                 self.apply_metadata(end, &records);
                 let applied = Envelope::MetadataApplied(self.id(), end);
-                self.peers.send(ShardId(0), applied);
+                if !self.has_coordinator_deletions() {
+                    return self.peers.send(ShardId(0), applied);
+                }
+                let shard = self.clone();
+                self.io.spawn(TaskClass::Foreground, async move {
+                    shard.coordinator_deletions().await;
+                    shard.peers.send(ShardId(0), applied);
+                });
             }
             Envelope::MetadataApplied(shard, end) => self.quorum.applied(shard, end),
             Envelope::Serve => self.serve.set(()),
-            Envelope::Start(_) | Envelope::Started(_) => {
+            Envelope::Start(..) | Envelope::Started(_) => {
                 unreachable!("start-up messages after start-up")
             }
         }

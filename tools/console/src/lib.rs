@@ -9,6 +9,7 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod document;
+pub mod health;
 pub mod overview;
 pub mod process;
 pub mod prometheus;
@@ -16,6 +17,7 @@ pub mod server;
 pub mod shards;
 
 pub use document::Document;
+pub use health::Phase;
 pub use overview::Overview;
 pub use server::{Console, ConsoleError};
-pub use shards::{Question, ShardQuestions};
+pub use shards::{Answer, Question, ShardQuestions};

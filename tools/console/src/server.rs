@@ -22,12 +22,14 @@ use axum::routing::get;
 use hyper::body::Body as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::sync::{Semaphore, oneshot};
+use model::ShardId;
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::document::{Document, Histograms};
+use crate::health::{self, Phase};
 use crate::process::ProcessStatus;
 use crate::prometheus;
-use crate::shards::{ShardQuestions, ask};
+use crate::shards::{Answer, ShardQuestions, ask};
 
 /// Connections at a time; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 32;
@@ -74,12 +76,13 @@ pub enum ConsoleError {
 #[derive(Debug)]
 pub struct Console {
     address: SocketAddr,
+    phase: watch::Sender<Phase>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Console {
-    /// Serves on a bound listener what the shards answer. `version` is that of the broker.
+    /// Serves on a bound listener what the shards answer. `version` is that of the broker, which is starting.
     pub fn start(
         listener: TcpListener,
         shards: Vec<ShardQuestions>,
@@ -98,7 +101,10 @@ impl Console {
             let _within = runtime.enter();
             tokio::net::TcpListener::from_std(listener).map_err(ConsoleError::Listener)?
         };
+        let (phase, phases) = watch::channel(Phase::Starting);
         let scraper = Arc::new(Scraper {
+            phase: phases,
+
             shards,
             version: version.to_owned(),
             started: Instant::now(),
@@ -116,9 +122,15 @@ impl Console {
             .map_err(ConsoleError::Thread)?;
         Ok(Console {
             address,
+            phase,
             stop: Some(stop),
             thread: Some(thread),
         })
+    }
+
+    /// The broker has come to another part of its life.
+    pub fn set_phase(&self, phase: Phase) {
+        self.phase.send_replace(phase);
     }
 
     /// Where it listens.
@@ -185,7 +197,9 @@ fn routes(scraper: Arc<Scraper>) -> Router {
         .route("/", get(|| async { Html(INDEX) }))
         .route("/metrics", get(metrics))
         .route("/metrics.json", get(metrics_json))
-        .route("/healthz", get(healthz))
+        .route("/healthz", get(readyz))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
         .fallback(|| async { (StatusCode::NOT_FOUND, "not found; / lists what is here\n") })
         .layer(middleware::from_fn(guard))
         .with_state(scraper)
@@ -248,16 +262,23 @@ async fn metrics_json(
     Ok(answer)
 }
 
-/// 200 if every shard answers, 503 with the names of those that do not.
-async fn healthz(State(scraper): State<Arc<Scraper>>) -> Result<Response, Busy> {
-    let document = scraper.scrape(Histograms::Merged).await?;
-    if document.is_complete() {
-        return Ok("ok\n".into_response());
+/// 200 unless a restart would help, then 503 with the reason.
+async fn livez(State(scraper): State<Arc<Scraper>>) -> Result<Response, Busy> {
+    let (phase, shards) = scraper.health().await?;
+    Ok(probed(health::liveness(phase, &shards)))
+}
+
+/// 200 if clients are served, 503 with the reason if they are not.
+async fn readyz(State(scraper): State<Arc<Scraper>>) -> Result<Response, Busy> {
+    let (phase, shards) = scraper.health().await?;
+    Ok(probed(health::readiness(phase, &shards)))
+}
+
+fn probed(outcome: Result<(), String>) -> Response {
+    match outcome {
+        Ok(()) => "ok\n".into_response(),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason).into_response(),
     }
-    let silent = document.shards.iter().filter(|shard| !shard.up);
-    let silent: Vec<String> = silent.map(|shard| shard.shard.to_string()).collect();
-    let text = format!("no answer from shard {}\n", silent.join(", "));
-    Ok((StatusCode::SERVICE_UNAVAILABLE, text).into_response())
 }
 
 /// Too many requests ask the shards already.
@@ -281,21 +302,48 @@ struct Scraper {
     version: String,
     started: Instant,
     turns: Semaphore,
+    phase: watch::Receiver<Phase>,
 }
 
 impl Scraper {
-    async fn scrape(&self, histograms: Histograms) -> Result<Document, Busy> {
+    async fn ask(&self) -> Result<Vec<(ShardId, Option<Answer>)>, Busy> {
         let turn = tokio::time::timeout(TURN_PATIENCE, self.turns.acquire()).await;
         let Ok(Ok(_turn)) = turn else {
             return Err(Busy);
         };
-        let answers = ask(&self.shards).await;
+        Ok(ask(&self.shards).await)
+    }
+
+    async fn scrape(&self, histograms: Histograms) -> Result<Document, Busy> {
+        let answers = self.ask().await?;
+        let snapshots: Vec<_> = answers
+            .into_iter()
+            .map(|(shard, answer)| (shard, answer.map(|answer| answer.snapshot)))
+            .collect();
         Ok(Document::new(
             &self.version,
             self.started.elapsed().as_secs_f64(),
-            &answers,
+            &snapshots,
             &ProcessStatus::read(),
             histograms,
         ))
+    }
+
+    async fn health(&self) -> Result<(Phase, health::Shards), Busy> {
+        let phase = *self.phase.borrow();
+        let mut shards = health::Shards::default();
+        // Before and after, shards have other things to do than to answer.
+        if phase == Phase::Serving {
+            for (shard, answer) in self.ask().await? {
+                match answer {
+                    None => shards.silent.push(shard),
+                    Some(answer) => {
+                        let fenced = answer.fenced.map(|reason| (shard, reason));
+                        shards.fenced.extend(fenced);
+                    }
+                }
+            }
+        }
+        Ok((phase, shards))
     }
 }

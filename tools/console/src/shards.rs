@@ -15,14 +15,23 @@ pub const SHARD_PATIENCE: Duration = Duration::from_secs(1);
 /// up on a stalled shard leave theirs behind.
 pub const QUESTIONS_MAX: usize = 8;
 
+/// What a shard tells.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// What it has counted.
+    pub snapshot: Snapshot,
+    /// Why its storage is fenced, if it is.
+    pub fenced: Option<String>,
+}
+
 /// A request for the snapshot of a shard, answered through the sender inside.
 #[derive(Debug)]
-pub struct Question(flume::Sender<Snapshot>);
+pub struct Question(flume::Sender<Answer>);
 
 impl Question {
     /// Answers. Never blocks; an asker that has gone away is none of the shard's business.
-    pub fn answer(self, snapshot: Snapshot) {
-        if self.0.try_send(snapshot).is_err() {
+    pub fn answer(self, answer: Answer) {
+        if self.0.try_send(answer).is_err() {
             tracing::debug!("a metrics scrape had ended before its answer came");
         }
     }
@@ -38,26 +47,26 @@ pub fn questions() -> (ShardQuestions, flume::Receiver<Question>) {
 
 /// Asks all shards at once and waits [`SHARD_PATIENCE`] for all together. `None` stands for a shard that is gone, whose
 /// queue is full, or that did not answer.
-pub async fn ask(shards: &[ShardQuestions]) -> Vec<(ShardId, Option<Snapshot>)> {
+pub async fn ask(shards: &[ShardQuestions]) -> Vec<(ShardId, Option<Answer>)> {
     let asked: Vec<_> = shards.iter().map(ask_one).collect();
     let deadline = tokio::time::Instant::now() + SHARD_PATIENCE;
     let mut answers = Vec::with_capacity(asked.len());
     for (index, waiting) in asked.into_iter().enumerate() {
-        let snapshot = match waiting {
+        let answer = match waiting {
             None => None,
-            Some(answer) => match tokio::time::timeout_at(deadline, answer.recv_async()).await {
-                Ok(Ok(snapshot)) => Some(snapshot),
+            Some(coming) => match tokio::time::timeout_at(deadline, coming.recv_async()).await {
+                Ok(Ok(answer)) => Some(answer),
                 Ok(Err(_)) | Err(_) => None,
             },
         };
         // Cores are counted in 16 bits everywhere; a position beyond them cannot occur and would only be misnamed.
         let shard = ShardId(u16::try_from(index).unwrap_or(u16::MAX));
-        answers.push((shard, snapshot));
+        answers.push((shard, answer));
     }
     answers
 }
 
-fn ask_one(shard: &ShardQuestions) -> Option<flume::Receiver<Snapshot>> {
+fn ask_one(shard: &ShardQuestions) -> Option<flume::Receiver<Answer>> {
     let (to, answer) = flume::bounded(1);
     shard.try_send(Question(to)).ok().map(|()| answer)
 }

@@ -5,10 +5,11 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use console::Question;
+use console::{Answer, Question};
 use model::config::{BrokerConfig, Listener};
 use runtime::{Io, TaskClass};
 use server::Server;
+use shard::Shard;
 use uring::UringIo;
 
 use crate::node::{NodeError, resolve};
@@ -70,11 +71,19 @@ fn address_text(listener: &Listener) -> String {
 
 /// Answers the console's questions with the shard's snapshot. A detached task, as with the main thread's orders:
 /// futures that another thread wakes are awaited by nothing else.
-pub fn answer(io: &UringIo, server: &Rc<Server<UringIo>>, questions: flume::Receiver<Question>) {
-    let server = server.clone();
+pub fn answer(
+    io: &UringIo,
+    shard: &Rc<Shard<UringIo>>,
+    server: &Rc<Server<UringIo>>,
+    questions: flume::Receiver<Question>,
+) {
+    let (server, shard) = (server.clone(), shard.clone());
     io.spawn(TaskClass::Foreground, async move {
         while let Ok(question) = questions.recv_async().await {
-            question.answer(server.snapshot());
+            question.answer(Answer {
+                snapshot: server.snapshot(),
+                fenced: shard.storage.fence_reason(),
+            });
         }
     });
 }

@@ -8,6 +8,7 @@
 mod allocator;
 mod commands;
 mod data_directory;
+mod fence;
 mod http;
 mod memory;
 mod node;

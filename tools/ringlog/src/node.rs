@@ -5,12 +5,12 @@
 //! the others.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use console::{Console, ConsoleError, Question};
+use console::{Console, ConsoleError, Phase, Question, ShardQuestions};
 use metadata::controller::BrokerRegistrationRequest;
 use metadata::record::{BrokerEndpoint, BrokerFeature};
 use model::ShardId;
@@ -20,11 +20,12 @@ use runtime::{Io, Listener as _, Signal, TaskClass};
 use server::outbox::OutboxLimits;
 use server::{Server, ServerOptions, listener};
 use shard::message::Envelope;
-use shard::{ShardOptions, boot};
-use storage::StorageOptions;
+use shard::{Closed, ShardOptions, boot};
+use storage::{RecoveryReport, StorageOptions};
 use uring::{Running, UringIo, UringOptions};
 
 use crate::data_directory::{DataDirectory, DirectoryError, random_identity};
+use crate::fence::{self, Fence, FenceWatch};
 use crate::http;
 use crate::memory::MemoryPlan;
 
@@ -83,6 +84,16 @@ pub enum NodeError {
         /// Why.
         reason: String,
     },
+    /// A shard acknowledges nothing until a restart.
+    #[error(
+        "the storage of shard {shard} is fenced, only a restart helps (ringlog.fenced.exit.delay.ms=-1 would stay): {reason}"
+    )]
+    Fenced {
+        /// Which.
+        shard: usize,
+        /// Why.
+        reason: String,
+    },
     /// A shard did not answer in time.
     #[error("the shards did not {0} in time")]
     TimedOut(&'static str),
@@ -102,10 +113,10 @@ enum Report {
     Bound(SocketAddr),
     /// Every connection will be served.
     Listening {
-        recovery: Option<String>,
+        recovery: Option<RecoveryReport>,
     },
     Drained,
-    Closed,
+    Closed(Closed),
     Failed(String),
 }
 
@@ -116,6 +127,7 @@ pub struct Node {
     reports: flume::Receiver<(usize, Report)>,
     drain_patience: Duration,
     console: Option<Console>,
+    fences: FenceWatch,
     /// Where clients connect.
     pub address: SocketAddr,
     /// Shards, one per core.
@@ -126,7 +138,7 @@ pub struct Node {
     pub recovery: Option<String>,
     /// How long the start took.
     pub started_in: Duration,
-    _directory: DataDirectory,
+    directory: DataDirectory,
 }
 
 /// What every shard is started with.
@@ -150,6 +162,9 @@ struct ShardPlan {
     orders: Vec<flume::Receiver<Order>>,
     /// What the console asks each shard.
     questions: Vec<flume::Receiver<Question>>,
+    fences: flume::Sender<Fence>,
+    /// As noted in the data directory.
+    shards_known: u16,
 }
 
 impl Node {
@@ -169,23 +184,25 @@ impl Node {
         let http_listener = http::bind(&config)?;
         let (report_to, reports) = flume::unbounded();
         let (port_to, port) = flume::bounded(cpus.len());
-        let (order_to, orders): (Vec<_>, Vec<_>) = cpus.iter().map(|_| flume::bounded(2)).unzip();
-        let (ask, questions): (Vec<_>, Vec<_>) =
-            cpus.iter().map(|_| console::shards::questions()).unzip();
+        let (order_to, orders) = cpus.iter().map(|_| flume::bounded(2)).unzip();
+        let (ask, questions) = cpus.iter().map(|_| console::shards::questions()).unzip();
+        // Before recovery, which may take its time: probes are told that the broker starts.
+        let console = start_console(http_listener, ask)?;
+        let (fences_to, fences) = fence::watch(config.fenced_exit_delay_ms);
         let (senders, inboxes) = inboxes(cpus.len());
-        let mut uring_options = UringOptions {
+        let memory = MemoryPlan::new(config.memory_bytes, cpus.len());
+        let uring_options = UringOptions {
             data_directories: vec![data_dir.clone()],
+            pool_bytes_max: memory.buffer_pool_bytes,
             ..UringOptions::default()
         };
-        let memory = MemoryPlan::new(config.memory_bytes, cpus.len());
-        uring_options.pool_bytes_max = memory.buffer_pool_bytes;
         let plan = ShardPlan {
             cluster_id: directory.cluster_id.as_str().into(),
             advertised: config
                 .advertised_listeners
                 .first()
-                .cloned()
-                .unwrap_or_else(|| listener.clone()),
+                .unwrap_or(&listener)
+                .clone(),
             listener,
             memory,
             incarnation: identity()?,
@@ -199,6 +216,8 @@ impl Node {
             inboxes,
             orders,
             questions,
+            fences: fences_to,
+            shards_known: directory.shards,
         };
         let drain_ms = u64::try_from(plan.config.drain_timeout_ms).unwrap_or(0);
         let drain_patience = Duration::from_millis(drain_ms);
@@ -210,18 +229,18 @@ impl Node {
             orders: order_to,
             reports,
             drain_patience,
-            console: None,
+            console,
+            fences,
             address,
             shard_count: cpus.len(),
             data_dir,
             recovery: None,
             started_in: Duration::ZERO,
-            _directory: directory,
+            directory,
         };
         node.wait_until_listening(&port_to)?;
-        if let Some(listener) = http_listener {
-            let version = env!("CARGO_PKG_VERSION");
-            node.console = Some(Console::start(listener, ask, version)?);
+        if let Some(console) = &node.console {
+            console.set_phase(Phase::Serving);
         }
         node.started_in = start.elapsed();
         Ok(node)
@@ -230,6 +249,7 @@ impl Node {
     fn wait_until_listening(&mut self, port: &flume::Sender<SocketAddr>) -> Result<(), NodeError> {
         let deadline = Instant::now() + START_PATIENCE;
         let mut listening = 0;
+        let mut found = None;
         while listening < self.shard_count {
             match self.next_report(deadline, "start")? {
                 (_, Report::Bound(address)) => {
@@ -241,10 +261,15 @@ impl Node {
                 }
                 (_, Report::Listening { recovery }) => {
                     listening += 1;
-                    self.recovery = self.recovery.take().or(recovery);
+                    found = found.or(recovery);
                 }
                 (shard, report) => return Err(unexpected(shard, report)),
             }
+        }
+        if let Some(report) = found {
+            let shards = u16::try_from(self.shard_count).expect("cores fit 16 bits");
+            self.directory.note_shards(shards.max(report.shards));
+            self.recovery = describe_recovery(&report);
         }
         Ok(())
     }
@@ -268,19 +293,29 @@ impl Node {
         self.running.any_ended()
     }
 
+    /// Why the broker must end by itself: a shard was fenced, and has been for as long as that may last.
+    pub fn fenced_for_good(&self) -> Option<NodeError> {
+        self.fences.due().map(|fence| NodeError::Fenced {
+            shard: fence.shard,
+            reason: fence.reason,
+        })
+    }
+
     /// Answers what is owed, makes everything durable, closes the logs.
-    pub fn stop(self) -> Result<(), NodeError> {
+    pub fn stop(self) -> Result<Closed, NodeError> {
+        if let Some(console) = &self.console {
+            console.set_phase(Phase::Stopping);
+        }
         // A shard gives slow clients this long; the margin is for the report itself.
         let deadline = Instant::now() + self.drain_patience + Duration::from_secs(5);
         self.order(Order::Drain(self.drain_patience));
-        self.wait_for_all(deadline, "drain", |report| {
-            matches!(report, Report::Drained)
-        })?;
+        self.wait_for_all(deadline, "drain")?;
         self.order(Order::Close);
         let deadline = Instant::now() + CLOSE_PATIENCE;
-        self.wait_for_all(deadline, "close their logs", |report| {
-            matches!(report, Report::Closed)
-        })?;
+        let reports = self.wait_for_all(deadline, "close their logs")?;
+        let is_full = reports
+            .iter()
+            .any(|report| matches!(report, Report::Closed(Closed::DiskFull)));
         // It has told how draining went; from now on no shard is there to answer it.
         drop(self.console);
         self.running
@@ -288,7 +323,11 @@ impl Node {
             .map_err(|error| NodeError::Shard {
                 shard: 0,
                 reason: error.to_string(),
-            })
+            })?;
+        Ok(match is_full {
+            true => Closed::DiskFull,
+            false => Closed::Clean,
+        })
     }
 
     fn order(&self, order: Order) {
@@ -300,19 +339,24 @@ impl Node {
         }
     }
 
+    /// One report of each shard, also if one of them has failed: the others are to end in order. Tells the first failure.
     fn wait_for_all(
         &self,
         deadline: Instant,
         what: &'static str,
-        expected: impl Fn(&Report) -> bool,
-    ) -> Result<(), NodeError> {
+    ) -> Result<Vec<Report>, NodeError> {
+        let mut reports = Vec::with_capacity(self.shard_count);
+        let mut failure = None;
         for _ in 0..self.shard_count {
-            let (shard, report) = self.next_report(deadline, what)?;
-            if !expected(&report) {
-                return Err(unexpected(shard, report));
+            match self.next_report(deadline, what) {
+                Ok((_, report @ (Report::Drained | Report::Closed(_)))) => reports.push(report),
+                Ok((shard, report)) => {
+                    failure.get_or_insert(unexpected(shard, report));
+                }
+                Err(error) => return Err(failure.unwrap_or(error)),
             }
         }
-        Ok(())
+        failure.map_or(Ok(reports), Err)
     }
 }
 
@@ -322,6 +366,16 @@ fn unexpected(shard: usize, report: Report) -> NodeError {
         other => format!("out of step: {other:?}"),
     };
     NodeError::Shard { shard, reason }
+}
+
+fn start_console(
+    listener: Option<TcpListener>,
+    ask: Vec<ShardQuestions>,
+) -> Result<Option<Console>, ConsoleError> {
+    let version = env!("CARGO_PKG_VERSION");
+    listener
+        .map(|listener| Console::start(listener, ask, version))
+        .transpose()
 }
 
 type InboxHandover = flume::Receiver<Inbox<Envelope>>;
@@ -386,7 +440,7 @@ pub(crate) fn resolve(listener: &Listener) -> Result<SocketAddr, String> {
 fn check_free(listener: &Listener, address: SocketAddr) -> Result<(), NodeError> {
     let deadline = Instant::now() + PORT_PATIENCE;
     loop {
-        match std::net::TcpListener::bind(address) {
+        match TcpListener::bind(address) {
             Ok(_) => return Ok(()),
             Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(20));
@@ -414,7 +468,7 @@ async fn run_shard(index: usize, io: UringIo, address: SocketAddr, plan: ShardPl
     let reports = plan.reports.clone();
     let result = serve_shard(index, io, address, plan).await;
     let report = match result {
-        Ok(()) => Report::Closed,
+        Ok(closed) => Report::Closed(closed),
         Err(reason) => Report::Failed(reason),
     };
     // The main thread may have given up waiting; then nobody is left to tell.
@@ -431,7 +485,7 @@ async fn serve_shard(
     io: UringIo,
     address: SocketAddr,
     plan: ShardPlan,
-) -> Result<(), String> {
+) -> Result<Closed, String> {
     let inbox = plan.inboxes[index].try_recv();
     let inbox = inbox.map_err(|_| "this shard's inbox was taken before")?;
     let orders = Orders::start(&io, plan.orders[index].clone());
@@ -458,10 +512,11 @@ async fn serve_shard(
         .map_err(|error| error.to_string())?;
     let shard = booted.shard;
     let server = Server::new(shard.clone(), server_options(&plan));
-    http::answer(&io, &server, plan.questions[index].clone());
+    http::answer(&io, &shard, &server, plan.questions[index].clone());
+    fence::report(&io, index, &shard, plan.fences.clone());
     listener::start(&server, listener);
     tell(Report::Listening {
-        recovery: booted.recovery.and_then(describe_recovery),
+        recovery: booted.recovery,
     })?;
 
     if let Order::Drain(patience) = orders.next().await {
@@ -469,21 +524,21 @@ async fn serve_shard(
     }
     tell(Report::Drained)?;
     orders.next().await;
-    shard
-        .storage
-        .shutdown()
-        .await
-        .map_err(|error| error.to_string())
+    shard.close().await.map_err(|error| error.to_string())
 }
 
 /// What recovery did, in a sentence, if the directory was not new.
-fn describe_recovery(report: storage::RecoveryReport) -> Option<String> {
+fn describe_recovery(report: &RecoveryReport) -> Option<String> {
     if report.logs == 0 {
         return None;
     }
-    let how = if report.clean { "clean" } else { "unclean" };
+    let how = match (report.clean, report.torn_tail) {
+        (true, _) => "a clean stop",
+        (false, false) => "an unclean stop",
+        (false, true) => "an unclean stop in the middle of a write",
+    };
     Some(format!(
-        "recovered {} partitions after a {how} stop: {} groups, {} batches, {} bytes replayed",
+        "recovered {} partitions after {how}: {} groups, {} batches, {} bytes replayed",
         report.logs, report.groups_replayed, report.batches_replayed, report.bytes_replayed
     ))
 }
@@ -550,6 +605,8 @@ fn storage_options(shard: ShardId, plan: &ShardPlan) -> StorageOptions {
         shard,
         journal_bytes_max: plan.config.journal_bytes_max,
         spares_bytes_max: plan.config.spares_bytes_max,
+        shards_known: plan.shards_known,
+        accept_lost_data: plan.config.accept_lost_data,
         tail_bytes_max: plan.memory.tail_bytes,
         cache_bytes_max: plan.memory.cache_bytes as u64,
         open_files_max: (DESCRIPTORS_RESERVED / 2 / plan.senders.len()).max(16),

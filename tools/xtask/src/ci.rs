@@ -280,6 +280,11 @@ fn broker_checks() -> Result<(), String> {
         &crash,
     ];
     let harness = ["--bootstrap", &address, "--cycles", CRASH_CYCLES, "--"];
+    let lives = data.join("lives").to_string_lossy().into_owned();
+    processes::run(
+        "tools/compat/lives/check",
+        &["--ringlog", &ringlog, "--data", &lives],
+    )?;
     processes::run("tools/compat/crash/check", &["--planted"])?;
     processes::run(
         "tools/compat/crash/check",
@@ -320,7 +325,13 @@ fn clients() -> Outcome {
         processes::run("tools/compat/run", &["--bootstrap", &address, "--smoke"])?;
         processes::run(
             "tools/compat/codecs/check",
-            &["--bootstrap", &address, "--smoke", "--wait-max", CODECS_WAIT_MS],
+            &[
+                "--bootstrap",
+                &address,
+                "--smoke",
+                "--wait-max",
+                CODECS_WAIT_MS,
+            ],
         )?;
         let tools = "tools/compat/kafka-tools/check";
         processes::run(tools, &["--bootstrap", &address, "--smoke"])?;

@@ -46,6 +46,8 @@ typed_settings! {
         connection_requests_max: usize = count("ringlog.connection.requests.max"),
         request_read_timeout_ms: i32 = int("ringlog.request.read.timeout.ms"),
         drain_timeout_ms: i32 = int("ringlog.drain.timeout.ms"),
+        accept_lost_data: bool = boolean("ringlog.accept.lost.data"),
+        fenced_exit_delay_ms: i64 = long("ringlog.fenced.exit.delay.ms"),
         /// Where metrics are served; `None`: nowhere.
         http_listen: Option<Listener> = http_listen("ringlog.http.listen"),
         num_partitions: i32 = int("num.partitions"),

@@ -1,6 +1,6 @@
 //! Ringlog's own keys.
 
-use super::key::{Key, int, list, long, string};
+use super::key::{Key, boolean, int, list, long, string};
 
 /// Own keys of the broker.
 pub(super) const OWN_KEYS: &[Key] = &[
@@ -83,10 +83,21 @@ pub(super) const OWN_KEYS: &[Key] = &[
         "Time that a stopping broker gives to requests already accepted.",
     )
     .at_least(0),
+    boolean(
+        "ringlog.accept.lost.data",
+        Some("false"),
+        "Start although metadata or a whole shard is gone from the data directory: logs whose topics are not known are set aside in its `lost+found`. For one start, after reading what the refused one said.",
+    ),
+    long(
+        "ringlog.fenced.exit.delay.ms",
+        Some("5000"),
+        "Time until a broker whose storage is fenced ends with status 1, so that a supervisor starts it again: only a restart helps. -1 is never.",
+    )
+    .at_least(-1),
     string(
         "ringlog.http.listen",
         Some("127.0.0.1:9191"),
-        "Address of the broker's HTTP server (`/metrics`, `/metrics.json`, `/healthz`), as `host:port`; empty is none. Port 0 is any free one. If this is not set and the default is taken, the broker runs without.",
+        "Address of the broker's HTTP server (`/metrics`, `/metrics.json`, `/healthz`, `/livez`, `/readyz`), as `host:port`; empty is none. Port 0 is any free one. If this is not set and the default is taken, the broker runs without.",
     ),
 ];
 

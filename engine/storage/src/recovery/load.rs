@@ -8,8 +8,9 @@ use runtime::{File, Io, OpenMode};
 use crate::checkpoint::{Checkpoint, CheckpointError, FORMAT};
 use crate::error::{OpenError, open_io};
 use crate::layout::Layout;
+use crate::options::StorageOptions;
 
-/// Shards that have a checkpoint or a journal. Data without any checkpoint is refused: it is not ours to overwrite.
+/// Shards that have a checkpoint or a journal.
 pub(super) async fn shards_on_disk<I: Io>(
     io: &I,
     layout: &Layout,
@@ -35,21 +36,51 @@ pub(super) async fn shards_on_disk<I: Io>(
             .and_then(|name| name.parse().ok());
         shards.extend(number.map(ShardId));
     }
-    if shards.is_empty() {
-        let partitions = layout.partitions();
-        let names = io
-            .read_dir(&partitions)
-            .await
-            .map_err(open_io("list", &partitions))?;
-        if let Some(name) = names.first() {
-            return Err(OpenError::Corrupt {
-                path: partitions.join(name.file_name().unwrap_or_default()),
-                position: 0,
-                reason: "there are partitions but no checkpoint that knows them".to_owned(),
+    Ok(shards)
+}
+
+/// Refuses a directory in which a shard is missing, unless it was told to accept that. Shards appear in the order of
+/// their numbers, and one that is used no longer leaves its checkpoint behind: a shard that is there proves that all
+/// before it have been.
+pub(super) async fn check_shards<I: Io>(
+    io: &I,
+    options: &StorageOptions,
+    layout: &Layout,
+    found: &BTreeSet<ShardId>,
+) -> Result<(), OpenError> {
+    if options.accept_lost_data {
+        return Ok(());
+    }
+    let seen = found.last().map_or(0, |shard| u32::from(shard.0) + 1);
+    let shards = seen.max(u32::from(options.shards_known));
+    for shard in (0..=u16::MAX).take(shards as usize).map(ShardId) {
+        let is_there = match found.contains(&shard) {
+            // A first start that was cut short may have left a torn file; later there is a sound one.
+            true if shard.0 < options.shards_known => {
+                load_checkpoint(io, layout, shard).await?.is_some()
+            }
+            there => there,
+        };
+        if !is_there {
+            return Err(OpenError::ShardLost {
+                shard,
+                shards,
+                directory: options.directory.clone(),
             });
         }
     }
-    Ok(shards)
+    // Data without any checkpoint is not ours to overwrite.
+    let partitions = layout.partitions();
+    let names = io.read_dir(&partitions).await;
+    let names = names.map_err(open_io("list", &partitions))?;
+    match names.first().filter(|_| found.is_empty()) {
+        Some(name) => Err(OpenError::Corrupt {
+            path: partitions.join(name.file_name().unwrap_or_default()),
+            position: 0,
+            reason: "there are partitions but no checkpoint that knows them".to_owned(),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// The newest sound checkpoint of a shard, if one was ever completed.
@@ -110,7 +141,11 @@ pub(crate) async fn load_checkpoint<I: Io>(
     Ok(newest)
 }
 
-async fn journal_exists<I: Io>(io: &I, layout: &Layout, shard: ShardId) -> Result<bool, OpenError> {
+pub(super) async fn journal_exists<I: Io>(
+    io: &I,
+    layout: &Layout,
+    shard: ShardId,
+) -> Result<bool, OpenError> {
     let directory = layout.journal(shard);
     match io.read_dir(&directory).await {
         Ok(names) => Ok(names

@@ -11,19 +11,24 @@ mod load;
 mod open;
 mod probe;
 mod reshard;
+mod survey;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::{ShardId, TopicPartition};
 use runtime::Io;
 
+use self::decide::{Known, Start, decide};
+use self::load::{check_shards, shards_on_disk};
+use self::reshard::divide;
+use self::survey::survey;
+use crate::checkpoint::Checkpoint;
 use crate::error::{OpenError, open_io};
 use crate::layout::Layout;
+use crate::lost_found;
 use crate::options::StorageOptions;
 
-use self::decide::{Known, Start, decide};
 pub(crate) use self::load::load_checkpoint;
-use self::load::shards_on_disk;
 
 /// What recovery found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +49,10 @@ pub struct RecoveryReport {
     pub torn_tail: bool,
     /// Logs that moved to another shard because the number of shards has changed.
     pub logs_moved: usize,
+    /// The logs found: whoever knows which topics there are decides what becomes of the others.
+    pub found: BTreeSet<TopicPartition>,
+    /// Directories without a log, now in `lost+found`.
+    pub strays: usize,
 }
 
 /// Brings a data directory to where each of `shard_count` shards can be opened, with the logs that are its own by
@@ -61,39 +70,69 @@ pub async fn recover_data_dir<I: Io>(
             .await
             .map_err(open_io("create", &directory))?;
     }
+    let shards = shards_on_disk(io, &layout).await?;
+    check_shards(io, options, &layout, &shards).await?;
     remove_spares(io, &layout).await?;
-    let mut checkpoints = BTreeMap::new();
-    for shard in shards_on_disk(io, &layout).await? {
-        checkpoints.insert(shard, load_checkpoint(io, &layout, shard).await?);
-    }
+    let checkpoints = load_checkpoints(io, &layout, shards).await?;
     let known: BTreeMap<ShardId, Option<Known>> = checkpoints
         .iter()
         .map(|(shard, checkpoint)| (*shard, checkpoint.as_ref().map(Known::of)))
         .collect();
-    let start = decide(&known, shard_count).map_err(|missing| OpenError::Corrupt {
-        path: layout.checkpoint(missing.shard, 0),
-        position: 0,
-        reason: missing.to_string(),
-    })?;
     let mut report = RecoveryReport {
         clean: known.values().flatten().all(|known| known.is_clean),
         shards: u16::try_from(known.len()).expect("shards are numbered by u16"),
         ..RecoveryReport::default()
     };
-    match start {
-        Start::AsItIs => {
-            let found = checkpoints.values().flatten();
-            report.logs = found.map(|checkpoint| checkpoint.logs.len()).sum();
-        }
+    match decide(&known, shard_count) {
+        Start::AsItIs => survey(io, &layout, &checkpoints, &mut report).await?,
         Start::Divide => {
             let options = StorageOptions {
                 shard_count,
                 ..options.clone()
             };
-            reshard::divide(io, &options, &layout, checkpoints, owner, &mut report).await?;
+            divide(io, &options, &layout, checkpoints, owner, &mut report).await?;
         }
     }
     Ok(report)
+}
+
+async fn load_checkpoints<I: Io>(
+    io: &I,
+    layout: &Layout,
+    shards: BTreeSet<ShardId>,
+) -> Result<BTreeMap<ShardId, Option<Checkpoint>>, OpenError> {
+    let mut checkpoints = BTreeMap::new();
+    for shard in shards {
+        checkpoints.insert(shard, load_checkpoint(io, layout, shard).await?);
+    }
+    Ok(checkpoints)
+}
+
+/// Moves the directories of these logs to `lost+found` and takes the logs out of the checkpoints. To be called after
+/// [`recover_data_dir`] and before the shards run; doing it again does no harm. Empties the journals first, so that a
+/// log is nothing but its directory and its entry in a checkpoint.
+pub async fn set_aside<I: Io>(
+    io: &I,
+    options: &StorageOptions,
+    owner: impl Fn(TopicPartition) -> ShardId,
+    shard_count: u16,
+    logs: &BTreeSet<TopicPartition>,
+) -> Result<(), OpenError> {
+    let layout = Layout::new(&options.directory);
+    let options = StorageOptions {
+        shard_count,
+        ..options.clone()
+    };
+    let shards = shards_on_disk(io, &layout).await?;
+    let checkpoints = load_checkpoints(io, &layout, shards.clone()).await?;
+    let mut report = RecoveryReport::default();
+    divide(io, &options, &layout, checkpoints, owner, &mut report).await?;
+    lost_found::move_unknown(io, &layout, logs).await?;
+    let checkpoints = load_checkpoints(io, &layout, shards).await?;
+    for checkpoint in checkpoints.into_values().flatten() {
+        reshard::forget_logs(io, &layout, checkpoint, logs).await?;
+    }
+    Ok(())
 }
 
 /// Removes files that were kept for new segments. First it makes durable which ones were taken: a later power cut must not

@@ -11,6 +11,7 @@ use runtime::Io;
 
 use super::RecoveryReport;
 use super::apply::Applier;
+use super::survey::check_journal;
 use crate::cache::tail::JournalPosition;
 use crate::checkpoint::{
     Checkpoint, CheckpointEncoder, CheckpointHead, Generations, Removal, RunState,
@@ -22,6 +23,7 @@ use crate::journal::files::JournalFiles;
 use crate::journal::replay::Replay;
 use crate::layout::Layout;
 use crate::log::Log;
+use crate::lost_found::set_aside_strays;
 use crate::options::StorageOptions;
 use crate::storage::{Found, Inner};
 
@@ -61,7 +63,13 @@ pub(super) async fn divide<I: Io>(
             .entry(shard)
             .or_insert_with(|| RecoveredShard::empty(shard));
     }
-    report.logs = shards.values().map(|shard| shard.logs.len()).sum();
+    let logs = shards.values().flat_map(|shard| shard.logs.keys());
+    report.found = logs.copied().collect();
+    report.logs = report.found.len();
+    let mut known = report.found.clone();
+    let removals = shards.values().flat_map(|shard| &shard.removals);
+    known.extend(removals.map(|removal| removal.partition()));
+    report.strays = set_aside_strays(io, layout, &known).await?;
     distribute(io, layout, &mut shards, owner, shard_count, report).await
 }
 
@@ -103,6 +111,7 @@ async fn recover_shard<I: Io>(
         shard_count: 0,
         ..options.clone()
     };
+    check_journal(io, layout, shard).await?;
     let mut replay = Replay::new(io, layout, &checkpoint).await?;
     let journal = Journal::new(
         checkpoint.generations.clone(),
@@ -272,4 +281,30 @@ async fn write_recovered<I: Io>(
             .map_err(open_io("write", layout.checkpoint(shard.shard, 0)))?;
     }
     Ok(())
+}
+
+/// Takes logs out of a shard's checkpoints. Its journal is empty.
+pub(super) async fn forget_logs<I: Io>(
+    io: &I,
+    layout: &Layout,
+    checkpoint: Checkpoint,
+    gone: &BTreeSet<TopicPartition>,
+) -> Result<(), OpenError> {
+    assert!(!checkpoint.has_journal(), "the logs were divided before");
+    let kept: BTreeMap<TopicPartition, Rc<Log>> = checkpoint
+        .logs
+        .iter()
+        .filter(|log| !gone.contains(&log.id()))
+        .map(|log| (log.id(), log.clone()))
+        .collect();
+    if kept.len() == checkpoint.logs.len() {
+        return Ok(());
+    }
+    let mut shard = RecoveredShard {
+        shard: checkpoint.shard,
+        sequence: checkpoint.sequence,
+        removals: checkpoint.removals,
+        logs: kept,
+    };
+    write_recovered(io, layout, &mut shard, checkpoint.shard_count).await
 }

@@ -129,12 +129,16 @@ impl GroupCoordinator {
     pub(super) fn fetch(&self, request: &OffsetFetchRequest) -> OffsetFetchReply {
         let group = self.groups.get(request.group_id.as_str());
         let offsets = group.map(|group| &group.durable.offsets);
+        let is_gone = |topic: &str, partition| {
+            let deleted = &self.deleted_topics;
+            deleted.hides(&request.group_id, topic, partition)
+        };
         let topics = match &request.topics {
             Some(topics) => {
                 let topic = |(topic, partitions): &(String, Vec<PartitionIndex>)| {
                     let found = partitions.iter().map(|partition| {
                         let value = offsets.and_then(|offsets| offsets.get(topic, *partition));
-                        fetched(*partition, value)
+                        fetched(*partition, value.filter(|_| !is_gone(topic, *partition)))
                     });
                     (topic.clone(), found.collect())
                 };
@@ -144,9 +148,11 @@ impl GroupCoordinator {
                 let all = offsets.into_iter().flat_map(|offsets| offsets.topics());
                 all.map(|(topic, partitions)| {
                     let values = partitions.iter();
+                    let values = values.filter(|(partition, _)| !is_gone(topic, **partition));
                     let values = values.map(|(partition, value)| fetched(*partition, Some(value)));
-                    (topic.to_string(), values.collect())
+                    (topic.to_string(), values.collect::<Vec<_>>())
                 })
+                .filter(|(_, values)| !values.is_empty())
                 .collect()
             }
         };

@@ -4,8 +4,9 @@
 //! Invariant: the machine hears of appends in their order, whatever order the log answers in.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use coordinator::{
     AppendId, GroupCoordinator, GroupReply, GroupRequest, GroupSettings, KeyValue, Now, Output,
@@ -79,6 +80,8 @@ pub(super) struct Hosted {
     pub(super) queued: Cell<bool>,
     /// The partition is not led here any more.
     closed: Cell<bool>,
+    /// The whole log was replayed.
+    loaded: Cell<bool>,
     state: RefCell<State>,
 }
 
@@ -94,6 +97,7 @@ impl Hosted {
             id,
             queued: Cell::new(false),
             closed: Cell::new(false),
+            loaded: Cell::new(false),
             state: RefCell::new(State {
                 machine: GroupCoordinator::new(settings),
                 waiting: BTreeMap::new(),
@@ -144,7 +148,28 @@ impl Hosted {
     }
 
     pub(super) fn finish_loading(&self, now: Now) {
+        self.loaded.set(true);
         self.state.borrow_mut().machine.finish_loading(now);
+    }
+
+    pub(super) fn is_loaded(&self) -> bool {
+        self.loaded.get()
+    }
+
+    /// Topics for which offsets are committed.
+    pub(super) fn committed_topics(&self) -> BTreeSet<Arc<str>> {
+        self.state.borrow().machine.committed_topics()
+    }
+
+    /// Topics were deleted: the offsets that were committed for them go, too.
+    pub(super) fn topics_deleted(&self, now: Now, topics: &BTreeSet<Arc<str>>) {
+        let machine = &mut self.state.borrow_mut().machine;
+        machine.topics_deleted(now, topics);
+    }
+
+    /// Whether deletions of offsets are on their way to the log.
+    pub(super) fn has_deletions_in_flight(&self) -> bool {
+        self.state.borrow().machine.has_deletions_in_flight()
     }
 
     /// Bytes were read or appended that the next load will read.

@@ -1,8 +1,6 @@
 //! Group coordinators hosted by the shards of one broker: through crashes, rewrites and the end of their topic.
 
-use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,76 +9,29 @@ use coordinator::{
     JoinGroupRequest, JoinProtocol, ListGroupsRequest, OffsetCommitRequest, OffsetFetchRequest,
     SyncGroupRequest, group_partition,
 };
-use metadata::BrokerEndpoint;
-use metadata::controller::{
-    BrokerRegistrationRequest, CreateTopicsRequest, DeletableTopic, NewTopic,
-};
-use model::config::BrokerConfig;
-use model::{
-    BrokerId, ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition,
-};
+use metadata::controller::{CreateTopicsRequest, DeletableTopic, NewTopic};
+use model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition};
 use runtime::sim::{SimIo, Simulation};
-use runtime::{Io, Signal, mailbox};
+use runtime::{Io, Signal};
+use shard::Shard;
 use shard::controller::{ControllerReply, ControllerRequest};
 use shard::coordinator_host::{GroupWork, OFFSETS_TOPIC};
 use shard::message::{ShardReply, ShardRequest};
 use shard::reply::ReplySlot;
-use shard::{Shard, ShardOptions, boot};
-use storage::StorageOptions;
+
+use crate::bed::start;
 
 const PARTITIONS: i32 = 5;
 const TOPIC_ID: TopicId = TopicId([5; 16]);
 
-type Broker = Vec<Rc<Shard<SimIo>>>;
-
-/// Boots all shards of node 0.
-fn start(simulation: &Simulation) -> Broker {
-    let ios = simulation.ios(0);
-    let (senders, inboxes): (Vec<_>, Vec<_>) = ios.iter().map(|_| mailbox(64)).unzip();
-    let booted = Rc::new(RefCell::new(Vec::<Option<_>>::new()));
-    booted.borrow_mut().resize_with(ios.len(), || None);
-    for ((index, io), inbox) in ios.into_iter().enumerate().zip(inboxes) {
-        let (booted, senders) = (booted.clone(), senders.clone());
-        let options = options(ShardId(u16::try_from(index).unwrap()));
-        simulation.spawn(0, index, async move {
-            let started = boot(io, options, inbox, senders).await.unwrap();
-            booted.borrow_mut()[index] = Some(started.shard);
-        });
-    }
-    simulation.run_until(|| booted.borrow().iter().all(Option::is_some));
-    booted.take().into_iter().flatten().collect()
-}
-
-fn options(shard: ShardId) -> ShardOptions {
-    let registration = BrokerRegistrationRequest {
-        cluster_id: "cluster".into(),
-        broker_id: BrokerId(1),
-        endpoints: vec![BrokerEndpoint {
-            name: "PLAINTEXT".into(),
-            host: "localhost".into(),
-            port: 9092,
-            security_protocol: 0,
-        }],
-        ..BrokerRegistrationRequest::default()
-    };
-    ShardOptions {
-        shard,
-        broker: BrokerId(1),
-        cluster_id: Arc::from("cluster"),
-        registration: Arc::new(registration),
-        config: Arc::new(BrokerConfig::defaults().unwrap()),
-        storage: StorageOptions {
-            directory: "/data".into(),
-            shard,
-            ..StorageOptions::default()
-        },
-    }
-}
-
 async fn create_offsets_topic(shard: &Rc<Shard<SimIo>>) {
+    create_topic(shard, OFFSETS_TOPIC, TOPIC_ID).await;
+}
+
+async fn create_topic(shard: &Rc<Shard<SimIo>>, name: &str, topic_id: TopicId) {
     let topic = NewTopic {
-        name: OFFSETS_TOPIC.into(),
-        topic_id: TOPIC_ID,
+        name: name.into(),
+        topic_id,
         partition_count: PARTITIONS,
         replication_factor: 1,
         configs: vec![("cleanup.policy".into(), Some("compact".into()))],
@@ -223,6 +174,7 @@ fn committed_offsets_and_members_survive_a_power_cut() {
         let broker = start(&simulation);
         simulation.block_on(0, async {
             create_offsets_topic(&broker[0]).await;
+            create_topic(&broker[0], "orders", TopicId([6; 16])).await;
             for (number, group) in (0..).zip(&groups) {
                 // From either shard: some of the groups live on the other one.
                 let shard = &broker[usize::from(number % 2 == 1)];
@@ -261,6 +213,7 @@ fn commits_sent_at_once_are_all_answered_in_order() {
     let broker = start(&simulation);
     simulation.block_on(0, async {
         create_offsets_topic(&broker[0]).await;
+        create_topic(&broker[0], "orders", TopicId([6; 16])).await;
         let partition = partition_of("g");
         let slot = ReplySlot::new(200, Signal::new());
         for number in 0..200 {
@@ -304,6 +257,7 @@ fn a_log_of_old_offsets_is_written_again_and_cut() {
     };
     simulation.block_on(0, async {
         create_offsets_topic(&broker[0]).await;
+        create_topic(&broker[0], "orders", TopicId([6; 16])).await;
         let once = ask(&broker[0], &old, commit(&old, &[(7, 77), (8, 88)], "")).await;
         assert_committed(&once, 2);
         join_and_sync(&broker[0], &joined).await;
@@ -348,6 +302,7 @@ fn whoever_waits_is_answered_when_the_topic_is_deleted() {
     let slot = ReplySlot::new(2, Signal::new());
     simulation.block_on(0, async {
         create_offsets_topic(&broker[0]).await;
+        create_topic(&broker[0], "orders", TopicId([6; 16])).await;
         // A first member waits three seconds for others. One group of each shard, if there are both.
         for (part, group) in ["a", "b"].into_iter().enumerate() {
             let partition = partition_of(group);
@@ -399,6 +354,7 @@ fn a_list_covers_all_coordinators_of_a_shard() {
             "before the topic"
         );
         create_offsets_topic(&broker[0]).await;
+        create_topic(&broker[0], "orders", TopicId([6; 16])).await;
         assert_eq!(listed(broker[0].call_all(list).await), nothing);
         let mut names: Vec<String> = (0..12).map(|number| format!("g{number}")).collect();
         for name in &names {
@@ -407,4 +363,73 @@ fn a_list_covers_all_coordinators_of_a_shard() {
         names.sort();
         assert_eq!(listed(broker[0].call_all(list).await), names);
     });
+}
+
+async fn delete_orders(shard: &Rc<Shard<SimIo>>) {
+    let delete = ControllerRequest::DeleteTopics(vec![DeletableTopic {
+        name: Some("orders".into()),
+        ..DeletableTopic::default()
+    }]);
+    let reply = shard.call(ShardId(0), ShardRequest::Controller(delete));
+    match reply.await {
+        ShardReply::Controller(Ok(ControllerReply::DeleteTopics(deleted))) => {
+            assert!(deleted[0].result.is_ok(), "{deleted:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn committed_offsets_go_with_their_topic() {
+    for seed in 0..20 {
+        let simulation = Simulation::new(300 + seed, 1, 2);
+        let broker = start(&simulation);
+        let groups: Vec<String> = (0..12).map(|number| format!("group-{number}")).collect();
+        simulation.block_on(0, async {
+            create_offsets_topic(&broker[0]).await;
+            create_topic(&broker[0], "orders", TopicId([6; 16])).await;
+            for group in &groups {
+                let committed = ask(&broker[0], group, commit(group, &[(0, 100), (1, 7)], ""));
+                assert_committed(&committed.await, 2);
+            }
+            // One that is on its way when the topic goes.
+            let late = commit(&groups[0], &[(2, 55)], "");
+            let partition = partition_of(&groups[0]);
+            let slot = ReplySlot::new(1, Signal::new());
+            let work = ShardRequest::Group(GroupWork::Coordinate(partition, late));
+            broker[0].submit(broker[0].owner(partition), work, &slot, 0);
+            delete_orders(&broker[0]).await;
+            let again = TopicId([60; 16]);
+            if seed % 2 == 0 {
+                create_topic(&broker[0], "orders", again).await;
+            }
+            slot.wait().await;
+            for group in &groups {
+                let found = offsets(ask(&broker[0], group, fetch_all(group)).await);
+                assert_eq!(found, [], "{group}, seed {seed}");
+            }
+            if seed % 2 == 0 {
+                let newer = ask(&broker[0], "group-3", commit("group-3", &[(1, 3)], ""));
+                assert_committed(&newer.await, 1);
+            }
+            // Whoever asks next may be a new life: half of them begin while deletions are on their way.
+            if seed % 4 < 2 {
+                broker[0].io.sleep(Duration::from_secs(2)).await;
+            }
+        });
+        drop(broker);
+        simulation.power_cut(0);
+        simulation.restart(0);
+        let broker = start(&simulation);
+        simulation.block_on(0, async {
+            for group in &groups {
+                let found = offsets(ask(&broker[0], group, fetch_all(group)).await);
+                let expected: &[(i32, i64)] = match (seed % 2, group.as_str()) {
+                    (0, "group-3") => &[(1, 3)],
+                    _ => &[],
+                };
+                assert_eq!(found, expected, "{group}, seed {seed}, after a power cut");
+            }
+        });
+    }
 }

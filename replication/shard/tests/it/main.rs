@@ -2,4 +2,7 @@
 
 extern crate ringlog_shard as shard;
 
+mod bed;
+mod disk_full;
 mod groups;
+mod lost_metadata;

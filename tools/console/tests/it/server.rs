@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use console::shards::{SHARD_PATIENCE, questions};
-use console::{Console, Document, Question, ShardQuestions};
+use console::{Answer, Console, Document, Phase, Question, ShardQuestions};
 use runtime::{Labels, MetricDefinition, Snapshot, Unit};
 
 use crate::exposition::parse;
@@ -21,16 +21,35 @@ fn shard(connections: u64) -> (ShardQuestions, JoinHandle<usize>) {
         let answer = |question: Question| {
             let mut snapshot = Snapshot::new();
             snapshot.gauge(&OPEN, Labels::new(), connections);
-            question.answer(snapshot);
+            question.answer(Answer {
+                snapshot,
+                fenced: None,
+            });
         };
         questions.iter().map(answer).count()
     });
     (ask, thread)
 }
 
+/// A shard that acknowledges nothing any more.
+fn fenced_shard(reason: &'static str) -> (ShardQuestions, JoinHandle<()>) {
+    let (ask, questions) = questions();
+    let thread = std::thread::spawn(move || {
+        for question in questions {
+            question.answer(Answer {
+                snapshot: Snapshot::new(),
+                fenced: Some(reason.to_owned()),
+            });
+        }
+    });
+    (ask, thread)
+}
+
 fn start(shards: Vec<ShardQuestions>) -> Console {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    Console::start(listener, shards, "1.2.3").expect("it starts")
+    let console = Console::start(listener, shards, "1.2.3").expect("it starts");
+    console.set_phase(Phase::Serving);
+    console
 }
 
 /// Status and whole answer to raw bytes.
@@ -78,20 +97,45 @@ fn every_page_is_there() {
         assert_eq!(document.version, "1.2.3");
         assert!(document.family("ringlog_connections").is_some());
     }
-    let (status, _, body) = fetch(&console, "/healthz");
-    assert_eq!((status, body.as_str()), (200, "ok\n"));
+    for path in ["/healthz", "/livez", "/readyz"] {
+        let (status, _, body) = fetch(&console, path);
+        assert_eq!((status, body.as_str()), (200, "ok\n"), "{path}");
+    }
     let (status, head, body) = fetch(&console, "/");
     assert_eq!(status, 200);
     assert!(head.contains("text/html"), "{head}");
-    for link in ["/metrics", "/metrics.json", "/healthz"] {
+    for link in ["/metrics", "/metrics.json", "/healthz", "/livez", "/readyz"] {
         assert!(body.contains(&format!("href=\"{link}\"")), "{link}");
     }
     drop(console);
     assert_eq!(
         thread.join().expect("no panic"),
-        4,
+        6,
         "one question per scrape"
     );
+}
+
+#[test]
+fn probes_tell_a_start_from_a_fence() {
+    let (ask, thread) = shard(1);
+    let (fenced, fenced_thread) = fenced_shard("EIO");
+    let console = start(vec![ask, fenced]);
+    let text = "the storage of shard 1 is fenced until a restart: EIO\n";
+    let table = [
+        (Phase::Starting, (200, "ok\n"), (503, "starting\n")),
+        (Phase::Serving, (503, text), (503, text)),
+        (Phase::Stopping, (200, "ok\n"), (503, "stopping\n")),
+    ];
+    for (phase, alive, ready) in table {
+        console.set_phase(phase);
+        for (path, expected) in [("/livez", alive), ("/readyz", ready), ("/healthz", ready)] {
+            let (status, _, body) = fetch(&console, path);
+            assert_eq!((status, body.as_str()), expected, "{phase:?} {path}");
+        }
+    }
+    drop(console);
+    thread.join().expect("no panic");
+    fenced_thread.join().expect("no panic");
 }
 
 #[test]
@@ -124,7 +168,7 @@ fn a_silent_shard_costs_one_second_and_is_named() {
     );
     // Answers that come too late are for nobody, and must not disturb the shard.
     for question in kept.try_iter() {
-        question.answer(Snapshot::new());
+        question.answer(Answer::default());
     }
     drop(console);
     thread.join().expect("no panic");

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use model::config::{BrokerConfig, parse_environment, parse_properties};
+use shard::Closed;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -32,6 +33,9 @@ pub struct BrokerArgs {
     /// Memory for everything the broker keeps, such as 2G [ringlog.memory.bytes; default 1/32 of the machine]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
+    /// Start although metadata or a whole shard is gone; unknown logs move to lost+found [ringlog.accept.lost.data]
+    #[arg(long)]
+    pub accept_lost_data: bool,
     /// A properties file; Kafka's server.properties works
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -87,6 +91,9 @@ impl BrokerArgs {
             let bytes = parse_size(memory).map_err(|error| usage(&error))?;
             set("ringlog.memory.bytes", bytes.to_string());
         }
+        if self.accept_lost_data {
+            set("ringlog.accept.lost.data", "true".to_owned());
+        }
         BrokerConfig::from_layers(&file, &environment, &overrides).map_err(|error| usage(&error))
     }
 }
@@ -98,10 +105,25 @@ pub fn run(args: BrokerArgs) -> Result<(), CommandError> {
     let signals = signals()?;
     let node = Node::start(config)?;
     announce(&node);
-    wait_for_signal(&node, signals)?;
+    serve(node, signals)
+}
+
+/// Serves until the end, and ends in order.
+pub fn serve(node: Node, signals: Signals) -> Result<(), CommandError> {
+    let fenced = wait_for_signal(&node, signals)?;
     tracing::info!("draining");
-    node.stop()?;
-    tracing::info!("stopped");
+    let stopped = node.stop();
+    // Whatever else went wrong afterwards, this is why.
+    if let Some(fenced) = fenced {
+        return Err(fenced.into());
+    }
+    match stopped? {
+        Closed::Clean => tracing::info!("stopped"),
+        Closed::DiskFull => tracing::warn!(
+            "stopped without closing the logs: the device is full. Nothing acknowledged is lost; the next start \
+             replays the journals"
+        ),
+    }
     Ok(())
 }
 
@@ -126,11 +148,15 @@ pub fn signals() -> Result<Signals, CommandError> {
     Signals::new([SIGTERM, SIGINT]).map_err(|error| CommandError::io("signals", error))
 }
 
-/// Waits for the end: a signal, or a shard that died.
-pub fn wait_for_signal(node: &Node, mut signals: Signals) -> Result<(), CommandError> {
+/// Waits for the end: a signal, a shard that died, or a fence that has lasted for as long as it may. Returns the fence
+/// if that is why.
+fn wait_for_signal(node: &Node, mut signals: Signals) -> Result<Option<NodeError>, CommandError> {
     loop {
         if signals.pending().next().is_some() {
-            return Ok(());
+            return Ok(None);
+        }
+        if let Some(fenced) = node.fenced_for_good() {
+            return Ok(Some(fenced));
         }
         if node.is_broken() {
             return Err(CommandError::from(NodeError::TimedOut("stay alive")));

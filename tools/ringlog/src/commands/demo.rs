@@ -54,8 +54,7 @@ pub fn run(args: DemoArgs) -> Result<(), CommandError> {
 Ctrl-C ends it; the data stays in {}.",
         node.data_dir.display()
     );
-    broker::wait_for_signal(&node, signals)?;
-    Ok(node.stop()?)
+    broker::serve(node, signals)
 }
 
 /// Loads the broker and says what came of it.

@@ -1,0 +1,147 @@
+//! A device without space: decisions wait a little, then are refused; the end comes all the same.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use metadata::controller::{CreateTopicsRequest, NewTopic};
+use model::record::BatchBuilder;
+use model::{ErrorCode, PartitionIndex, ShardId, TopicId, TopicPartition};
+use runtime::Io;
+use runtime::sim::{SimIo, Simulation};
+use shard::controller::{ControllerReply, ControllerRequest};
+use shard::message::{ShardReply, ShardRequest};
+use shard::request::{Acks, Produce, ProducePartition};
+use shard::{Closed, Shard, ShardOptions};
+
+use crate::bed::{Broker, try_start};
+
+const TOPIC: TopicId = TopicId([9; 16]);
+
+fn small(options: &mut ShardOptions) {
+    let storage = &mut options.storage;
+    storage.journal_first_file_bytes = 128 << 10;
+    storage.journal_file_bytes = 192 << 10;
+    storage.journal_bytes_max = 1 << 20;
+    storage.group_bytes_max = 32 << 10;
+    storage.tail_bytes_max = 192 << 10;
+}
+
+async fn create(shard: &Rc<Shard<SimIo>>, name: &str, topic_id: TopicId) -> Result<(), ErrorCode> {
+    let create = ControllerRequest::CreateTopics(CreateTopicsRequest {
+        topics: vec![NewTopic {
+            name: name.into(),
+            topic_id,
+            partition_count: 1,
+            replication_factor: 1,
+            ..NewTopic::default()
+        }],
+        ..CreateTopicsRequest::default()
+    });
+    let reply = shard.call(ShardId(0), ShardRequest::Controller(create));
+    match reply.await {
+        ShardReply::Controller(Ok(ControllerReply::CreateTopics(results))) => {
+            assert!(results[0].1.is_ok(), "{results:?}");
+            Ok(())
+        }
+        ShardReply::Controller(Err(error)) => Err(error),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn produce(shard: &Rc<Shard<SimIo>>) -> ErrorCode {
+    let mut batch = BatchBuilder::new();
+    batch.push(shard.io.wall_clock(), None, Some(&[7; 4000]));
+    let request = ShardRequest::Produce(Produce {
+        acks: Acks::All,
+        timeout_ms: 2_000,
+        zstd_allowed: true,
+        partitions: vec![ProducePartition {
+            id: TopicPartition {
+                topic: TOPIC,
+                partition: PartitionIndex(0),
+            },
+            records: batch.build().unwrap(),
+            checked: shard::request::Checked::Not,
+        }],
+    });
+    match shard.call(ShardId(0), request).await {
+        ShardReply::Produce(results, _) => results[0].error,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A broker whose device is full, and how many records it acknowledged.
+fn full(simulation: &Simulation) -> (Broker, i64) {
+    let broker = try_start(simulation, small).unwrap();
+    let acknowledged = simulation.block_on(0, async {
+        create(&broker[0], "orders", TOPIC).await.unwrap();
+        broker[0].io.sleep(Duration::from_secs(1)).await;
+        let files = simulation.files(0);
+        let sizes = files.iter().map(|path| simulation.file_bytes(0, path));
+        let held: usize = sizes.map(|bytes| bytes.unwrap().len()).sum();
+        simulation.set_disk_capacity(0, held as u64);
+        let mut acknowledged = 0;
+        while produce(&broker[0]).await == ErrorCode::None {
+            acknowledged += 1;
+            assert!(acknowledged < 2000, "the device is not full");
+        }
+        acknowledged
+    });
+    assert!(broker[0].storage.is_disk_full());
+    (broker, acknowledged)
+}
+
+#[test]
+fn a_decision_waits_for_space_and_not_for_ever() {
+    let simulation = Simulation::new(1, 1, 1);
+    let (broker, _) = full(&simulation);
+    simulation.block_on(0, async {
+        let begun = broker[0].io.now();
+        let refused = create(&broker[0], "first", TopicId([1; 16])).await;
+        let took = broker[0].io.now().since(begun);
+        // If storage keeps space for metadata, there is nothing to refuse.
+        assert!(matches!(
+            refused,
+            Ok(()) | Err(ErrorCode::KafkaStorageError)
+        ));
+        assert!(took < Duration::from_secs(5), "{took:?}");
+        let outcome = Rc::new(RefCell::new(None));
+        let (shard, to) = (broker[0].clone(), outcome.clone());
+        broker[0]
+            .io
+            .spawn(runtime::TaskClass::Foreground, async move {
+                let created = create(&shard, "second", TopicId([2; 16])).await;
+                *to.borrow_mut() = Some(created);
+            });
+        broker[0].io.sleep(Duration::from_millis(500)).await;
+        simulation.set_disk_capacity(0, u64::MAX);
+        broker[0].io.sleep(Duration::from_secs(3)).await;
+        assert_eq!(outcome.take(), Some(Ok(())), "space came in time");
+    });
+}
+
+#[test]
+fn a_shard_ends_on_a_full_device_and_loses_nothing() {
+    let simulation = Simulation::new(2, 1, 1);
+    let (broker, acknowledged) = full(&simulation);
+    simulation.block_on(0, async {
+        let begun = broker[0].io.now();
+        let closed = broker[0].close().await.unwrap();
+        let took = broker[0].io.now().since(begun);
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        // If storage keeps space for its end, it is a clean one.
+        assert!(matches!(closed, Closed::Clean | Closed::DiskFull));
+    });
+    drop(broker);
+    simulation.kill(0);
+    simulation.set_disk_capacity(0, u64::MAX);
+    simulation.restart(0);
+    let broker = try_start(&simulation, small).unwrap();
+    let id = TopicPartition {
+        topic: TOPIC,
+        partition: PartitionIndex(0),
+    };
+    let end = broker[0].partition(id).unwrap().log.log_end_offset();
+    assert!(end.0 >= acknowledged, "{end} of {acknowledged}");
+}
