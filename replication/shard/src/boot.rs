@@ -25,6 +25,7 @@ use crate::metrics::Counters;
 use crate::partition::{Partition, PartitionRules};
 use crate::partition_table::{self, PartitionTable};
 use crate::peer::Peers;
+use crate::produce::Urgency;
 use crate::producer_ids::ProducerIds;
 use crate::purgatory::Purgatory;
 use crate::quorum_driver::{self, LoadError, METADATA_PARTITION, QuorumDriver};
@@ -310,7 +311,7 @@ impl<I: Io> Shard<I> {
         if records.is_empty() {
             return Ok(());
         }
-        let committed = self.commit_metadata(records).await;
+        let committed = self.commit_metadata(records, Urgency::FreesSpace).await;
         committed.map_err(BootError::Metadata)
     }
 }

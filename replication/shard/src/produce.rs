@@ -25,6 +25,15 @@ use crate::shard::Shard;
 /// A wait for acknowledgement never lasts longer, whatever the request says.
 const ACKNOWLEDGE_WAIT_MAX: Duration = Duration::from_secs(300);
 
+/// What an append of the broker's own may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// What clients' appends may use.
+    Ordinary,
+    /// It says how space comes back, or without it nobody could: a full device must take it.
+    FreesSpace,
+}
+
 /// What became of a produce request at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Staged {
@@ -238,6 +247,7 @@ impl<I: Io> Shard<I> {
         &self,
         partition: &Partition,
         batch: &[u8],
+        urgency: Urgency,
     ) -> Result<Appended, ErrorCode> {
         let now = self.io.wall_clock();
         let rules = ValidationRules {
@@ -253,7 +263,7 @@ impl<I: Io> Shard<I> {
             durability: partition.rules().durability,
             now,
             log_append_time: None,
-            urgent: false,
+            urgent: urgency == Urgency::FreesSpace,
             check_producer: false,
         };
         let appended = self

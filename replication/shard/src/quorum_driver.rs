@@ -18,6 +18,7 @@ use storage::{Log, ReadError, ReadRequest, Storage};
 
 use crate::controller::{ControllerReply, ControllerRequest};
 use crate::message::{Envelope, ShardReply};
+use crate::produce::Urgency;
 use crate::reply::ReplyTo;
 use crate::shard::Shard;
 
@@ -183,7 +184,14 @@ impl<I: Io> Shard<I> {
     ) -> Result<ControllerReply, ErrorCode> {
         let (records, reply) = self.decide(request);
         if !records.is_empty() {
-            self.commit_metadata(records).await?;
+            let removes =
+                |record: &MetadataRecord| matches!(record, MetadataRecord::RemoveTopic(_));
+            let urgency = if records.iter().any(removes) {
+                Urgency::FreesSpace
+            } else {
+                Urgency::Ordinary
+            };
+            self.commit_metadata(records, urgency).await?;
         }
         Ok(reply)
     }
@@ -192,6 +200,7 @@ impl<I: Io> Shard<I> {
     pub(crate) async fn commit_metadata(
         self: &Rc<Self>,
         records: Vec<MetadataRecord>,
+        urgency: Urgency,
     ) -> Result<(), ErrorCode> {
         let mut batch = BatchBuilder::new();
         let now = self.io.wall_clock();
@@ -199,7 +208,7 @@ impl<I: Io> Shard<I> {
             batch.push(now, None, Some(&record.encode()));
         }
         let batch = batch.build().map_err(|_| ErrorCode::UnknownServerError)?;
-        let base = self.append_metadata(&batch).await?;
+        let base = self.append_metadata(&batch, urgency).await?;
         let count = i64::try_from(records.len()).expect("a batch counts its records in 32 bits");
         let end = base.plus(count);
         let records: Arc<[MetadataRecord]> = records.into();
@@ -215,10 +224,16 @@ impl<I: Io> Shard<I> {
     }
 
     /// Appends to the metadata log. A device without space is given some time: what frees it may be under way.
-    async fn append_metadata(self: &Rc<Self>, batch: &[u8]) -> Result<Offset, ErrorCode> {
+    async fn append_metadata(
+        self: &Rc<Self>,
+        batch: &[u8],
+        urgency: Urgency,
+    ) -> Result<Offset, ErrorCode> {
         let deadline = self.io.now().plus(DISK_FULL_PATIENCE);
         loop {
-            let appended = self.append_internal(METADATA_PARTITION, batch).await;
+            let appended = self
+                .append_internal(METADATA_PARTITION, batch, urgency)
+                .await;
             // On a full device the batch was refused. After a fence it may be in the log: never twice.
             let is_full = self.storage.is_disk_full() && self.storage.fence_reason().is_none();
             if appended.is_ok() || !is_full || self.io.now() >= deadline {

@@ -7,6 +7,7 @@ use runtime::{Io, Oneshot};
 use storage::{ReadError, ReadRequest};
 
 use crate::partition::{AcknowledgeTarget, Partition};
+use crate::produce::Urgency;
 use crate::request::{
     Acks, DeleteRecords, DeletedRecords, EpochEnd, EpochEnded, Fetch, FetchPartition, Fetched,
     ListOffset, ListedOffset, OffsetSpec, Watch,
@@ -267,15 +268,19 @@ impl<I: Io> Shard<I> {
     }
 
     /// Appends a batch of the broker's own to a partition of this shard and waits until every in-sync replica has it.
-    /// Waits for room as clients do: after a restart the journal may be full until its records are in their segments.
+    /// Waits for room as clients do, unless it is urgent: after a restart the journal may be full until its records are in
+    /// their segments.
     pub async fn append_internal(
         &self,
         id: TopicPartition,
         batch: &[u8],
+        urgency: Urgency,
     ) -> Result<Offset, ErrorCode> {
-        self.admit(batch.len()).await;
+        if urgency == Urgency::Ordinary {
+            self.admit(batch.len()).await;
+        }
         let partition = self.lead(id, LeaderEpoch::NONE)?;
-        let appended = self.append_own(&partition, batch)?;
+        let appended = self.append_own(&partition, batch, urgency)?;
         let until = appended.last_offset.plus(1);
         if !partition.is_acknowledged(Acks::All, until) {
             let done = Oneshot::new();

@@ -356,7 +356,7 @@ impl<I: Io> Inner<I> {
     pub(crate) fn journal_has_room(&self, bytes: usize, claim: Claim) -> bool {
         let journal = self.journal.borrow();
         let open = journal.open.disk_bytes();
-        let kept = claim.leaves(self.options.journal_first_file_bytes);
+        let kept = claim.leaves(journal.pipeline.files.total_bytes());
         let group_bytes_max = self.options.group_bytes_max;
         journal
             .pipeline

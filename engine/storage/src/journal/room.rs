@@ -21,9 +21,9 @@ const SHARE_BYTES_MIN: usize = 16 << 10;
 const SHARE_BYTES_MAX: usize = 256 << 10;
 
 impl Claim {
-    /// Bytes that this claim leaves to others, in a journal whose smallest file is of `file_bytes`.
-    pub(crate) fn leaves(self, file_bytes: u64) -> usize {
-        let share = usize::try_from(file_bytes / 32).map_or(SHARE_BYTES_MAX, |share| {
+    /// Bytes that this claim leaves to others, in a journal of `journal_bytes`.
+    pub(crate) fn leaves(self, journal_bytes: u64) -> usize {
+        let share = usize::try_from(journal_bytes / 64).map_or(SHARE_BYTES_MAX, |share| {
             share.clamp(SHARE_BYTES_MIN, SHARE_BYTES_MAX)
         });
         let shares = match self {
@@ -43,12 +43,12 @@ mod tests {
     #[test]
     fn the_more_urgent_the_less_is_left() {
         let claims = [Claim::Append, Claim::Urgent, Claim::Mark, Claim::Barrier];
-        for file_bytes in [128 << 10, 1 << 20, 64 << 20] {
-            let left = claims.map(|claim| claim.leaves(file_bytes));
+        for journal_bytes in [128 << 10, 1 << 20, 65 << 20, 512 << 20] {
+            let left = claims.map(|claim| claim.leaves(journal_bytes));
             assert!(left.is_sorted_by(|more, less| more > less), "{left:?}");
             assert!(
-                (left[0] as u64) <= file_bytes / 2,
-                "{left:?} of {file_bytes}"
+                (left[0] as u64) <= journal_bytes / 2,
+                "{left:?} of {journal_bytes}"
             );
         }
     }

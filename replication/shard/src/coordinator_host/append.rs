@@ -16,6 +16,7 @@ use runtime::Io;
 
 use super::hosted::{Hosted, PendingAppend, Purpose, record_bytes};
 use crate::partition::{AcknowledgeTarget, Partition};
+use crate::produce::Urgency;
 use crate::request::Acks;
 use crate::shard::Shard;
 
@@ -134,7 +135,7 @@ impl<I: Io> Shard<I> {
             tracing::error!(partition = %hosted.id, %error, "group records do not fit a batch");
             ErrorCode::RecordListTooLarge
         })?;
-        let appended = self.append_own(&partition, &batch)?;
+        let appended = self.append_own(&partition, &batch, Urgency::Ordinary)?;
         hosted.add_load_bytes(batch.len());
         Ok((
             partition,

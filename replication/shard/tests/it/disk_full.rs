@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use metadata::controller::{CreateTopicsRequest, NewTopic};
+use metadata::controller::{CreateTopicsRequest, DeletableTopic, NewTopic};
 use model::record::BatchBuilder;
 use model::{ErrorCode, PartitionIndex, ShardId, TopicId, TopicPartition};
 use runtime::Io;
@@ -100,11 +100,7 @@ fn a_decision_waits_for_space_and_not_for_ever() {
         let begun = broker[0].io.now();
         let refused = create(&broker[0], "first", TopicId([1; 16])).await;
         let took = broker[0].io.now().since(begun);
-        // If storage keeps space for metadata, there is nothing to refuse.
-        assert!(matches!(
-            refused,
-            Ok(()) | Err(ErrorCode::KafkaStorageError)
-        ));
+        assert_eq!(refused, Err(ErrorCode::KafkaStorageError));
         assert!(took < Duration::from_secs(5), "{took:?}");
         let outcome = Rc::new(RefCell::new(None));
         let (shard, to) = (broker[0].clone(), outcome.clone());
@@ -130,12 +126,10 @@ fn a_shard_ends_on_a_full_device_and_loses_nothing() {
         let closed = broker[0].close().await.unwrap();
         let took = broker[0].io.now().since(begun);
         assert!(took < Duration::from_secs(10), "{took:?}");
-        // If storage keeps space for its end, it is a clean one.
-        assert!(matches!(closed, Closed::Clean | Closed::DiskFull));
+        assert_eq!(closed, Closed::Clean);
     });
     drop(broker);
     simulation.kill(0);
-    simulation.set_disk_capacity(0, u64::MAX);
     simulation.restart(0);
     let broker = try_start(&simulation, small).unwrap();
     let id = TopicPartition {
@@ -144,4 +138,29 @@ fn a_shard_ends_on_a_full_device_and_loses_nothing() {
     };
     let end = broker[0].partition(id).unwrap().log.log_end_offset();
     assert!(end.0 >= acknowledged, "{end} of {acknowledged}");
+}
+
+#[test]
+fn deleting_a_topic_gives_a_full_device_its_space_back() {
+    for seed in 0..20 {
+        let simulation = Simulation::new(30 + seed, 1, 1);
+        let (broker, _) = full(&simulation);
+        simulation.block_on(0, async {
+            let delete = ControllerRequest::DeleteTopics(vec![DeletableTopic {
+                name: Some("orders".into()),
+                topic_id: TopicId::default(),
+            }]);
+            let reply = broker[0].call(ShardId(0), ShardRequest::Controller(delete));
+            match reply.await {
+                ShardReply::Controller(Ok(ControllerReply::DeleteTopics(deleted))) => {
+                    assert!(deleted[0].result.is_ok(), "seed {seed}: {deleted:?}");
+                }
+                other => panic!("seed {seed}: {other:?}"),
+            }
+            broker[0].io.sleep(Duration::from_secs(5)).await;
+            assert!(!broker[0].storage.is_disk_full(), "seed {seed}");
+            create(&broker[0], "orders", TOPIC).await.unwrap();
+            assert_eq!(produce(&broker[0]).await, ErrorCode::None, "seed {seed}");
+        });
+    }
 }
