@@ -17,6 +17,7 @@ use model::ShardId;
 use model::config::{BrokerConfig, Listener};
 use runtime::mailbox::{Inbox, Sender, mailbox};
 use runtime::{Io, Listener as _, Signal, TaskClass};
+use server::memory::Oversize;
 use server::outbox::OutboxLimits;
 use server::{Server, ServerOptions, listener};
 use shard::message::Envelope;
@@ -138,6 +139,7 @@ struct ShardPlan {
     listener: Listener,
     advertised: Listener,
     memory: MemoryPlan,
+    oversize: Oversize,
     incarnation: metadata::Uuid,
     directory_id: metadata::Uuid,
     connections_max: usize,
@@ -178,6 +180,9 @@ impl Node {
             ..UringOptions::default()
         };
         let memory = MemoryPlan::new(config.memory_bytes, cpus.len());
+        if let Some(warning) = memory.warning(&config) {
+            tracing::warn!("{warning}");
+        }
         uring_options.pool_bytes_max = memory.buffer_pool_bytes;
         let plan = ShardPlan {
             cluster_id: directory.cluster_id.as_str().into(),
@@ -188,6 +193,7 @@ impl Node {
                 .unwrap_or_else(|| listener.clone()),
             listener,
             memory,
+            oversize: Oversize::default(),
             incarnation: identity()?,
             directory_id: directory.directory_id,
             connections_max: connections_max(&config, cpus.len()),
@@ -564,7 +570,9 @@ fn server_options(plan: &ShardPlan) -> ServerOptions {
     ServerOptions {
         listener: plan.listener.name.clone(),
         request_bytes_max: usize::try_from(config.socket_request_max_bytes).unwrap_or(0),
-        large_request_bytes_max: plan.memory.request_bytes,
+        request_memory_bytes: plan.memory.request_bytes,
+        answer_memory_bytes: plan.memory.answer_bytes,
+        oversize: plan.oversize.clone(),
         outbox: OutboxLimits {
             requests_max: config.connection_requests_max,
             bytes_max: usize::try_from(config.connection_bytes_max).unwrap_or(usize::MAX),
