@@ -227,7 +227,7 @@ async fn take_requests<I: Io>(
                 let has_room = connection.outbox.has_room();
                 connection.outbox.room().await;
                 // While memory for answers is short, who has one to read is not given another.
-                if server.memory.answers.is_short() {
+                if server.memory.answers_are_short() {
                     connection.outbox.sent_all().await;
                 }
                 if connection.outbox.is_closed() {

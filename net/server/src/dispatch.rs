@@ -41,7 +41,7 @@ impl<I: Io> Context<'_, I> {
 
     /// Sends an answer, behind those before it.
     pub fn answer<M: Message>(&self, response: &M) -> Result<(), ConnectionEnd> {
-        let charge = self.server.memory.answers.charge(0);
+        let charge = self.server.memory.small_answers.charge(0);
         self.answer_charged(response, charge)
     }
 

@@ -106,7 +106,7 @@ pub async fn housekeeping<I: Io>(server: Rc<Server<I>>) {
         server.io.sleep(SHORTAGE_INTERVAL).await;
         let now = server.io.now();
         let requests_short = server.memory.requests_are_short();
-        let answers_short = server.memory.answers.is_short();
+        let answers_short = server.memory.answers_are_short();
         let is_due = now.since(looked_at) >= HOUSEKEEPING_INTERVAL;
         if !(is_due || requests_short || answers_short) {
             continue;

@@ -86,10 +86,14 @@ impl Notice {
 
 /// Budgets of one shard's server.
 pub struct Memory {
-    /// Requests that are being read or on their way to another shard.
+    /// Large requests, from before their body is read until their records were appended.
     pub requests: Rc<Budget>,
-    /// Answers until the socket has them.
+    /// Small requests on their way to another shard: they do not queue behind large ones that are still being sent.
+    pub passing: Rc<Budget>,
+    /// Answers to those who ask for much, until the socket has them.
     pub answers: Rc<Budget>,
+    /// All others: they do not queue behind those.
+    pub small_answers: Rc<Budget>,
     oversize: Oversize,
     /// Requests longer than `socket.request.max.bytes`.
     pub too_long: Notice,
@@ -103,8 +107,10 @@ impl Memory {
     /// Budgets of these sizes, in bytes.
     pub fn new(request_bytes: usize, answer_bytes: usize, oversize: Oversize) -> Memory {
         Memory {
-            requests: Budget::new(request_bytes),
-            answers: Budget::new(answer_bytes),
+            requests: Budget::new(request_bytes - request_bytes / 4),
+            passing: Budget::new(request_bytes / 4),
+            answers: Budget::new(answer_bytes - answer_bytes / 2),
+            small_answers: Budget::new(answer_bytes / 2),
             oversize,
             too_long: Notice::default(),
             cut_off: Notice::default(),
@@ -123,6 +129,14 @@ impl Memory {
         Rc::new(RequestCharge {
             _reservation: reservation,
             _turn: turn,
+        })
+    }
+
+    /// Charges a request that was read into what every connection may hold and now goes to another shard.
+    pub async fn charge_passing(&self, bytes: usize) -> Rc<RequestCharge> {
+        Rc::new(RequestCharge {
+            _reservation: self.passing.reserve(bytes).await,
+            _turn: None,
         })
     }
 
@@ -148,8 +162,16 @@ impl Memory {
     /// may be shorter than what was asked for: no reader gets more than a quarter of what is left, so that readers who
     /// do not read leave something for the others. `least` is granted whatever is left, in its turn.
     pub async fn charge_answer(&self, wanted: usize, least: usize) -> Reservation {
+        if wanted <= least {
+            return self.small_answers.reserve(wanted).await;
+        }
         let share = answer_share(wanted, least, self.answers.free());
         self.answers.reserve(share).await
+    }
+
+    /// Whether somebody waits for what answers hold.
+    pub fn answers_are_short(&self) -> bool {
+        self.answers.is_short() || self.small_answers.is_short()
     }
 }
 

@@ -12,6 +12,7 @@ use runtime::metrics::{Labels, labels};
 use runtime::{Counter, Histogram, Io, LabelValue, MetricDefinition, Snapshot, Unit};
 use shard::request::Acks;
 
+use crate::memory::Memory;
 use crate::request_clock::{RequestClock, RequestKind, STAGE_COUNT, Stage};
 use crate::server::Server;
 
@@ -334,13 +335,22 @@ impl<I: Io> Server<I> {
         let mut snapshot = Snapshot::new();
         self.shard.snapshot_into(&mut snapshot);
         self.metrics.snapshot_into(&mut snapshot);
-        let (requests, answers) = (&self.memory.requests, &self.memory.answers);
+        let Memory {
+            requests,
+            passing,
+            answers,
+            small_answers,
+            ..
+        } = &self.memory;
         for (definition, value) in [
             (&CONNECTIONS, self.connections.len()),
-            (&REQUEST_BUDGET_USED, requests.used()),
-            (&REQUEST_BUDGET_CAPACITY, requests.limit()),
-            (&ANSWER_BUDGET_USED, answers.used()),
-            (&ANSWER_BUDGET_CAPACITY, answers.limit()),
+            (&REQUEST_BUDGET_USED, requests.used() + passing.used()),
+            (&REQUEST_BUDGET_CAPACITY, requests.limit() + passing.limit()),
+            (&ANSWER_BUDGET_USED, answers.used() + small_answers.used()),
+            (
+                &ANSWER_BUDGET_CAPACITY,
+                answers.limit() + small_answers.limit(),
+            ),
             (&FETCH_SESSIONS, self.fetch_sessions.borrow().len()),
         ] {
             snapshot.gauge(definition, Labels::new(), value as u64);

@@ -41,6 +41,12 @@ impl MemoryPlan {
         }
     }
 
+    /// What all shards together may take.
+    pub fn whole_bytes(&self, shard_count: usize) -> usize {
+        // The tails are half of it.
+        self.tail_bytes * 2 * shard_count
+    }
+
     /// What settings promise that this memory can hold only one at a time, as a sentence for the log.
     pub fn warning(&self, config: &BrokerConfig) -> Option<String> {
         let promised = usize::try_from(config.socket_request_max_bytes).ok()?;

@@ -183,6 +183,9 @@ impl Node {
         if let Some(warning) = memory.warning(&config) {
             tracing::warn!("{warning}");
         }
+        if let Err(error) = crate::allocator::start_giving_back(memory.whole_bytes(cpus.len())) {
+            tracing::warn!(%error, "memory that is not used is kept");
+        }
         uring_options.pool_bytes_max = memory.buffer_pool_bytes;
         let plan = ShardPlan {
             cluster_id: directory.cluster_id.as_str().into(),

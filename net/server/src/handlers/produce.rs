@@ -215,7 +215,7 @@ async fn charge_remote<I: Io>(
         Some(charge) => Some(charge.clone()),
         None => {
             let bytes = context.frame_bytes;
-            Some(server.memory.charge_request(&server.io, bytes).await)
+            Some(server.memory.charge_passing(bytes).await)
         }
     }
 }
