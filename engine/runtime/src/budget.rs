@@ -58,9 +58,7 @@ impl Budget {
 
     /// Bytes that may be reserved now. None while more is used than the limit allows.
     pub fn free(&self) -> usize {
-        self.limit_bytes
-            .checked_sub(self.used_bytes.get())
-            .unwrap_or_default()
+        self.limit_bytes - self.used_bytes.get().min(self.limit_bytes)
     }
 
     /// Whether somebody waits, or more is used than the limit allows.

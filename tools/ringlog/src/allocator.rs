@@ -7,7 +7,7 @@
 use std::time::Duration;
 use std::{io, thread};
 
-use uring::heap::{self, HeapUse};
+use uring::heap;
 
 /// How often it is looked at what the allocator keeps.
 const LOOK_INTERVAL: Duration = Duration::from_secs(10);
@@ -26,8 +26,8 @@ pub fn start_giving_back(memory_bytes: usize) -> io::Result<()> {
         let mut looks = 0;
         loop {
             thread::sleep(LOOK_INTERVAL);
-            let gave = heap::heap_use().and_then(|held| {
-                looks = looks_after(looks, held, memory_bytes / 4);
+            let gave = heap::unused_bytes().and_then(|unused| {
+                looks = looks_after(looks, unused, memory_bytes / 4);
                 if looks < LOOKS {
                     return Ok(());
                 }
@@ -44,12 +44,8 @@ pub fn start_giving_back(memory_bytes: usize) -> io::Result<()> {
     thread.spawn(run).map(drop)
 }
 
-fn looks_after(looks: u32, held: HeapUse, unused_max: usize) -> u32 {
-    if held.resident_bytes > held.allocated_bytes + unused_max {
-        looks + 1
-    } else {
-        0
-    }
+fn looks_after(looks: u32, unused: usize, unused_max: usize) -> u32 {
+    if unused > unused_max { looks + 1 } else { 0 }
 }
 
 #[cfg(test)]
@@ -72,12 +68,8 @@ mod tests {
 
     #[test]
     fn looks_in_a_row_count() {
-        let held = |allocated_bytes, resident_bytes| super::HeapUse {
-            allocated_bytes,
-            resident_bytes,
-        };
-        assert_eq!(super::looks_after(1, held(100, 151), 50), 2);
-        assert_eq!(super::looks_after(2, held(100, 150), 50), 0);
+        assert_eq!(super::looks_after(1, 51, 50), 2);
+        assert_eq!(super::looks_after(2, 50, 50), 0);
     }
 
     /// What the reserve relies on, whichever of the allocator's arenas the shard's thread was given.

@@ -50,13 +50,15 @@ impl MemoryPlan {
     /// What settings promise that this memory can hold only one at a time, as a sentence for the log.
     pub fn warning(&self, config: &BrokerConfig) -> Option<String> {
         let promised = usize::try_from(config.socket_request_max_bytes).ok()?;
-        let needed = promised.checked_mul(8)?;
-        (promised > self.request_bytes).then(|| {
+        // A quarter of the memory for requests is for small ones.
+        let largest = self.request_bytes - self.request_bytes / 4;
+        let needed = promised.checked_mul(32)? / 3;
+        (promised > largest).then(|| {
             format!(
                 "requests above {} bytes are taken one at a time, each in memory beyond ringlog.memory.bytes: \
                  socket.request.max.bytes={promised} needs --memory of {} MiB for each core, or lower the setting",
-                self.request_bytes,
-                needed >> 20
+                largest,
+                needed.div_ceil(1 << 20)
             )
         })
     }
@@ -131,9 +133,9 @@ mod tests {
         let warning = MemoryPlan::new(Some(256 << 20), 2).warning(&config);
         let warning = warning.unwrap();
         assert!(warning.contains("socket.request.max.bytes=104857600"));
-        assert!(warning.contains("800 MiB"), "{warning}");
-        assert_eq!(MemoryPlan::new(Some(1600 << 20), 2).warning(&config), None);
-        config.socket_request_max_bytes = 16 << 20;
+        assert!(warning.contains("1067 MiB"), "{warning}");
+        assert_eq!(MemoryPlan::new(Some(2200 << 20), 2).warning(&config), None);
+        config.socket_request_max_bytes = 12 << 20;
         assert_eq!(MemoryPlan::new(Some(256 << 20), 2).warning(&config), None);
     }
 
