@@ -179,13 +179,7 @@ impl Node {
             data_directories: vec![data_dir.clone()],
             ..UringOptions::default()
         };
-        let memory = MemoryPlan::new(config.memory_bytes, cpus.len());
-        if let Some(warning) = memory.warning(&config) {
-            tracing::warn!("{warning}");
-        }
-        if let Err(error) = crate::allocator::start_giving_back(memory.whole_bytes(cpus.len())) {
-            tracing::warn!(%error, "memory that is not used is kept");
-        }
+        let memory = plan_memory(&config, cpus.len());
         uring_options.pool_bytes_max = memory.buffer_pool_bytes;
         let plan = ShardPlan {
             cluster_id: directory.cluster_id.as_str().into(),
@@ -410,6 +404,19 @@ fn check_free(listener: &Listener, address: SocketAddr) -> Result<(), NodeError>
             }
         }
     }
+}
+
+/// Divides the memory, says what it cannot hold, and has what is not used given back.
+fn plan_memory(config: &BrokerConfig, shard_count: usize) -> MemoryPlan {
+    let memory = MemoryPlan::new(config.memory_bytes, shard_count);
+    if let Some(warning) = memory.warning(config) {
+        tracing::warn!("{warning}");
+    }
+    let whole_bytes = memory.whole_bytes(shard_count);
+    if let Err(error) = crate::allocator::start_giving_back(whole_bytes) {
+        tracing::warn!(%error, "memory that is not used is kept");
+    }
+    memory
 }
 
 fn connections_max(config: &BrokerConfig, shard_count: usize) -> usize {
