@@ -1,8 +1,9 @@
 //! A budget of bytes of one shard, handed out as reservations.
 //!
-//! Invariants: the reserved bytes never exceed the limit, except for a single reservation larger than the limit,
-//! which is granted only when nothing else is reserved; waiters are served in the order they came in, and nobody
-//! overtakes them.
+//! Invariants: a reservation that is asked for never exceeds the limit together with the others, except for a single
+//! one larger than the limit, which is granted only when nothing else is reserved; waiters are served in the order they
+//! came in, and nobody overtakes them. What exists already whether it fits or not ([`Budget::charge`]) is counted above
+//! the limit, and nobody is served until it is below again.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -55,9 +56,27 @@ impl Budget {
         self.waiters.borrow().len()
     }
 
+    /// Bytes that may be reserved now. None while more is used than the limit allows.
+    pub fn free(&self) -> usize {
+        self.limit_bytes - self.used_bytes.get().min(self.limit_bytes)
+    }
+
+    /// Whether somebody waits, or more is used than the limit allows.
+    pub fn is_short(&self) -> bool {
+        self.used_bytes.get() > self.limit_bytes || self.waiting() > 0
+    }
+
     fn fits(&self, bytes: usize) -> bool {
-        let used = self.used_bytes.get();
-        used == 0 || bytes <= self.limit_bytes.saturating_sub(used)
+        self.used_bytes.get() == 0 || bytes <= self.free()
+    }
+
+    /// Counts memory that is there already, over the limit if need be.
+    pub fn charge(self: &Rc<Self>, bytes: usize) -> Reservation {
+        self.used_bytes.set(self.used_bytes.get() + bytes);
+        Reservation {
+            budget: Rc::clone(self),
+            bytes,
+        }
     }
 
     /// Reserves `bytes` if they are free and nobody waits.
@@ -164,6 +183,19 @@ impl Reservation {
         self.bytes
     }
 
+    /// Makes it `bytes`, whatever was reserved: gives back the rest, or counts more than was asked for.
+    pub fn settle(&mut self, bytes: usize) {
+        match bytes.checked_sub(self.bytes) {
+            Some(more) => {
+                self.budget
+                    .used_bytes
+                    .set(self.budget.used_bytes.get() + more);
+                self.bytes = bytes;
+            }
+            None => self.shrink(bytes),
+        }
+    }
+
     /// Gives back all but `bytes`. Never grows.
     pub fn shrink(&mut self, bytes: usize) {
         if let Some(surplus) = self.bytes.checked_sub(bytes) {
@@ -265,6 +297,27 @@ mod tests {
         let whole = budget.try_reserve(20).unwrap();
         assert!(budget.try_reserve(1).is_none());
         drop(whole);
+    }
+
+    #[test]
+    fn what_is_there_already_counts_over_the_limit_and_holds_up_the_others() {
+        let budget = Budget::new(10);
+        let mut answer = budget.try_reserve(4).unwrap();
+        answer.settle(12);
+        assert_eq!((answer.bytes(), budget.used(), budget.free()), (12, 12, 0));
+        assert!(budget.is_short());
+        let mut next = pin!(budget.reserve(3));
+        assert!(poll(next.as_mut()).is_pending());
+        answer.settle(8);
+        assert!(poll(next.as_mut()).is_pending(), "two bytes are free");
+        answer.settle(7);
+        let Poll::Ready(next) = poll(next) else {
+            panic!("three bytes are free");
+        };
+        let more = budget.charge(5);
+        assert_eq!((budget.used(), budget.is_short()), (15, true));
+        drop((answer, next, more));
+        assert_eq!((budget.used(), budget.is_short()), (0, false));
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod directory;
 mod error;
 pub mod executor;
 pub mod file;
+pub mod heap;
 mod memory;
 pub mod metrics;
 mod once_woken;

@@ -10,22 +10,26 @@ use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use model::MonotonicTime;
-use protocol::FRAME_LENGTH_BYTES;
+use protocol::{FRAME_LENGTH_BYTES, FrameError};
 use runtime::{Io, Stream, TaskClass};
 
 use crate::dispatch;
-use crate::outbox::{Front, Outbox};
+use crate::memory::RequestCharge;
+use crate::outbox::{Front, Outbox, SendBatch};
 use crate::request_clock::{RequestClock, Stage};
 use crate::server::Server;
 
 /// Spare room offered to the first read of a connection, and kept while it is idle.
 const READ_BYTES_MIN: usize = 8 << 10;
 
-/// Read buffers grow up to this while a connection keeps filling them.
-const READ_BYTES_MAX: usize = 1 << 20;
+/// Read buffers grow up to this while a connection keeps filling them. What every connection may hold uncharged.
+pub const READ_BYTES_MAX: usize = 64 << 10;
 
-/// Bytes the writer hands to one system call.
+/// Bytes of answers the writer takes at a time.
 const WRITE_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes it hands to the socket at a time: a client that has not taken that many is seen as standing still.
+const WRITE_STEP_BYTES: usize = 256 << 10;
 
 /// A client connection as its own tasks and the server's housekeeping see it.
 pub struct Connection<I: Io> {
@@ -41,6 +45,10 @@ pub struct Connection<I: Io> {
     pub write_started_at: Cell<Option<MonotonicTime>>,
     /// Whether a request is being carried out.
     pub busy: Cell<bool>,
+    /// Whether memory is charged for the frame that is incomplete.
+    pub holds_request: Cell<bool>,
+    /// Whether memory is charged for the answers that the writer waits to send.
+    pub holds_answer: Cell<bool>,
     tasks_left: Cell<u8>,
     place: Cell<usize>,
 }
@@ -71,6 +79,8 @@ pub fn start<I: Io>(server: &Rc<Server<I>>, stream: I::Stream) {
         frame_started_at: Cell::new(None),
         write_started_at: Cell::new(None),
         busy: Cell::new(false),
+        holds_request: Cell::new(false),
+        holds_answer: Cell::new(false),
         tasks_left: Cell::new(2),
         place: Cell::new(0),
     });
@@ -141,24 +151,36 @@ async fn read<I: Io>(
     let mut buffer = BytesMut::new();
     let mut read_bytes = READ_BYTES_MIN;
     let mut arrival = Arrival::default();
+    let mut charge = None;
     loop {
-        let frame_bytes = take_requests(server, connection, &mut buffer, &mut arrival).await?;
+        let frame_bytes =
+            take_requests(server, connection, &mut buffer, &mut charge, &mut arrival).await?;
         if connection.outbox.is_closed() {
             return Err(ConnectionEnd::Draining);
         }
-        // The whole frame is charged before its body is read. Small ones fit into what every connection may hold.
-        let _charge = match frame_bytes {
-            Some(bytes) if bytes > READ_BYTES_MAX => {
-                let asked_at = server.io.now();
-                let charge = server.charge_frame(bytes).await?;
-                arrival.budget_nanos = server.io.now().0 - asked_at.0;
-                Some(charge)
-            }
-            _ => None,
-        };
         let wanted = frame_bytes.unwrap_or(0);
+        // A frame that does not fit into what every connection may hold is charged before its body is read, and gets
+        // memory of exactly its size: nothing of a later frame shares it.
+        if wanted > READ_BYTES_MAX {
+            let asked_at = server.io.now();
+            charge = Some(server.memory.charge_request(&server.io, wanted).await);
+            arrival.budget_nanos = server.io.now().0 - asked_at.0;
+            if connection.outbox.is_closed() {
+                return Err(ConnectionEnd::Draining);
+            }
+            // The time in which it must be complete begins now: it was the broker that did not read.
+            connection.frame_started_at.set(Some(server.io.now()));
+            connection.active_at.set(server.io.now());
+            connection.holds_request.set(true);
+            let mut whole = BytesMut::with_capacity(wanted);
+            whole.extend_from_slice(&buffer);
+            buffer = whole;
+        }
         loop {
-            let room = read_bytes.max(wanted.saturating_sub(buffer.len()).min(READ_BYTES_MAX));
+            let room = match charge {
+                Some(_) => wanted - buffer.len(),
+                None => read_bytes,
+            };
             reserve(&mut buffer, room);
             let offered = buffer.capacity() - buffer.len();
             let received = connection.stream.read(&mut buffer).await?;
@@ -181,27 +203,33 @@ async fn read<I: Io>(
                 break;
             }
         }
+        connection.holds_request.set(false);
     }
 }
 
 /// Runs every complete request in the buffer. Returns the size of the incomplete frame behind them, if its length is
-/// known.
+/// known. The charge, if there is one, is for the first.
 async fn take_requests<I: Io>(
     server: &Rc<Server<I>>,
     connection: &Rc<Connection<I>>,
     buffer: &mut BytesMut,
+    charge: &mut Option<Rc<RequestCharge>>,
     arrival: &mut Arrival,
 ) -> Result<Option<usize>, ConnectionEnd> {
     let mut is_first = true;
     loop {
         let size = protocol::frame_length(buffer, server.options.request_bytes_max)
-            .map_err(|error| ConnectionEnd::Protocol(error.to_string()))?
+            .map_err(|error| refused_length(server, &error))?
             .map(|body| body + FRAME_LENGTH_BYTES);
         match size {
             Some(size) if buffer.len() >= size => {
                 connection.frame_started_at.set(None);
                 let has_room = connection.outbox.has_room();
                 connection.outbox.room().await;
+                // While memory for answers is short, who has one to read is not given another.
+                if server.memory.answers_are_short() {
+                    connection.outbox.sent_all().await;
+                }
                 if connection.outbox.is_closed() {
                     return Err(ConnectionEnd::Draining);
                 }
@@ -215,7 +243,7 @@ async fn take_requests<I: Io>(
                 is_first = false;
                 let clock = arrival.clock(turn_at);
                 connection.busy.set(true);
-                let result = dispatch::run(server, connection, body, clock).await;
+                let result = dispatch::run(server, connection, body, charge.take(), clock).await;
                 connection.busy.set(false);
                 result?;
             }
@@ -228,6 +256,20 @@ async fn take_requests<I: Io>(
             }
         }
     }
+}
+
+fn refused_length<I: Io>(server: &Server<I>, error: &FrameError) -> ConnectionEnd {
+    if let FrameError::TooLong { length, max } = error
+        && let Some(withheld) = server.memory.too_long.due(server.io.now())
+    {
+        tracing::warn!(
+            length,
+            max,
+            withheld,
+            "a connection was closed: its request is longer than socket.request.max.bytes"
+        );
+    }
+    ConnectionEnd::Protocol(error.to_string())
 }
 
 /// Makes room without keeping a large allocation behind a small remainder.
@@ -251,35 +293,73 @@ fn adapt(read_bytes: usize, received: usize, offered: usize) -> usize {
 }
 
 async fn write<I: Io>(server: Rc<Server<I>>, connection: Rc<Connection<I>>) {
-    let mut slices = Vec::new();
-    let mut clocks = Vec::new();
+    let mut batch = SendBatch::default();
     let errors = &server.metrics.errors;
     loop {
         let outbox = &connection.outbox;
-        match outbox.collect(&mut slices, &mut clocks, errors, WRITE_BYTES_MAX) {
+        match outbox.collect(&mut batch, errors, WRITE_BYTES_MAX) {
             Front::Send => {
-                let bytes = slices.iter().map(Bytes::len).sum();
-                connection.write_started_at.set(Some(server.io.now()));
-                let sent = connection.stream.write_all(&mut slices).await;
-                connection.write_started_at.set(None);
+                connection.holds_answer.set(!batch.charges.is_empty());
+                let sent = send(&server, &connection, &mut batch.slices).await;
+                connection.holds_answer.set(false);
+                batch.charges.clear();
                 if let Err(error) = sent {
                     tracing::debug!(%error, "a client went away with answers unsent");
                     connection.outbox.abandon();
                     break;
                 }
                 let now = server.io.now();
-                connection.active_at.set(now);
-                connection.outbox.sent(bytes);
-                for mut clock in clocks.drain(..) {
+                for mut clock in batch.clocks.drain(..) {
                     clock.end(Stage::Send, now);
                     server.metrics.record(&clock);
                 }
             }
             Front::Wait => connection.outbox.writer.wait().await,
+            Front::Refused => {
+                tracing::debug!("records sent with acks=0 were refused");
+                connection.outbox.abandon();
+                break;
+            }
             Front::Finished => break,
         }
     }
     connection.outbox.close();
     connection.stream.shutdown();
     task_ended(&server, &connection);
+}
+
+/// Sends `slices` in steps, so that a client that reads slowly is told from one that does not read.
+async fn send<I: Io>(
+    server: &Server<I>,
+    connection: &Connection<I>,
+    slices: &mut Vec<Bytes>,
+) -> std::io::Result<()> {
+    let mut left: usize = slices.iter().map(Bytes::len).sum();
+    let mut waiting = Vec::new();
+    if left > WRITE_STEP_BYTES {
+        waiting = std::mem::take(slices);
+        waiting.reverse();
+    }
+    while left > 0 {
+        let mut step: usize = slices.iter().map(Bytes::len).sum();
+        while step < WRITE_STEP_BYTES
+            && let Some(mut next) = waiting.pop()
+        {
+            let room = WRITE_STEP_BYTES - step;
+            if next.len() > room {
+                let rest = next.split_off(room);
+                waiting.push(rest);
+            }
+            step += next.len();
+            slices.push(next);
+        }
+        connection.write_started_at.set(Some(server.io.now()));
+        let sent = connection.stream.write_all(slices).await;
+        connection.write_started_at.set(None);
+        sent?;
+        connection.active_at.set(server.io.now());
+        connection.outbox.sent(step);
+        left -= step;
+    }
+    Ok(())
 }

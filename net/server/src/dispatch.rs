@@ -8,9 +8,11 @@ use bytes::Bytes;
 use model::{ErrorCode, MonotonicTime};
 use protocol::{ApiKey, Message, Request, RequestError, RequestHeader};
 use runtime::Io;
+use runtime::budget::Reservation;
 
 use crate::connection::{Connection, ConnectionEnd};
 use crate::handlers;
+use crate::memory::RequestCharge;
 use crate::outbox::Answer;
 use crate::request_clock::{RequestClock, RequestKind, Stage};
 use crate::server::Server;
@@ -23,6 +25,10 @@ pub struct Context<'a, I: Io> {
     pub connection: &'a Rc<Connection<I>>,
     /// The request's header.
     pub header: RequestHeader,
+    /// Bytes of its frame.
+    pub frame_bytes: usize,
+    /// The memory of its frame, if that was charged: whoever keeps the frame beyond the handler keeps this.
+    pub charge: Option<Rc<RequestCharge>>,
     /// Where its time goes.
     pub clock: Cell<RequestClock>,
 }
@@ -35,13 +41,24 @@ impl<I: Io> Context<'_, I> {
 
     /// Sends an answer, behind those before it.
     pub fn answer<M: Message>(&self, response: &M) -> Result<(), ConnectionEnd> {
+        let charge = self.server.memory.small_answers.charge(0);
+        self.answer_charged(response, charge)
+    }
+
+    /// Sends an answer for which memory was charged. What it takes in the end is counted.
+    pub fn answer_charged<M: Message>(
+        &self,
+        response: &M,
+        mut charge: Reservation,
+    ) -> Result<(), ConnectionEnd> {
         let frame = protocol::encode_response_message(
             self.header.correlation_id,
             self.header.api_version,
             response,
         )
         .map_err(|error| ConnectionEnd::Protocol(format!("answer not encodable: {error}")))?;
-        let answer = Answer::Ready(frame, self.clock.get());
+        charge.settle(frame.iter().map(Bytes::len).sum());
+        let answer = Answer::Ready(frame, self.clock.get(), Some(charge));
         self.connection.outbox.push(answer);
         Ok(())
     }
@@ -78,8 +95,10 @@ pub async fn run<I: Io>(
     server: &Rc<Server<I>>,
     connection: &Rc<Connection<I>>,
     frame: Bytes,
+    charge: Option<Rc<RequestCharge>>,
     mut clock: RequestClock,
 ) -> Result<(), ConnectionEnd> {
+    let frame_bytes = frame.len();
     match protocol::parse_request(frame) {
         Ok((header, request)) => {
             server.metrics.received(header.api_key);
@@ -88,6 +107,8 @@ pub async fn run<I: Io>(
                 server,
                 connection,
                 header,
+                frame_bytes,
+                charge,
                 clock: Cell::new(clock),
             };
             handle(&context, request).await
@@ -97,7 +118,7 @@ pub async fn run<I: Io>(
             server.metrics.errors.count(ErrorCode::UnsupportedVersion);
             let frame = protocol::unsupported_api_versions(correlation_id)
                 .map_err(|error| ConnectionEnd::Protocol(error.to_string()))?;
-            connection.outbox.push(Answer::Ready(frame, clock));
+            connection.outbox.push(Answer::Ready(frame, clock, None));
             Ok(())
         }
         Err(error) => Err(ConnectionEnd::Protocol(error.to_string())),

@@ -8,6 +8,7 @@ pub mod dispatch;
 pub mod fetch_session;
 pub mod handlers;
 pub mod listener;
+pub mod memory;
 pub mod metrics;
 pub mod outbox;
 pub mod request_clock;

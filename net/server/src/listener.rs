@@ -4,13 +4,18 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use model::MonotonicTime;
 use runtime::{Io, Listener, Stream, TaskClass};
 
 use crate::connection::{self, Connection};
-use crate::server::Server;
+use crate::memory::STALL_WHEN_SHORT;
+use crate::server::{Server, ServerOptions};
 
 /// How often deadlines of connections are looked at.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether memory is short.
+const SHORTAGE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Pause after a failed accept (out of descriptors, usually), so that it is not tried in a tight loop.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
@@ -93,31 +98,94 @@ pub async fn accept<I: Io>(server: Rc<Server<I>>, listener: I::Listener) {
     }
 }
 
-/// Ends connections that are idle, send half a frame, or do not read their answers.
+/// Ends connections that are idle, send half a frame, or do not read their answers: after their time, and sooner while
+/// others wait for the memory that they hold.
 pub async fn housekeeping<I: Io>(server: Rc<Server<I>>) {
+    let mut looked_at = server.io.now();
     loop {
-        server.io.sleep(HOUSEKEEPING_INTERVAL).await;
+        server.io.sleep(SHORTAGE_INTERVAL).await;
         let now = server.io.now();
-        let limits = &server.options;
+        let requests_short = server.memory.requests_are_short();
+        let answers_short = server.memory.answers_are_short();
+        let is_due = now.since(looked_at) >= HOUSEKEEPING_INTERVAL;
+        if !(is_due || requests_short || answers_short) {
+            continue;
+        }
+        looked_at = now;
         server.connections.each(|connection| {
-            let since = |start: Option<_>| start.map_or(Duration::ZERO, |at| now.since(at));
-            let idle = connection.outbox.is_empty()
-                && !connection.busy.get()
-                && now.since(connection.active_at.get()) > limits.idle_max;
-            let slow_frame = since(connection.frame_started_at.get()) > limits.frame_duration_max;
-            let slow_reader = since(connection.write_started_at.get()) > limits.write_duration_max
-                && now.since(connection.active_at.get()) > limits.write_duration_max;
-            if idle || slow_frame || slow_reader {
-                tracing::debug!(
-                    idle,
-                    slow_frame,
-                    slow_reader,
-                    "connection ended by deadline"
-                );
-                connection.outbox.close();
-                connection.stream.shutdown();
-            }
+            let Some(reason) = overdue(&server.options, connection, now).or_else(|| {
+                let holds_request = requests_short && connection.holds_request.get();
+                let holds_answer = answers_short && connection.holds_answer.get();
+                ((holds_request || holds_answer)
+                    && now.since(connection.active_at.get()) > STALL_WHEN_SHORT)
+                    .then_some(Overdue::Short)
+            }) else {
+                return;
+            };
+            tell(&server, connection, reason);
+            connection.outbox.close();
+            connection.stream.shutdown();
         });
+    }
+}
+
+/// Why a connection is ended for its slowness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Overdue {
+    /// No traffic for `connections.max.idle.ms`.
+    Idle,
+    /// A request is not complete, or an answer not read, in its time.
+    Slow,
+    /// It stands still while others wait for its memory.
+    Short,
+}
+
+fn overdue<I: Io>(
+    limits: &ServerOptions,
+    connection: &Connection<I>,
+    now: MonotonicTime,
+) -> Option<Overdue> {
+    let since = |start: Option<_>| start.map_or(Duration::ZERO, |at| now.since(at));
+    let quiet = now.since(connection.active_at.get());
+    let is_idle = connection.outbox.is_empty() && !connection.busy.get() && quiet > limits.idle_max;
+    let sends_slowly = since(connection.frame_started_at.get()) > limits.frame_duration_max;
+    let reads_slowly = since(connection.write_started_at.get()) > limits.write_duration_max
+        && quiet > limits.write_duration_max;
+    if sends_slowly || reads_slowly {
+        Some(Overdue::Slow)
+    } else {
+        is_idle.then_some(Overdue::Idle)
+    }
+}
+
+fn tell<I: Io>(server: &Server<I>, connection: &Connection<I>, reason: Overdue) {
+    let now = server.io.now();
+    let peer = connection.stream.peer_addr().ok();
+    if reason != Overdue::Idle && !connection.outbox.is_closed() {
+        server.metrics.connections_cut_off.increment();
+    }
+    match reason {
+        Overdue::Idle => tracing::debug!(?peer, "an idle connection was closed"),
+        Overdue::Slow => {
+            if let Some(withheld) = server.memory.too_slow.due(now) {
+                tracing::warn!(
+                    ?peer,
+                    withheld,
+                    "a connection was closed: it sent a request or read an answer for longer \
+                    than ringlog.request.read.timeout.ms"
+                );
+            }
+        }
+        Overdue::Short => {
+            if let Some(withheld) = server.memory.cut_off.due(now) {
+                tracing::warn!(
+                    ?peer,
+                    withheld,
+                    "a connection was closed: it stood still inside a request or an answer \
+                    while others waited for the memory; ringlog.memory.bytes (--memory) gives more"
+                );
+            }
+        }
     }
 }
 

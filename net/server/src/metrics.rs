@@ -12,6 +12,7 @@ use runtime::metrics::{Labels, labels};
 use runtime::{Counter, Histogram, Io, LabelValue, MetricDefinition, Snapshot, Unit};
 use shard::request::Acks;
 
+use crate::memory::Memory;
 use crate::request_clock::{RequestClock, RequestKind, STAGE_COUNT, Stage};
 use crate::server::Server;
 
@@ -98,6 +99,8 @@ pub struct ServerMetrics {
     pub connections_accepted: Counter,
     /// Connections refused: too many.
     pub connections_refused: Counter,
+    /// Connections ended because they moved no bytes.
+    pub connections_cut_off: Counter,
     /// Connections ended because of what the client sent.
     pub protocol_errors: Counter,
     /// Bytes of records in answers to fetch requests.
@@ -115,6 +118,7 @@ impl Default for ServerMetrics {
         ServerMetrics {
             connections_accepted: Counter::default(),
             connections_refused: Counter::default(),
+            connections_cut_off: Counter::default(),
             protocol_errors: Counter::default(),
             fetched_bytes: Counter::default(),
             errors: ErrorCounters::default(),
@@ -178,6 +182,7 @@ impl ServerMetrics {
         for (definition, counter) in [
             (&CONNECTIONS_ACCEPTED, &self.connections_accepted),
             (&CONNECTIONS_REFUSED, &self.connections_refused),
+            (&CONNECTIONS_CUT_OFF, &self.connections_cut_off),
             (&PROTOCOL_ERRORS, &self.protocol_errors),
             (&FETCHED_BYTES, &self.fetched_bytes),
         ] {
@@ -291,13 +296,31 @@ pub static FETCHED_BYTES: MetricDefinition = MetricDefinition::counter(
 pub static REQUEST_BUDGET_USED: MetricDefinition = MetricDefinition::gauge(
     "ringlog_request_budget_used_bytes",
     Unit::Bytes,
-    "Memory for large requests in use.",
+    "Memory for requests in use: large ones, and those on their way to another shard.",
 );
 /// Memory for large requests.
 pub static REQUEST_BUDGET_CAPACITY: MetricDefinition = MetricDefinition::gauge(
     "ringlog_request_budget_capacity_bytes",
     Unit::Bytes,
-    "Memory for large requests.",
+    "Memory for requests: large ones, and those on their way to another shard.",
+);
+/// Memory for answers in use.
+pub static ANSWER_BUDGET_USED: MetricDefinition = MetricDefinition::gauge(
+    "ringlog_answer_budget_used_bytes",
+    Unit::Bytes,
+    "Memory for answers in use, until the socket has them.",
+);
+/// Memory for answers.
+pub static ANSWER_BUDGET_CAPACITY: MetricDefinition = MetricDefinition::gauge(
+    "ringlog_answer_budget_capacity_bytes",
+    Unit::Bytes,
+    "Memory for answers.",
+);
+/// Connections cut off.
+pub static CONNECTIONS_CUT_OFF: MetricDefinition = MetricDefinition::counter(
+    "ringlog_connections_cut_off_total",
+    Unit::Count,
+    "Client connections ended because they moved no bytes while they held memory, or for too long.",
 );
 /// Sessions now.
 pub static FETCH_SESSIONS: MetricDefinition = MetricDefinition::gauge(
@@ -312,11 +335,22 @@ impl<I: Io> Server<I> {
         let mut snapshot = Snapshot::new();
         self.shard.snapshot_into(&mut snapshot);
         self.metrics.snapshot_into(&mut snapshot);
-        let budget = self.request_budget();
+        let Memory {
+            requests,
+            passing,
+            answers,
+            small_answers,
+            ..
+        } = &self.memory;
         for (definition, value) in [
             (&CONNECTIONS, self.connections.len()),
-            (&REQUEST_BUDGET_USED, budget.used()),
-            (&REQUEST_BUDGET_CAPACITY, budget.limit()),
+            (&REQUEST_BUDGET_USED, requests.used() + passing.used()),
+            (&REQUEST_BUDGET_CAPACITY, requests.limit() + passing.limit()),
+            (&ANSWER_BUDGET_USED, answers.used() + small_answers.used()),
+            (
+                &ANSWER_BUDGET_CAPACITY,
+                answers.limit() + small_answers.limit(),
+            ),
             (&FETCH_SESSIONS, self.fetch_sessions.borrow().len()),
         ] {
             snapshot.gauge(definition, Labels::new(), value as u64);

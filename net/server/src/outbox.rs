@@ -10,8 +10,9 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use runtime::Signal;
+use runtime::budget::Reservation;
 
-use crate::handlers::produce::PendingProduce;
+use crate::handlers::produce::{PendingPost, PendingProduce};
 use crate::metrics::ErrorCounters;
 use crate::request_clock::RequestClock;
 
@@ -28,15 +29,30 @@ pub struct OutboxLimits {
 /// The place of one answer.
 pub enum Answer {
     /// Encoded, frame length included.
-    Ready(Vec<Bytes>, RequestClock),
+    Ready(Vec<Bytes>, RequestClock, Option<Reservation>),
     /// Complete when its records are acknowledged.
     Produce(PendingProduce),
+    /// Nothing to send (`acks=0`): the place of records on their way to another shard, so that they count as owed.
+    Posted(PendingPost),
+}
+
+/// Answers on their way into the socket.
+#[derive(Default)]
+pub struct SendBatch {
+    /// Their bytes.
+    pub slices: Vec<Bytes>,
+    /// One per answer.
+    pub clocks: Vec<RequestClock>,
+    /// The memory they take.
+    pub charges: Vec<Reservation>,
 }
 
 /// What the writer found at the front of the queue.
 pub enum Front {
     /// Answers to send.
     Send,
+    /// Records sent with acks=0 were refused: the connection ends, so that the client looks again.
+    Refused,
     /// The next answer is not complete, or there is none.
     Wait,
     /// Nothing is left and nothing more will come.
@@ -70,7 +86,7 @@ impl Outbox {
 
     /// Puts an answer behind those before it.
     pub fn push(&self, answer: Answer) {
-        if let Answer::Ready(slices, _) = &answer {
+        if let Answer::Ready(slices, ..) = &answer {
             let bytes: usize = slices.iter().map(Bytes::len).sum();
             self.unsent_bytes.set(self.unsent_bytes.get() + bytes);
         }
@@ -89,6 +105,13 @@ impl Outbox {
     pub fn has_room(&self) -> bool {
         self.answers.borrow().len() < self.limits.requests_max
             && self.unsent_bytes.get() < self.limits.bytes_max
+    }
+
+    /// Waits until the socket has taken every answer that was encoded.
+    pub async fn sent_all(&self) {
+        while !self.closed.get() && self.unsent_bytes.get() > 0 {
+            self.reader.wait().await;
+        }
     }
 
     /// Whether no answer is owed.
@@ -115,11 +138,10 @@ impl Outbox {
         self.close();
     }
 
-    /// Moves complete answers from the front into `slices` and their clocks into `clocks`, up to about `bytes_max`.
+    /// Moves complete answers from the front into `batch`, up to about `bytes_max`.
     pub fn collect(
         &self,
-        slices: &mut Vec<Bytes>,
-        clocks: &mut Vec<RequestClock>,
+        batch: &mut SendBatch,
         errors: &ErrorCounters,
         bytes_max: usize,
     ) -> Front {
@@ -129,25 +151,34 @@ impl Outbox {
             match answers.front() {
                 Some(Answer::Ready(..)) => {}
                 Some(Answer::Produce(pending)) if pending.is_complete() => {}
+                Some(Answer::Posted(pending)) if pending.is_complete() => {}
                 _ => break,
             }
             match answers.pop_front().expect("looked at") {
-                Answer::Ready(ready, clock) => {
-                    clocks.push(clock);
+                Answer::Ready(ready, clock, charge) => {
+                    batch.clocks.push(clock);
+                    batch.charges.extend(charge);
                     bytes += ready.iter().map(Bytes::len).sum::<usize>();
-                    slices.extend(ready);
+                    batch.slices.extend(ready);
+                }
+                Answer::Posted(pending) => {
+                    // The reader may wait for a place.
+                    self.reader.raise();
+                    if pending.is_refused(errors) {
+                        return Front::Refused;
+                    }
                 }
                 Answer::Produce(pending) => {
                     let (encoded, clock) = pending.encode(errors);
-                    clocks.push(clock);
+                    batch.clocks.push(clock);
                     let size: usize = encoded.iter().map(Bytes::len).sum();
                     self.unsent_bytes.set(self.unsent_bytes.get() + size);
                     bytes += size;
-                    slices.extend(encoded);
+                    batch.slices.extend(encoded);
                 }
             }
         }
-        if !slices.is_empty() {
+        if !batch.slices.is_empty() {
             Front::Send
         } else if answers.is_empty() && self.closed.get() {
             Front::Finished
@@ -158,8 +189,9 @@ impl Outbox {
 
     /// `bytes` of answers are on the wire.
     pub fn sent(&self, bytes: usize) {
+        let left = self.unsent_bytes.get().checked_sub(bytes);
         self.unsent_bytes
-            .set(self.unsent_bytes.get().saturating_sub(bytes));
+            .set(left.expect("answers are counted before they are sent"));
         self.reader.raise();
     }
 }

@@ -5,12 +5,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use runtime::Io;
-use runtime::budget::{Budget, Reservation};
 use shard::Shard;
 
-use crate::connection::ConnectionEnd;
 use crate::fetch_session::FetchSessions;
 use crate::listener::Connections;
+use crate::memory::{Memory, Oversize};
 use crate::metrics::ServerMetrics;
 use crate::outbox::OutboxLimits;
 
@@ -21,8 +20,12 @@ pub struct ServerOptions {
     pub listener: String,
     /// Longest request, in bytes (`socket.request.max.bytes`).
     pub request_bytes_max: usize,
-    /// Memory for requests larger than a read buffer, in bytes.
-    pub large_request_bytes_max: usize,
+    /// Memory for requests larger than a read buffer or on their way to another shard, in bytes.
+    pub request_memory_bytes: usize,
+    /// Memory for answers, in bytes.
+    pub answer_memory_bytes: usize,
+    /// The turn of requests larger than a shard's memory for them: shared by the shards of a broker.
+    pub oversize: Oversize,
     /// What one connection may owe its client.
     pub outbox: OutboxLimits,
     /// Open connections (`max.connections`, and what the descriptor limit allows).
@@ -49,7 +52,8 @@ pub struct Server<I: Io> {
     pub fetch_sessions: RefCell<FetchSessions>,
     /// Counters.
     pub metrics: ServerMetrics,
-    large_requests: Rc<Budget>,
+    /// What requests and answers may take.
+    pub memory: Memory,
     draining: Cell<bool>,
 }
 
@@ -61,7 +65,11 @@ impl<I: Io> Server<I> {
             connections: Connections::new(options.connections_max),
             fetch_sessions: RefCell::default(),
             metrics: ServerMetrics::default(),
-            large_requests: Budget::new(options.large_request_bytes_max),
+            memory: Memory::new(
+                options.request_memory_bytes,
+                options.answer_memory_bytes,
+                options.oversize.clone(),
+            ),
             draining: Cell::new(false),
             options,
             shard,
@@ -75,20 +83,5 @@ impl<I: Io> Server<I> {
 
     pub(crate) fn start_draining(&self) {
         self.draining.set(true);
-    }
-
-    pub(crate) fn request_budget(&self) -> &Budget {
-        &self.large_requests
-    }
-
-    /// Takes memory for a large request from the budget, waiting for it if need be.
-    pub(crate) async fn charge_frame(&self, bytes: usize) -> Result<Reservation, ConnectionEnd> {
-        if bytes > self.options.large_request_bytes_max {
-            return Err(ConnectionEnd::Protocol(format!(
-                "a request of {bytes} bytes exceeds the memory for requests ({} bytes)",
-                self.options.large_request_bytes_max
-            )));
-        }
-        Ok(self.large_requests.reserve(bytes).await)
     }
 }

@@ -80,8 +80,6 @@ pub enum Envelope {
         /// The answer.
         reply: ShardReply,
     },
-    /// A request without an answer (`acks=0`).
-    Post(ShardRequest),
     /// Shard 0 has recovered the data directory: open your logs, delete these of them, and serve this image.
     Start(Arc<MetadataImage>, Arc<BTreeSet<TopicPartition>>),
     /// A shard serves.

@@ -87,7 +87,8 @@ impl<I: Io> Shard<I> {
         if matches!(reply, ReplyTo::Nobody) {
             return staged;
         }
-        if accepted.iter().all(Option::is_none) {
+        // Another shard is told that records sent with acks=0 were appended: it holds their memory until then.
+        if request.acks == Acks::None || accepted.iter().all(Option::is_none) {
             let answer = ShardReply::Produce(results, times);
             self.peers.answer(reply, answer);
             return staged;

@@ -66,6 +66,6 @@ pub enum ReplyTo {
     Local(Rc<ReplySlot>, usize),
     /// A request of another shard, named by its token there.
     Remote(ShardId, u64),
-    /// Nobody waits (`acks=0`).
+    /// Nobody waits (`acks=0` on this shard).
     Nobody,
 }

@@ -144,11 +144,6 @@ impl<I: Io> Shard<I> {
         slot.wait().await
     }
 
-    /// Sends a request that has no answer to another shard.
-    pub fn post(&self, to: ShardId, request: ShardRequest) {
-        self.peers.send(to, Envelope::Post(request));
-    }
-
     /// Carries out a request that was addressed to this shard.
     pub(crate) fn handle(self: &Rc<Self>, request: ShardRequest, reply: ReplyTo) {
         match request {
@@ -318,7 +313,6 @@ impl<I: Io> Shard<I> {
                 }
                 self.peers.answered(token, reply);
             }
-            Envelope::Post(request) => self.handle(request, ReplyTo::Nobody),
             Envelope::Metadata(end, records) => {
                 self.apply_metadata(end, &records);
                 let applied = Envelope::MetadataApplied(self.id(), end);

@@ -20,7 +20,12 @@ pub struct WatchState {
     ready: RefCell<Vec<u32>>,
     signal: Rc<Signal>,
     fired: Cell<bool>,
+    /// Where its name goes when it fires, if somebody looks for those that did.
+    announce: Option<(WatchName, Rc<RefCell<Vec<WatchName>>>)>,
 }
+
+/// Deadline and number of another shard's watch.
+type WatchName = (MonotonicTime, u64);
 
 impl WatchState {
     /// `signal` is raised when the first partition has more to read.
@@ -29,7 +34,19 @@ impl WatchState {
             ready: RefCell::default(),
             signal,
             fired: Cell::new(false),
+            announce: None,
         })
+    }
+
+    fn fire(&self, index: u32) {
+        self.ready.borrow_mut().push(index);
+        if self.fired.replace(true) {
+            return;
+        }
+        if let Some((name, fired)) = &self.announce {
+            fired.borrow_mut().push(*name);
+        }
+        self.signal.raise();
     }
 
     /// Whether a partition has more to read.
@@ -72,9 +89,7 @@ impl Watcher {
     /// Tells the reader.
     pub fn tell(&self) {
         if let Some(state) = self.state.upgrade() {
-            state.ready.borrow_mut().push(self.index);
-            state.fired.set(true);
-            state.signal.raise();
+            state.fire(self.index);
         }
     }
 }
@@ -82,9 +97,11 @@ impl Watcher {
 /// Watches that other shards asked for. Each is answered once: when it fires or when its time is over.
 #[derive(Default)]
 pub struct RemoteWatches {
-    watches: RefCell<BTreeMap<(MonotonicTime, u64), RemoteWatch>>,
+    watches: RefCell<BTreeMap<WatchName, RemoteWatch>>,
     number_next: Cell<u64>,
-    fired: Rc<Signal>,
+    /// Names of those that fired since the last answers.
+    fired: Rc<RefCell<Vec<WatchName>>>,
+    signal: Rc<Signal>,
 }
 
 struct RemoteWatch {
@@ -95,32 +112,38 @@ struct RemoteWatch {
 impl RemoteWatches {
     /// Adds a watch that is answered by [`RemoteWatches::answer_due`] or at `deadline`.
     pub fn add(&self, deadline: MonotonicTime, reply: ReplyTo) -> Rc<WatchState> {
-        let state = WatchState::new(self.fired.clone());
-        let number = self.number_next.get();
-        self.number_next.set(number + 1);
+        let name = (deadline, self.number_next.get());
+        self.number_next.set(name.1 + 1);
+        let state = Rc::new(WatchState {
+            ready: RefCell::default(),
+            signal: self.signal.clone(),
+            fired: Cell::new(false),
+            announce: Some((name, self.fired.clone())),
+        });
         let watch = RemoteWatch {
             state: state.clone(),
             reply,
         };
-        self.watches.borrow_mut().insert((deadline, number), watch);
+        self.watches.borrow_mut().insert(name, watch);
         state
     }
 
     /// Raised when some watch has fired.
     pub fn signal(&self) -> &Rc<Signal> {
-        &self.fired
+        &self.signal
     }
 
     /// Answers the watches that have fired, and those whose time is over.
     pub fn answer_due(&self, now: MonotonicTime, peers: &Peers) {
         let mut watches = self.watches.borrow_mut();
-        let due: Vec<_> = watches
-            .iter()
-            .filter(|(key, watch)| key.0 <= now || watch.state.has_fired())
-            .map(|(key, _)| *key)
-            .collect();
-        for key in due {
-            let watch = watches.remove(&key).expect("just seen");
+        let mut due = self.fired.take();
+        let over = watches.range(..=(now, u64::MAX));
+        // One that has fired and is over is named twice.
+        due.extend(over.map(|(name, _)| *name));
+        for name in due {
+            let Some(watch) = watches.remove(&name) else {
+                continue;
+            };
             let mut ready = watch.state.take();
             ready.sort_unstable();
             ready.dedup();

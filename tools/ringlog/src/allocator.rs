@@ -4,8 +4,49 @@
 //! spends more time clearing them again than the broker spends on the records, and the shard stands still meanwhile;
 //! this one keeps them. Its settings are in `.cargo/config.toml`.
 
+use std::time::Duration;
+use std::{io, thread};
+
+use uring::heap;
+
+/// How often it is looked at what the allocator keeps.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Unused memory is given back after so many looks in a row at which there was too much: a load that comes and goes
+/// within half a minute finds it touched.
+const LOOKS: u32 = 3;
+
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Starts the thread that gives unused memory back when far more is kept than traffic needs: a quarter of
+/// `memory_bytes`, which is more than a steady load leaves between its requests.
+pub fn start_giving_back(memory_bytes: usize) -> io::Result<()> {
+    let run = move || {
+        let mut looks = 0;
+        loop {
+            thread::sleep(LOOK_INTERVAL);
+            let gave = heap::unused_bytes().and_then(|unused| {
+                looks = looks_after(looks, unused, memory_bytes / 4);
+                if looks < LOOKS {
+                    return Ok(());
+                }
+                looks = 0;
+                heap::give_back()
+            });
+            if let Err(error) = gave {
+                tracing::warn!(%error, "unused memory cannot be given back");
+                return;
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("give-back".to_owned());
+    thread.spawn(run).map(drop)
+}
+
+fn looks_after(looks: u32, unused: usize, unused_max: usize) -> u32 {
+    if unused > unused_max { looks + 1 } else { 0 }
+}
 
 #[cfg(test)]
 mod tests {
@@ -23,6 +64,12 @@ mod tests {
         let line = status.lines().find(|line| line.starts_with("RssAnon:"));
         let kib = line.unwrap().split_whitespace().nth(1).unwrap();
         kib.parse::<usize>().unwrap() << 10
+    }
+
+    #[test]
+    fn looks_in_a_row_count() {
+        assert_eq!(super::looks_after(1, 51, 50), 2);
+        assert_eq!(super::looks_after(2, 50, 50), 0);
     }
 
     /// What the reserve relies on, whichever of the allocator's arenas the shard's thread was given.

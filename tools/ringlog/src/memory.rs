@@ -3,6 +3,8 @@
 //! Everything large is taken from one of these budgets; what is outside of them (code, stacks, metadata, allocator
 //! slack) is small and does not grow with load.
 
+use model::config::BrokerConfig;
+
 /// Used when nothing is configured: this share of the machine's memory, within bounds. Modest on purpose: the tail needs
 /// to cover the time until records are in their segments and their consumers have seen them, and memory that is touched
 /// for the first time costs more CPU than anything the broker does with it.
@@ -17,8 +19,10 @@ pub struct MemoryPlan {
     pub tail_bytes: usize,
     /// Cache of what was read from disk. A quarter.
     pub cache_bytes: usize,
-    /// Requests larger than a read buffer. An eighth.
+    /// Requests larger than a read buffer or on their way to another shard. An eighth.
     pub request_bytes: usize,
+    /// Answers that their clients have not read. A sixteenth: readers that read at once need little.
+    pub answer_bytes: usize,
     /// Idle I/O buffers. A sixteenth.
     pub buffer_pool_bytes: usize,
 }
@@ -32,8 +36,31 @@ impl MemoryPlan {
             tail_bytes: shard / 2,
             cache_bytes: shard / 4,
             request_bytes: shard / 8,
+            answer_bytes: shard / 16,
             buffer_pool_bytes: shard / 16,
         }
+    }
+
+    /// What all shards together may take.
+    pub fn whole_bytes(&self, shard_count: usize) -> usize {
+        // The tails are half of it.
+        self.tail_bytes * 2 * shard_count
+    }
+
+    /// What settings promise that this memory can hold only one at a time, as a sentence for the log.
+    pub fn warning(&self, config: &BrokerConfig) -> Option<String> {
+        let promised = usize::try_from(config.socket_request_max_bytes).ok()?;
+        // A quarter of the memory for requests is for small ones.
+        let largest = self.request_bytes - self.request_bytes / 4;
+        let needed = promised.checked_mul(32)? / 3;
+        (promised > largest).then(|| {
+            format!(
+                "requests above {} bytes are taken one at a time, each in memory beyond ringlog.memory.bytes: \
+                 socket.request.max.bytes={promised} needs --memory of {} MiB for each core, or lower the setting",
+                largest,
+                needed.div_ceil(1 << 20)
+            )
+        })
     }
 }
 
@@ -100,9 +127,28 @@ mod tests {
     }
 
     #[test]
+    fn what_the_settings_promise_and_memory_cannot_hold_is_said() {
+        let config = |bytes: &str| {
+            let key = "socket.request.max.bytes".to_owned();
+            let settings = [(key, bytes.to_owned())].into_iter().collect();
+            let none = Default::default();
+            BrokerConfig::from_layers(&settings, &none, &Default::default()).unwrap()
+        };
+        let large = config("104857600");
+        let warning = MemoryPlan::new(Some(256 << 20), 2).warning(&large);
+        let warning = warning.unwrap();
+        assert!(warning.contains("socket.request.max.bytes=104857600"));
+        assert!(warning.contains("1067 MiB"), "{warning}");
+        assert_eq!(MemoryPlan::new(Some(2200 << 20), 2).warning(&large), None);
+        let small = config("12582912");
+        assert_eq!(MemoryPlan::new(Some(256 << 20), 2).warning(&small), None);
+    }
+
+    #[test]
     fn budgets_stay_below_the_whole() {
         let plan = MemoryPlan::new(Some(1 << 30), 2);
-        let sum = plan.tail_bytes + plan.cache_bytes + plan.request_bytes + plan.buffer_pool_bytes;
+        let clients = plan.request_bytes + plan.answer_bytes;
+        let sum = plan.tail_bytes + plan.cache_bytes + clients + plan.buffer_pool_bytes;
         assert!(sum <= 512 << 20);
     }
 }

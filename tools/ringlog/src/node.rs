@@ -17,6 +17,7 @@ use model::ShardId;
 use model::config::{BrokerConfig, Listener};
 use runtime::mailbox::{Inbox, Sender, mailbox};
 use runtime::{Io, Listener as _, Signal, TaskClass};
+use server::memory::Oversize;
 use server::outbox::OutboxLimits;
 use server::{Server, ServerOptions, listener};
 use shard::message::Envelope;
@@ -150,6 +151,7 @@ struct ShardPlan {
     listener: Listener,
     advertised: Listener,
     memory: MemoryPlan,
+    oversize: Oversize,
     incarnation: metadata::Uuid,
     directory_id: metadata::Uuid,
     connections_max: usize,
@@ -190,7 +192,7 @@ impl Node {
         let console = start_console(http_listener, ask)?;
         let (fences_to, fences) = fence::watch(config.fenced_exit_delay_ms);
         let (senders, inboxes) = inboxes(cpus.len());
-        let memory = MemoryPlan::new(config.memory_bytes, cpus.len());
+        let memory = plan_memory(&config, cpus.len());
         let uring_options = UringOptions {
             data_directories: vec![data_dir.clone()],
             pool_bytes_max: memory.buffer_pool_bytes,
@@ -205,6 +207,7 @@ impl Node {
                 .clone(),
             listener,
             memory,
+            oversize: Oversize::default(),
             incarnation: identity()?,
             directory_id: directory.directory_id,
             connections_max: connections_max(&config, cpus.len()),
@@ -457,6 +460,19 @@ fn check_free(listener: &Listener, address: SocketAddr) -> Result<(), NodeError>
     }
 }
 
+/// Divides the memory, says what it cannot hold, and has what is not used given back.
+fn plan_memory(config: &BrokerConfig, shard_count: usize) -> MemoryPlan {
+    let memory = MemoryPlan::new(config.memory_bytes, shard_count);
+    if let Some(warning) = memory.warning(config) {
+        tracing::warn!("{warning}");
+    }
+    let whole_bytes = memory.whole_bytes(shard_count);
+    if let Err(error) = crate::allocator::start_giving_back(whole_bytes) {
+        tracing::warn!(%error, "memory that is not used is kept");
+    }
+    memory
+}
+
 fn connections_max(config: &BrokerConfig, shard_count: usize) -> usize {
     let configured = usize::try_from(config.max_connections).unwrap_or(0);
     let descriptors = crate::memory::descriptor_limit();
@@ -621,7 +637,9 @@ fn server_options(plan: &ShardPlan) -> ServerOptions {
     ServerOptions {
         listener: plan.listener.name.clone(),
         request_bytes_max: usize::try_from(config.socket_request_max_bytes).unwrap_or(0),
-        large_request_bytes_max: plan.memory.request_bytes,
+        request_memory_bytes: plan.memory.request_bytes,
+        answer_memory_bytes: plan.memory.answer_bytes,
+        oversize: plan.oversize.clone(),
         outbox: OutboxLimits {
             requests_max: config.connection_requests_max,
             bytes_max: usize::try_from(config.connection_bytes_max).unwrap_or(usize::MAX),

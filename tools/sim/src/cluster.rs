@@ -17,6 +17,7 @@ use model::{ShardId, TopicPartition};
 use runtime::mailbox::{Inbox, Sender, mailbox};
 use runtime::sim::{Generator, SimIo, Simulation};
 use runtime::{Io, Snapshot, TaskClass, labels};
+use server::memory::Oversize;
 use server::outbox::OutboxLimits;
 use server::{Server, ServerOptions, listener};
 use shard::message::Envelope;
@@ -303,7 +304,9 @@ fn server_options() -> ServerOptions {
     ServerOptions {
         listener: "PLAINTEXT".to_owned(),
         request_bytes_max: 1 << 20,
-        large_request_bytes_max: 4 << 20,
+        request_memory_bytes: 4 << 20,
+        answer_memory_bytes: 4 << 20,
+        oversize: Oversize::default(),
         outbox: OutboxLimits {
             requests_max: 16,
             bytes_max: 64 << 10,

@@ -45,7 +45,7 @@ const STEPS: [Step; 13] = [
     ("fuzz", "60 s of hostile frames for every API", fuzz),
     (
         "broker",
-        "start, kill -9, hostile bytes, the answers table",
+        "start, kill -9, hostile bytes, bounded memory, the answers table",
         broker,
     ),
     ("report", "a sweep's report in a browser", report),
@@ -239,6 +239,12 @@ fn broker() -> Outcome {
 const ATTACKED_MEMORY: &str = "256M";
 const ATTACKED_RSS_MIB: &str = "640";
 
+/// Seconds of each part of the memory check; what comes back at its end takes half a minute more.
+const MEMORY_SECONDS: &str = "2";
+
+/// Two shards, so that requests of one are for the other.
+const CORES_UNDER_LOAD: &str = "0,1";
+
 /// Kill -9 cycles of a CI run; the full proof is `tools/compat/crash/check --cycles 100`.
 const CRASH_CYCLES: &str = "10";
 
@@ -268,6 +274,22 @@ fn broker_checks() -> Result<(), String> {
         &[&hostile[..], &["--seconds", "2"]].concat(),
     )?;
     broker.stop()?;
+    let ringlog_path = ringlog.to_string_lossy().into_owned();
+    let scratch = data.to_string_lossy().into_owned();
+    processes::run(
+        "tools/compat/memory/check",
+        &[
+            "--seconds",
+            MEMORY_SECONDS,
+            "--directory",
+            &scratch,
+            "--",
+            &ringlog_path,
+            "broker",
+            "--cores",
+            CORES_UNDER_LOAD,
+        ],
+    )?;
     let crash = data.join("crash").to_string_lossy().into_owned();
     let address = free_address()?;
     let ringlog = ringlog.to_string_lossy().into_owned();

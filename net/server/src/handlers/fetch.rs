@@ -13,6 +13,7 @@ use protocol::fetch::{
     PartitionData,
 };
 use protocol::{Records, Text};
+use runtime::budget::Reservation;
 use runtime::{Io, Signal};
 use shard::message::{ShardReply, ShardRequest};
 use shard::reply::ReplySlot;
@@ -27,6 +28,10 @@ use crate::request_clock::Stage;
 /// A long poll never lasts longer, whatever the request says.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
+/// Memory for the answer of a shard that is granted in its turn, however little is left: a batch of the usual
+/// `message.max.bytes`. The first batch of a larger size is counted when it is there.
+const FIRST_BATCH_BYTES: usize = (1 << 20) + 12;
+
 /// The part of a request that one shard serves.
 struct Part {
     shard: ShardId,
@@ -35,6 +40,8 @@ struct Part {
     positions: Vec<usize>,
     fetched: Vec<Fetched>,
     watch: Option<PartWatch>,
+    /// It had records, but not enough: they were let go for the time of the wait and are read again.
+    is_stale: bool,
 }
 
 enum PartWatch {
@@ -72,9 +79,9 @@ pub async fn handle<I: Io>(
             });
         }
     };
-    let results = read(context, request, &plan, now).await;
+    let (results, charge) = read(context, request, &plan, now).await;
     let response = respond(context, &plan, results);
-    context.answer(&response)
+    context.answer_charged(&response, charge)
 }
 
 async fn read<I: Io>(
@@ -82,7 +89,7 @@ async fn read<I: Io>(
     request: &FetchRequest,
     plan: &Plan,
     now: MonotonicTime,
-) -> Vec<Fetched> {
+) -> (Vec<Fetched>, Reservation) {
     let mut results: Vec<Option<Fetched>> = Vec::new();
     results.resize_with(plan.partitions.len(), || None);
     let mut parts = split(context, request, plan, &mut results);
@@ -92,20 +99,90 @@ async fn read<I: Io>(
     let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0);
 
     context.end_stage(Stage::Decode);
+    let mut charge = charge(context, &mut parts, request).await;
+    context.end_stage(Stage::Queue);
     read_parts(context, &mut parts, |_| true).await;
-    if !refused {
-        wait_for_more(context, &mut parts, bytes_min, deadline).await;
+    if !refused && !is_enough(&parts, bytes_min.min(charge.bytes())) {
+        charge = long_poll(context, request, &mut parts, charge, deadline).await;
     }
+    let read_bytes = parts.iter().flat_map(|part| &part.fetched);
+    charge.settle(read_bytes.map(Fetched::bytes).sum());
     for part in parts {
         for (position, fetched) in part.positions.into_iter().zip(part.fetched) {
             results[position] = Some(fetched);
         }
     }
     let results = results.into_iter();
-    limit_bytes(
+    let results = limit_bytes(
         results.map(|fetched| fetched.expect("every partition has one owner")),
         bytes_max(context, request),
-    )
+    );
+    (results, charge)
+}
+
+/// Reads again, where there is more, until there are enough bytes, an error, or no time left. Nothing is held for a
+/// client that waits: neither its charge nor what was read and was not enough.
+async fn long_poll<I: Io>(
+    context: &Context<'_, I>,
+    request: &FetchRequest,
+    parts: &mut [Part],
+    mut held: Reservation,
+    deadline: MonotonicTime,
+) -> Reservation {
+    let shard = &context.server.shard;
+    let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0);
+    let wake = Signal::new();
+    let mut timer = None;
+    while !is_enough(parts, bytes_min.min(held.bytes())) && shard.io.now() < deadline {
+        timer.get_or_insert_with(|| shard.timers.add(deadline, wake.clone()));
+        for part in parts.iter_mut() {
+            part.is_stale |= let_go(&mut part.fetched);
+        }
+        held.shrink(0);
+        wait_for_more(context, parts, deadline, &wake).await;
+        held = charge(context, parts, request).await;
+        context.end_stage(Stage::Queue);
+        read_parts(context, parts, |part| part.is_stale || part.has_fired()).await;
+        for part in parts.iter_mut() {
+            part.is_stale = false;
+            if part.has_fired() {
+                part.watch = None;
+            }
+        }
+    }
+    if let Some(timer) = timer {
+        shard.timers.cancel(timer);
+    }
+    held
+}
+
+/// Charges what may be read and divides it among the shards that read.
+async fn charge<I: Io>(
+    context: &Context<'_, I>,
+    parts: &mut [Part],
+    request: &FetchRequest,
+) -> Reservation {
+    let bytes_max = bytes_max(context, request);
+    let least = FIRST_BATCH_BYTES * parts.len();
+    let partitions = parts.iter().flat_map(|part| &part.fetch.partitions);
+    let asked = partitions.fold(0_usize, |sum, one| sum.saturating_add(one.bytes_max));
+    let wanted = asked.min(bytes_max).max(least);
+    let charge = context.server.memory.charge_answer(wanted, least).await;
+    let count = parts.len().max(1);
+    for part in parts {
+        part.fetch.bytes_max = bytes_max.min(charge.bytes() / count);
+    }
+    charge
+}
+
+/// Lets go of records. Whether there were any.
+fn let_go(fetched: &mut [Fetched]) -> bool {
+    let mut had_records = false;
+    for one in fetched {
+        had_records |= !one.records.is_empty();
+        one.records = Vec::new();
+    }
+    had_records
 }
 
 fn bytes_max<I: Io>(context: &Context<'_, I>, request: &FetchRequest) -> usize {
@@ -161,6 +238,7 @@ fn split<I: Io>(
                     positions: Vec::new(),
                     fetched: Vec::new(),
                     watch: None,
+                    is_stale: false,
                 });
                 parts.last_mut().expect("just added")
             }
@@ -241,33 +319,21 @@ async fn read_parts<I: Io>(
     });
 }
 
-/// Reads again, where there is more, until there are enough bytes, an error, or no time left.
+/// Waits until a part has more, or for `deadline`.
 async fn wait_for_more<I: Io>(
     context: &Context<'_, I>,
     parts: &mut [Part],
-    bytes_min: usize,
     deadline: MonotonicTime,
+    wake: &Rc<Signal>,
 ) {
     let shard = &context.server.shard;
-    let wake = Signal::new();
-    let mut timer = None;
-    while !is_enough(parts, bytes_min) && shard.io.now() < deadline {
-        timer.get_or_insert_with(|| shard.timers.add(deadline, wake.clone()));
-        for part in parts.iter_mut().filter(|part| part.watch.is_none()) {
-            watch(context, part, deadline, &wake);
-        }
-        while !parts.iter().any(Part::has_fired) && shard.io.now() < deadline {
-            wake.wait().await;
-        }
-        context.end_stage(Stage::Purgatory);
-        read_parts(context, parts, Part::has_fired).await;
-        for part in parts.iter_mut().filter(|part| part.has_fired()) {
-            part.watch = None;
-        }
+    for part in parts.iter_mut().filter(|part| part.watch.is_none()) {
+        watch(context, part, deadline, wake);
     }
-    if let Some(timer) = timer {
-        shard.timers.cancel(timer);
+    while !parts.iter().any(Part::has_fired) && shard.io.now() < deadline {
+        wake.wait().await;
     }
+    context.end_stage(Stage::Purgatory);
 }
 
 fn is_enough(parts: &[Part], bytes_min: usize) -> bool {

@@ -17,6 +17,7 @@ use shard::request::{Acks, Checked, Produce, ProducePartition, ProduceTimes, Pro
 use crate::connection::ConnectionEnd;
 use crate::dispatch::Context;
 use crate::handlers::topics;
+use crate::memory::RequestCharge;
 use crate::metrics::ErrorCounters;
 use crate::outbox::Answer;
 use crate::request_clock::{RequestClock, RequestKind, Stage};
@@ -47,6 +48,36 @@ pub struct PendingProduce {
     topics: Vec<PendingTopic>,
     slot: Rc<ReplySlot>,
     clock: RequestClock,
+    /// The memory of the frame, while another shard may have records of it.
+    _charge: Option<Rc<RequestCharge>>,
+}
+
+/// Records sent with acks=0 that are on their way to other shards.
+pub struct PendingPost {
+    slot: Rc<ReplySlot>,
+    _charge: Option<Rc<RequestCharge>>,
+}
+
+impl PendingPost {
+    /// Whether every shard has appended or refused its part.
+    pub fn is_complete(&self) -> bool {
+        self.slot.is_complete()
+    }
+
+    /// Whether a partition refused. Its error is counted.
+    pub fn is_refused(&self, errors: &ErrorCounters) -> bool {
+        let mut refused = false;
+        for reply in self.slot.take() {
+            let ShardReply::Produce(results, _) = reply else {
+                unreachable!("a shard answered produce with {reply:?}")
+            };
+            for result in results.iter().filter(|result| !result.error.is_none()) {
+                errors.count(result.error);
+                refused = true;
+            }
+        }
+        refused
+    }
 }
 
 impl PendingProduce {
@@ -144,6 +175,7 @@ pub async fn handle<I: Io>(
     if split.acks == Acks::None {
         return split.post(context).await;
     }
+    let charge = charge_remote(context, &split).await;
     let signal = context.connection.outbox.writer.clone();
     let slot = ReplySlot::new(split.parts.len(), signal);
     let me = shard.id();
@@ -164,8 +196,29 @@ pub async fn handle<I: Io>(
             topics: split.topics,
             slot,
             clock: context.clock.get(),
+            _charge: charge,
         }));
     Ok(())
+}
+
+/// The memory of the frame, if records of it go to another shard: charged now unless it was when the frame was read.
+/// Records of this shard are copied before the next request is looked at.
+async fn charge_remote<I: Io>(
+    context: &Context<'_, I>,
+    split: &Split,
+) -> Option<Rc<RequestCharge>> {
+    let server = context.server;
+    let me = server.shard.id();
+    if split.parts.iter().all(|(owner, _)| *owner == me) {
+        return None;
+    }
+    match &context.charge {
+        Some(charge) => Some(charge.clone()),
+        None => {
+            let bytes = context.frame_bytes;
+            Some(server.memory.charge_passing(bytes).await)
+        }
+    }
 }
 
 /// A request, split by the shards that own its partitions.
@@ -251,14 +304,20 @@ impl Split {
     /// `acks=0`: nothing is answered. If a partition refuses, the connection ends, so that the client looks again.
     async fn post<I: Io>(self, context: &Context<'_, I>) -> Result<(), ConnectionEnd> {
         let shard = &context.server.shard;
+        let charge = charge_remote(context, &self).await;
         let mut refused = self
             .topics
             .iter()
             .flat_map(|topic| &topic.partitions)
             .any(|(_, place)| matches!(place, Place::Decided(_)));
+        let me = shard.id();
+        let remote = self.parts.iter().filter(|(owner, _)| *owner != me).count();
+        let outbox = &context.connection.outbox;
+        let slot = ReplySlot::new(remote, outbox.writer.clone());
+        let mut number = 0;
         for (owner, mut produce) in self.parts {
             shard.check(&mut produce).await;
-            if owner == shard.id() {
+            if owner == me {
                 shard.admit(produce.bytes()).await;
                 let staged = shard.produce(produce, ReplyTo::Nobody);
                 refused |= staged.refused;
@@ -267,11 +326,18 @@ impl Split {
                     clock.end(Stage::Append, staged.times.staged_at);
                 });
             } else {
-                shard.post(owner, ShardRequest::Produce(produce));
+                shard.submit(owner, ShardRequest::Produce(produce), &slot, number);
+                number += 1;
                 context.end_stage(Stage::Queue);
             }
         }
         context.server.metrics.record(&context.clock.get());
+        if remote > 0 {
+            outbox.push(Answer::Posted(PendingPost {
+                slot,
+                _charge: charge,
+            }));
+        }
         if refused {
             return Err(ConnectionEnd::Protocol(
                 "records sent with acks=0 were refused".into(),
