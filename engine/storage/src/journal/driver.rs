@@ -363,15 +363,17 @@ impl<I: Io> Inner<I> {
             .has_room(open, bytes, kept, group_bytes_max)
     }
 
-    /// Whether waiting can make room: a full file can be recycled or another one added. If not, the journal is as empty
-    /// as it gets, and the append itself says whether it fits.
+    /// Whether waiting can make room: a sealed group placed, a full file recycled, another one added. If not, the journal
+    /// is as empty as it gets, and the append itself says whether it fits.
     pub(crate) fn journal_can_free(&self) -> bool {
-        let files = &self.journal.borrow().pipeline.files;
+        let pipeline = &self.journal.borrow().pipeline;
         let (size, bytes_max) = (
             self.options.journal_file_bytes,
             self.options.journal_bytes_max,
         );
-        files.used_bytes() > 0 || files.wants_file(size, bytes_max).is_some()
+        pipeline.has_ready()
+            || pipeline.files.used_bytes() > 0
+            || pipeline.files.wants_file(size, bytes_max).is_some()
     }
 
     /// Whether sealed groups pile up before the device.
