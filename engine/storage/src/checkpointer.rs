@@ -12,12 +12,14 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::rc::Rc;
 
 use model::ShardId;
 use runtime::{Buffer, File, Io, OpenMode, align_up};
 
 use crate::checkpoint::{CheckpointEncoder, CheckpointHead, Removal, RunState};
+use crate::descriptors::with_descriptor;
 use crate::error::StorageError;
 use crate::file_cache::FileKind;
 use crate::index::SegmentId;
@@ -193,11 +195,11 @@ impl<I: Io> Inner<I> {
     ) -> io::Result<()> {
         // A file that has moved has left one directory and come to another: both must know.
         if is_spare_taken {
-            let spares = self.layout.spares_of(self.options.shard);
-            self.io.sync_dir(&spares).await?;
+            self.sync_dir(&self.layout.spares_of(self.options.shard))
+                .await?;
         }
         if unsynced.values().any(|what| what.directory) {
-            self.io.sync_dir(&self.layout.partitions()).await?;
+            self.sync_dir(&self.layout.partitions()).await?;
         }
         // One after the other: flushes at the same time make those of the journal wait longer.
         for (id, what) in unsynced {
@@ -222,12 +224,16 @@ impl<I: Io> Inner<I> {
                 self.counters.index.flushes.increment();
             }
             if what.directory {
-                self.io
-                    .sync_dir(&self.layout.partition(id.partition))
-                    .await?;
+                self.sync_dir(&self.layout.partition(id.partition)).await?;
             }
         }
         Ok(())
+    }
+
+    /// Makes names in a directory durable, with a descriptor when there is one.
+    pub(crate) async fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let attempt = async || self.io.sync_dir(path).await;
+        with_descriptor(&self.io, attempt, || ()).await
     }
 
     /// Writes a checkpoint over the older of the two and makes it durable. On a device without space for more than its
@@ -265,9 +271,8 @@ pub(crate) async fn write_checkpoint_file<I: Io>(
     bytes: &[u8],
 ) -> io::Result<()> {
     let slot = u8::from(!sequence.is_multiple_of(2));
-    let file = io
-        .open(&layout.checkpoint(shard, slot), OpenMode::Write)
-        .await?;
+    let path = layout.checkpoint(shard, slot);
+    let file = with_descriptor(io, async || io.open(&path, OpenMode::Write).await, || ()).await?;
     let mut buffer = io.buffer(bytes.len());
     buffer.truncate(bytes.len());
     buffer.as_mut().copy_from_slice(bytes);
@@ -281,5 +286,6 @@ pub(crate) async fn write_checkpoint_file<I: Io>(
     file.write_at(buffer.freeze(), 0).await?;
     file.sync_data().await?;
     file.close().await?;
-    io.sync_dir(&layout.checkpoints()).await
+    let directory = layout.checkpoints();
+    with_descriptor(io, async || io.sync_dir(&directory).await, || ()).await
 }

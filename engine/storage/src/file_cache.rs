@@ -11,6 +11,7 @@ use std::rc::Rc;
 
 use runtime::{Io, OpenMode};
 
+use crate::descriptors::with_descriptor;
 use crate::index::SegmentId;
 
 /// Which file of a segment, opened how.
@@ -69,13 +70,23 @@ impl<I: Io> FileCache<I> {
         } else {
             OpenMode::Write
         };
-        let file = Rc::new(io.open(path, mode).await?);
+        let opened = with_descriptor(io, async || io.open(path, mode).await, || self.shrink());
+        let file = Rc::new(opened.await?);
         // Another task may have opened it meanwhile; the older one stays.
         if let Some(present) = self.touch((id, kind)) {
             return Ok(present);
         }
         self.insert((id, kind), file.clone());
         Ok(file)
+    }
+
+    /// Lets go of half of the files, those used longest ago: others need descriptors.
+    fn shrink(&self) {
+        let mut entries = self.entries.borrow_mut();
+        for _ in 0..entries.files.len().div_ceil(2) {
+            let (_, oldest) = entries.by_age.pop_first().expect("each file has an age");
+            entries.files.remove(&oldest);
+        }
     }
 
     fn tick(&self) -> u64 {

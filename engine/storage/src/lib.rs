@@ -10,6 +10,7 @@ mod checkpoint;
 mod checkpointer;
 mod deadline;
 mod deletion;
+mod descriptors;
 mod disk_space;
 pub mod dump;
 mod encoding;

@@ -135,16 +135,7 @@ impl<I: Io> Inner<I> {
         let mut left = BTreeSet::new();
         for removal in &removals {
             let id = removal.partition();
-            // The checkpoint that was just written does not name them, so no later one waits for their flush.
-            let mut unsynced = self.unsynced.borrow_mut();
-            let gone: Vec<SegmentId> = unsynced
-                .range(removal.segments())
-                .map(|(segment, _)| *segment)
-                .collect();
-            for segment in gone {
-                unsynced.remove(&segment);
-            }
-            drop(unsynced);
+            self.forget_unsynced(*removal);
             // A writer may be in the middle of a file of the deleted log. Segments that expired are not written, and
             // their log's writer may be waiting for just this space.
             while matches!(removal, Removal::Partition(_)) && self.write_queue.is_active(id) {
@@ -182,6 +173,18 @@ impl<I: Io> Inner<I> {
                 }
             }
             self.io.yield_if_needed().await;
+        }
+    }
+
+    /// The checkpoint that was just written does not name these segments, so no later one waits for their flush.
+    fn forget_unsynced(&self, removal: Removal) {
+        let mut unsynced = self.unsynced.borrow_mut();
+        let gone: Vec<SegmentId> = unsynced
+            .range(removal.segments())
+            .map(|(segment, _)| *segment)
+            .collect();
+        for segment in gone {
+            unsynced.remove(&segment);
         }
     }
 
@@ -227,10 +230,10 @@ impl<I: Io> Inner<I> {
             self.io.sync_file_system(self.layout.root()).await?;
         } else {
             for id in left {
-                self.io.sync_dir(&self.layout.partition(*id)).await?;
+                self.sync_dir(&self.layout.partition(*id)).await?;
             }
             let spares = self.layout.spares_of(self.options.shard);
-            self.io.sync_dir(&spares).await?;
+            self.sync_dir(&spares).await?;
         }
         self.removals.spares.borrow_mut().settle();
         Ok(())

@@ -8,6 +8,7 @@
 mod allocator;
 mod commands;
 mod data_directory;
+mod descriptors;
 mod fence;
 mod http;
 mod memory;

@@ -26,6 +26,7 @@ use storage::{RecoveryReport, StorageOptions};
 use uring::{Running, UringIo, UringOptions};
 
 use crate::data_directory::{DataDirectory, DirectoryError, random_identity};
+use crate::descriptors::{DescriptorPlan, TooFewDescriptors};
 use crate::fence::{self, Fence, FenceWatch};
 use crate::http;
 use crate::memory::MemoryPlan;
@@ -43,15 +44,15 @@ const PORT_PATIENCE: Duration = Duration::from_secs(3);
 /// How long closing the logs may take after the last answer.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Descriptors kept for files, timers and the like when connections are counted.
-const DESCRIPTORS_RESERVED: usize = 1024;
-
 /// The feature level that clients of Kafka 4.3 expect (`metadata.version`, 30 is 4.3-IV0).
 const METADATA_VERSION: i16 = 30;
 
 /// Why a broker does not start or end.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
+    /// The limit of open files is too low.
+    #[error(transparent)]
+    Descriptors(#[from] TooFewDescriptors),
     /// The data directory cannot be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
@@ -154,7 +155,7 @@ struct ShardPlan {
     oversize: Oversize,
     incarnation: metadata::Uuid,
     directory_id: metadata::Uuid,
-    connections_max: usize,
+    descriptors: DescriptorPlan,
     /// Receives the port that shard 0 has bound.
     port: flume::Receiver<SocketAddr>,
     reports: flume::Sender<(usize, Report)>,
@@ -173,11 +174,7 @@ impl Node {
     /// Starts a broker and returns when it serves.
     pub fn start(config: BrokerConfig) -> Result<Node, NodeError> {
         let start = Instant::now();
-        let cpus = if config.cores.is_empty() {
-            uring::allowed_cpus()?
-        } else {
-            config.cores.clone()
-        };
+        let cpus = cpus(&config)?;
         let data_dir = PathBuf::from(&config.data_dir);
         let directory = DataDirectory::open(&data_dir, config.node_id)?;
         let (listener, address) = listener(&config)?;
@@ -200,17 +197,13 @@ impl Node {
         };
         let plan = ShardPlan {
             cluster_id: directory.cluster_id.as_str().into(),
-            advertised: config
-                .advertised_listeners
-                .first()
-                .unwrap_or(&listener)
-                .clone(),
+            advertised: advertised(&config, &listener),
             listener,
             memory,
             oversize: Oversize::default(),
             incarnation: identity()?,
             directory_id: directory.directory_id,
-            connections_max: connections_max(&config, cpus.len()),
+            descriptors: plan_descriptors(&config, cpus.len())?,
             data_dir: data_dir.clone(),
             config: Arc::new(config),
             port,
@@ -473,11 +466,18 @@ fn plan_memory(config: &BrokerConfig, shard_count: usize) -> MemoryPlan {
     memory
 }
 
-fn connections_max(config: &BrokerConfig, shard_count: usize) -> usize {
-    let configured = usize::try_from(config.max_connections).unwrap_or(0);
-    let descriptors = crate::memory::descriptor_limit();
-    let possible = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(64);
-    configured.min(possible) / shard_count.max(1)
+/// What the limit of open files allows. Says so if that is little.
+fn plan_descriptors(
+    config: &BrokerConfig,
+    shards: usize,
+) -> Result<DescriptorPlan, TooFewDescriptors> {
+    let wanted = usize::try_from(config.max_connections).unwrap_or(0);
+    let limit = crate::memory::descriptor_limit();
+    let plan = DescriptorPlan::new(limit, shards, wanted)?;
+    if let Some(warning) = plan.warning(limit, wanted) {
+        tracing::warn!("{warning}");
+    }
+    Ok(plan)
 }
 
 async fn run_shard(index: usize, io: UringIo, address: SocketAddr, plan: ShardPlan) {
@@ -613,6 +613,21 @@ fn shard_options(index: usize, bound: SocketAddr, plan: &ShardPlan) -> ShardOpti
     }
 }
 
+/// The cores that the broker runs on, a shard each.
+fn cpus(config: &BrokerConfig) -> Result<Vec<usize>, NodeError> {
+    if config.cores.is_empty() {
+        Ok(uring::allowed_cpus()?)
+    } else {
+        Ok(config.cores.clone())
+    }
+}
+
+/// What clients are told.
+fn advertised(config: &BrokerConfig, listener: &Listener) -> Listener {
+    let first = config.advertised_listeners.first();
+    first.unwrap_or(listener).clone()
+}
+
 fn storage_options(shard: ShardId, plan: &ShardPlan) -> StorageOptions {
     let interval = u64::try_from(plan.config.log_retention_check_interval_ms).unwrap_or(u64::MAX);
     let defaults = StorageOptions::default();
@@ -625,7 +640,7 @@ fn storage_options(shard: ShardId, plan: &ShardPlan) -> StorageOptions {
         accept_lost_data: plan.config.accept_lost_data,
         tail_bytes_max: plan.memory.tail_bytes,
         cache_bytes_max: plan.memory.cache_bytes as u64,
-        open_files_max: (DESCRIPTORS_RESERVED / 2 / plan.senders.len()).max(16),
+        open_files_max: plan.descriptors.shard_files,
         retention_check_interval: Duration::from_millis(interval),
         ..defaults
     }
@@ -644,7 +659,7 @@ fn server_options(plan: &ShardPlan) -> ServerOptions {
             requests_max: config.connection_requests_max,
             bytes_max: usize::try_from(config.connection_bytes_max).unwrap_or(usize::MAX),
         },
-        connections_max: plan.connections_max,
+        connections_max: plan.descriptors.connections / plan.senders.len(),
         idle_max: ms(config.connections_max_idle_ms),
         frame_duration_max: ms(i64::from(config.request_read_timeout_ms)),
         write_duration_max: ms(i64::from(config.request_read_timeout_ms)),

@@ -22,6 +22,7 @@ use crate::buffer::ALIGNMENT;
 use crate::file::OpenMode;
 
 const EIO: i32 = 5;
+const EMFILE: i32 = 24;
 const ENOSPC: i32 = 28;
 
 /// What has been asked of a disk since its node was made.
@@ -372,7 +373,7 @@ fn perform(world: &World, request: &DiskRequest) -> io::Result<Output> {
         }
         _ => {
             disk.count(|c| c.metadata_operations += 1);
-            perform_names(&tree, request)
+            perform_names(world, &tree, request)
         }
     }
 }
@@ -392,8 +393,12 @@ fn perform_sync_names(disk: &Disk, tree: &Tree, request: &DiskRequest) -> io::Re
     Ok(())
 }
 
-fn perform_names(tree: &Tree, request: &DiskRequest) -> io::Result<Output> {
+fn perform_names(world: &World, tree: &Tree, request: &DiskRequest) -> io::Result<Output> {
     let path = &*request.path;
+    let opens = matches!(request.operation, Operation::Open { .. });
+    if opens && world.fault(Fault::NoDescriptors, request.node, Some(path)) {
+        return Err(io::Error::from_raw_os_error(EMFILE));
+    }
     match &request.operation {
         Operation::Open {
             mode: OpenMode::Read,

@@ -20,6 +20,8 @@ pub enum Fault {
     SyncError,
     /// Opening, renaming, removing or listing fails with EIO.
     MetadataError,
+    /// Opening fails with EMFILE: the process has no descriptor left.
+    NoDescriptors,
     /// A write or allocation fails with ENOSPC, whatever the capacity is.
     NoSpace,
     /// An operation takes 10 ms to 2 s.

@@ -12,6 +12,7 @@ use model::ShardId;
 use runtime::{Buffer, File, Io, OpenMode};
 use smallvec::SmallVec;
 
+use crate::descriptors::with_descriptor;
 use crate::error::{OpenError, open_io};
 use crate::layout::Layout;
 
@@ -234,13 +235,14 @@ pub(crate) async fn prepare_file<I: Io>(
     }
     let name = layout.journal_file(shard, number);
     io.rename(&new, &name).await?;
-    io.sync_dir(&layout.journal(shard)).await?;
+    let directory = layout.journal(shard);
+    with_descriptor(io, async || io.sync_dir(&directory).await, || ()).await?;
     open_file(io, layout, shard, number, durable).await
 }
 
 /// Asks for all the space before anything is written: a full device says so at once.
 async fn write_zeros<I: Io>(io: &I, path: &Path, size: u64) -> io::Result<()> {
-    let file = io.open(path, OpenMode::Write).await?;
+    let file = with_descriptor(io, async || io.open(path, OpenMode::Write).await, || ()).await?;
     file.allocate(size).await?;
     let mut zeros = io.buffer(usize::try_from(ZERO_CHUNK_BYTES.min(size)).expect("a MiB"));
     zeros.as_mut().fill(0);
@@ -272,9 +274,10 @@ pub(crate) async fn open_file<I: Io>(
     durable: bool,
 ) -> io::Result<JournalFile<I>> {
     let name = layout.journal_file(shard, number);
-    let plain = io.open(&name, OpenMode::Write).await?;
+    let open = async |mode| with_descriptor(io, async || io.open(&name, mode).await, || ()).await;
+    let plain = open(OpenMode::Write).await?;
     let durable = if durable {
-        Some(io.open(&name, OpenMode::WriteDurable).await?)
+        Some(open(OpenMode::WriteDurable).await?)
     } else {
         None
     };

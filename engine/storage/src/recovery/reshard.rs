@@ -132,24 +132,8 @@ async fn recover_shard<I: Io>(
         applier.apply(group).await?;
     }
     applier.check_complete()?;
-    // Directories of deleted logs go first, for logs made anew under their names want the place; and before they go, a
-    // checkpoint without these logs must be durable, as while running.
     if !inner.removals.is_empty() {
-        applier.write_dirty().await?;
-        applier.sync_journal().await?;
-        inner
-            .journal
-            .borrow_mut()
-            .pipeline
-            .resume(replay.next_position());
-        inner.checkpoint(RunState::Running).await?;
-        if let Some(removal) = inner.removals.all().first() {
-            return Err(OpenError::Io {
-                action: "remove files of",
-                path: layout.partition(removal.partition()),
-                source: std::io::Error::other("see the log"),
-            });
-        }
+        remove_deleted(&inner, &applier, replay.next_position()).await?;
     }
     applier.write_dirty().await?;
     applier.remove_strangers().await?;
@@ -164,6 +148,27 @@ async fn recover_shard<I: Io>(
         removals: inner.removals.all(),
         logs: inner.logs.take(),
     })
+}
+
+/// Directories of deleted logs go first, for logs made anew under their names want the place; and before they go, a
+/// checkpoint without these logs must be durable, as while running.
+async fn remove_deleted<I: Io>(
+    inner: &Inner<I>,
+    applier: &Applier<'_, I>,
+    end: JournalPosition,
+) -> Result<(), OpenError> {
+    applier.write_dirty().await?;
+    applier.sync_journal().await?;
+    inner.journal.borrow_mut().pipeline.resume(end);
+    inner.checkpoint(RunState::Running).await?;
+    match inner.removals.all().first() {
+        None => Ok(()),
+        Some(removal) => Err(OpenError::Io {
+            action: "remove files of",
+            path: inner.layout.partition(removal.partition()),
+            source: std::io::Error::other("see the log"),
+        }),
+    }
 }
 
 /// Gives each log to the shard that owns it. All journals are empty, so a log is nothing but its entry in a
@@ -240,6 +245,14 @@ async fn distribute<I: Io>(
         }
         write_recovered(io, layout, loser, shard_count).await?;
     }
+    give_back_journals(io, layout, surplus).await
+}
+
+async fn give_back_journals<I: Io>(
+    io: &I,
+    layout: &Layout,
+    surplus: Vec<ShardId>,
+) -> Result<(), OpenError> {
     for shard in surplus {
         // Its checkpoint stays and says that it has no logs; only the journal's space is worth giving back.
         let journal = layout.journal(shard);

@@ -258,3 +258,100 @@ fn a_full_journal_takes_marks_or_says_that_it_does_not() {
         goes_on && taken.get() > 0
     });
 }
+
+/// The process has no descriptor left for a while: writing waits, nothing is fenced.
+#[test]
+fn descriptors_are_waited_for() {
+    each_seed(
+        5,
+        "a lack of descriptors ends in a fence or a loss",
+        |seed| {
+            let simulation = Simulation::new(seed, 1, 1);
+            let io = simulation.io(0, 0);
+            let model = Model::default();
+            simulation.block_on(0, async {
+                let storage = open_single(&io, &tiny_options()).await;
+                storage.start(listener(&model));
+                simulation
+                    .faults()
+                    .add(FaultRule::new(Fault::NoDescriptors).times(40));
+                for id in 0..12 {
+                    fill(&storage, &io, &model, id, 60).await.unwrap();
+                }
+                pause(&io, 5_000_000).await;
+                assert!(simulation.faults().fired() == 40, "all were met");
+                for id in 0..12 {
+                    let log = storage.log(partition(1, id)).unwrap();
+                    check_all(&storage, &model, &log).await;
+                }
+                storage.fence_reason().is_none()
+            })
+        },
+    );
+}
+
+/// A device that never answers is noticed, and nothing is acknowledged after that.
+#[test]
+fn a_device_that_does_not_answer_fences() {
+    let simulation = Simulation::new(1, 1, 1);
+    let io = simulation.io(0, 0);
+    let model = Model::default();
+    simulation.block_on(0, async {
+        let storage = open_single(&io, &tiny_options()).await;
+        storage.start(listener(&model));
+        fill(&storage, &io, &model, 0, 10).await.unwrap();
+        pause(&io, 1_000_000).await;
+        simulation
+            .faults()
+            .add(FaultRule::new(Fault::Hang).path("journal"));
+        let log = storage.log(partition(1, 0)).unwrap();
+        let bytes = batch(&io, 2, 400, 1);
+        append(&storage, &model, &log, &bytes, Durability::Flushed).unwrap();
+        pause(&io, 25_000_000).await;
+        assert_eq!(storage.fence_reason(), None);
+        pause(&io, 10_000_000).await;
+        let reason = storage.fence_reason().expect("fenced");
+        assert!(reason.contains("has not answered for 30 s"), "{reason}");
+        simulation.release_hung(0);
+        pause(&io, 1_000_000).await;
+        assert!(log.durable_end_offset() < log.log_end_offset());
+    });
+}
+
+/// Data that is in the journal only is subject to retention, as a segment would be.
+#[test]
+fn small_quiet_logs_expire() {
+    let simulation = Simulation::new(2, 1, 1);
+    let io = simulation.io(0, 0);
+    let model = Model::default();
+    simulation.block_on(0, async {
+        let storage = open_single(&io, &tiny_options()).await;
+        storage.start(listener(&model));
+        let log = storage.create_log(partition(1, 0), tiny_log());
+        let bytes = batch(&io, 5, 10, 1_000);
+        append(&storage, &model, &log, &bytes, Durability::Flushed).unwrap();
+        pause(&io, 1_000_000).await;
+        let mut config = log.config();
+        config.retention_ms = 2_000;
+        storage.set_config(&log, config);
+        storage.enforce_retention(model::Timestamp(2_500));
+        assert_eq!(log.log_start_offset(), Offset(0), "too young");
+        storage.enforce_retention(model::Timestamp(4_000));
+        assert_eq!(log.log_start_offset(), Offset(5));
+        assert_eq!(log.size_bytes(), 0);
+        // It goes on behind it, also after a crash.
+        let bytes = batch(&io, 3, 10, 9_000);
+        append(&storage, &model, &log, &bytes, Durability::Flushed).unwrap();
+        pause(&io, 1_000_000).await;
+        check_all(&storage, &model, &log).await;
+    });
+    simulation.kill(0);
+    simulation.restart(0);
+    let io = simulation.io(0, 0);
+    simulation.block_on(0, async {
+        let storage = open_single(&io, &tiny_options()).await;
+        let log = storage.log(partition(1, 0)).unwrap();
+        assert_eq!(log.log_end_offset(), Offset(8));
+        check_all(&storage, &model, &log).await;
+    });
+}
