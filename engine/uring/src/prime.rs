@@ -135,7 +135,12 @@ async fn test_block(shared: &Rc<Shared>, file: &DmaFile) -> io::Result<()> {
     let operation = shared.operation();
     let read = once_woken(file.read_at_aligned(0, ALIGNMENT)).await;
     operation.end();
-    let written = written.map_err(io_error)?;
+    let written = match written.map_err(io_error) {
+        // The open for writing only has primed the device. The proof has to be done without: a broker starts on a full
+        // disk too, to empty it.
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(()),
+        written => written?,
+    };
     let read = read.map_err(io_error)?;
     let same = read
         .chunks_exact(PATTERN.len())

@@ -148,9 +148,13 @@ async fn remove_spares<I: Io>(io: &I, layout: &Layout) -> Result<(), OpenError> 
         io.sync_dir(&directory)
             .await
             .map_err(open_io("flush", &directory))?;
-        io.remove_dir_all(&directory)
-            .await
-            .map_err(open_io("remove", &directory))?;
+        // The directory stays: on a full device it could not be made anew.
+        let names = io.read_dir(&directory).await;
+        for name in names.map_err(open_io("list", &directory))? {
+            let path = directory.join(name.file_name().unwrap_or_default());
+            let removed = io.remove_file(&path).await;
+            removed.map_err(open_io("remove", &path))?;
+        }
     }
     Ok(())
 }
