@@ -408,8 +408,10 @@ impl<I: Io> Inner<I> {
                 bytes = window.clone();
             }
             let batch = bytes.get(..header.size_bytes()).ok_or_else(damaged)?;
-            let relative = u32::try_from(header.base_offset.0 - segment.id.base_offset.0)
-                .map_err(|_| damaged())?;
+            // The base offset is not covered by the batch's checksum: it may be anything.
+            let relative = header.base_offset.0.checked_sub(segment.id.base_offset.0);
+            let relative = relative.and_then(|relative| u32::try_from(relative).ok());
+            let relative = relative.ok_or_else(damaged)?;
             if !crc_matches(batch) {
                 return Err(damaged());
             }

@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use model::record::{Batches, DecompressionScratch, read_records};
 use model::{LeaderEpoch, Offset, Timestamp};
 use runtime::Io;
@@ -20,6 +19,16 @@ struct Wanted {
     timestamp: Timestamp,
     from: Offset,
     end: Offset,
+}
+
+/// What one look at a log has found.
+enum Look {
+    /// The record.
+    Found((Timestamp, Offset)),
+    /// There is none.
+    Nothing,
+    /// It may be in this segment, and if not, behind this offset.
+    Segment(Snapshot, Offset),
 }
 
 thread_local! {
@@ -100,43 +109,51 @@ impl<I: Io> Inner<I> {
             from: log.log_start_offset.get(),
             end: end.min(log.log_end_offset.get()),
         };
-        let segments: Vec<Snapshot> = {
-            let state = log.state.borrow();
-            let candidate = |segment: &&crate::segment::Segment| {
-                segment.max_timestamp >= timestamp
-                    && segment.next_offset > wanted.from
-                    && segment.id.base_offset < wanted.end
-            };
-            state
-                .segments
-                .iter()
-                .filter(candidate)
-                .map(Snapshot::of)
-                .collect()
-        };
-        for segment in segments {
-            if let Some(found) = self.search_segment(log, segment, wanted).await? {
-                return Ok(Some(self.with_epoch(log, found)));
-            }
-        }
-        let tail: Vec<Bytes> = {
-            let state = log.state.borrow();
-            let candidate = |batch: &&crate::log::TailBatch| batch.place.max_timestamp >= timestamp;
-            state
-                .tail
-                .iter()
-                .filter(candidate)
-                .map(|batch| batch.bytes.clone())
-                .collect()
-        };
-        for bytes in tail {
-            if let Some(found) = first_record(&bytes, wanted).map_err(|position| {
-                self.corrupt(tail_id(log), position, "a tail batch cannot be read")
-            })? {
-                return Ok(Some(self.with_epoch(log, found)));
+        // From place to place: what is in the tail now may be in a segment after the next wait, and gone from the tail.
+        let mut from = wanted.from;
+        while from < wanted.end {
+            match self.look_at(log, from, wanted)? {
+                Look::Found(found) => return Ok(Some(self.with_epoch(log, found))),
+                Look::Nothing => return Ok(None),
+                Look::Segment(segment, next_offset) => {
+                    if let Some(found) = self.search_segment(log, segment, wanted).await? {
+                        return Ok(Some(self.with_epoch(log, found)));
+                    }
+                    from = next_offset;
+                }
             }
         }
         Ok(None)
+    }
+
+    /// Where to look for the first record at or behind `from`: in the next segment that reaches the timestamp, or, if the
+    /// segments end before `from`, in the tail, which is searched at once.
+    fn look_at(&self, log: &Rc<Log>, from: Offset, wanted: Wanted) -> Result<Look, ReadError> {
+        let state = log.state.borrow();
+        let first = state
+            .segments
+            .partition_point(|segment| segment.next_offset <= from);
+        let mut reaching = state.segments[first..]
+            .iter()
+            .filter(|segment| segment.max_timestamp >= wanted.timestamp);
+        if let Some(segment) = reaching.next() {
+            return Ok(Look::Segment(Snapshot::of(segment), segment.next_offset));
+        }
+        let first = state
+            .tail
+            .partition_point(|batch| batch.place.next_offset <= from);
+        for batch in state.tail.range(first..) {
+            if batch.place.max_timestamp < wanted.timestamp {
+                continue;
+            }
+            let found = first_record(&batch.bytes, wanted).map_err(|position| {
+                self.corrupt(tail_id(log), position, "a tail batch cannot be read")
+            })?;
+            if let Some(found) = found {
+                return Ok(Look::Found(found));
+            }
+        }
+        Ok(Look::Nothing)
     }
 
     fn with_epoch(&self, log: &Log, (timestamp, offset): (Timestamp, Offset)) -> TimestampOffset {
