@@ -57,10 +57,13 @@ impl<I: Io> Inner<I> {
                 tail_target,
             )
         };
-        if let Some(target) = journal_target.max(tail_target) {
-            self.clean_through(target).await?;
-            self.relieve_tail();
-        }
+        // With nothing to free, nobody is told to look again: they would ask for more at once, for ever. What they wait
+        // for is under way, and tells them.
+        let Some(target) = journal_target.max(tail_target) else {
+            return Ok(());
+        };
+        self.clean_through(target).await?;
+        self.relieve_tail();
         if journal_target.is_some() {
             self.checkpoint(RunState::Running).await?;
         }

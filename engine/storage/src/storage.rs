@@ -223,6 +223,36 @@ impl<I: Io> Inner<I> {
         Ok(())
     }
 
+    async fn admit(&self, bytes: usize, urgent: bool) -> Result<(), AppendError> {
+        let claim = if urgent { Claim::Urgent } else { Claim::Append };
+        let entry = bytes.min(self.options.batch_bytes_max());
+        let demand = entry + ENTRY_HEADER_BYTES;
+        let mut deadline = None;
+        loop {
+            self.check_writable(urgent)?;
+            let journal_full = !self.journal_has_room(demand, claim) && self.journal_can_free();
+            let tail_bytes = self.tail.borrow().bytes() + bytes.min(self.options.group_bytes_max);
+            let tail_full = tail_bytes > self.options.tail_bytes_max && !urgent;
+            let congested = self.journal_congested() && !urgent;
+            if !congested && !tail_full && !journal_full {
+                return Ok(());
+            }
+            let now = self.io.now();
+            if now >= *deadline.get_or_insert_with(|| now.plus(ADMISSION_TIME_MAX)) {
+                return Err(AppendError::JournalFull);
+            }
+            if journal_full {
+                let known = self.journal_demand.get();
+                self.journal_demand.set(known.max(demand));
+            }
+            if tail_full || journal_full {
+                self.reclaim_signal.raise();
+                self.journal_extend.raise();
+            }
+            self.admission.changed().await;
+        }
+    }
+
     /// Makes room in the open group: seals it if `bytes` more would make it too large.
     fn open_room(&self, bytes: usize) {
         let full = {
@@ -338,7 +368,8 @@ impl<I: Io> Inner<I> {
             });
         }
         let claim = if urgent { Claim::Urgent } else { Claim::Append };
-        if !self.journal_has_room(ENTRY_HEADER_BYTES + batch.len(), claim) {
+        let bytes = ENTRY_HEADER_BYTES + batch.len();
+        if !self.journal_has_room(bytes, claim) && !self.journal_takes(bytes, claim) {
             return Err(AppendError::JournalFull);
         }
         Ok(())
@@ -493,38 +524,12 @@ impl<I: Io> Storage<I> {
     /// Waits until there is room for `bytes` more. Returns at once unless the device or memory lags behind, and refuses
     /// after [`ADMISSION_TIME_MAX`].
     pub async fn admit(&self, bytes: usize) -> Result<(), AppendError> {
-        let inner = &self.inner;
-        let mut deadline = None;
-        loop {
-            inner.check_writable(false)?;
-            let congested = inner.journal_congested();
-            let entry = bytes.min(inner.options.batch_bytes_max());
-            let demand = entry.saturating_add(ENTRY_HEADER_BYTES);
-            let journal_full =
-                !inner.journal_has_room(demand, Claim::Append) && inner.journal_can_free();
-            let tail_full = inner
-                .tail
-                .borrow()
-                .bytes()
-                .saturating_add(bytes.min(inner.options.group_bytes_max))
-                > inner.options.tail_bytes_max;
-            if !congested && !tail_full && !journal_full {
-                return Ok(());
-            }
-            let now = inner.io.now();
-            if now >= *deadline.get_or_insert_with(|| now.plus(ADMISSION_TIME_MAX)) {
-                return Err(AppendError::JournalFull);
-            }
-            if journal_full {
-                let known = inner.journal_demand.get();
-                inner.journal_demand.set(known.max(demand));
-            }
-            if tail_full || journal_full {
-                inner.reclaim_signal.raise();
-                inner.journal_extend.raise();
-            }
-            inner.admission.changed().await;
-        }
+        self.inner.admit(bytes, false).await
+    }
+
+    /// The same for an urgent append: a full device or full memory does not hold it up, only a journal without room.
+    pub async fn admit_urgent(&self, bytes: usize) -> Result<(), AppendError> {
+        self.inner.admit(bytes, true).await
     }
 
     /// Appends a validated batch to the open commit group: assigns offsets, stamps base offset and leader epoch.

@@ -268,16 +268,19 @@ impl<I: Io> Shard<I> {
     }
 
     /// Appends a batch of the broker's own to a partition of this shard and waits until every in-sync replica has it.
-    /// Waits for room as clients do, unless it is urgent: after a restart the journal may be full until its records are in
-    /// their segments.
+    /// Waits for room as clients do: after a restart the journal may be full until its records are in their segments.
     pub async fn append_internal(
         &self,
         id: TopicPartition,
         batch: &[u8],
         urgency: Urgency,
     ) -> Result<Offset, ErrorCode> {
-        if urgency == Urgency::Ordinary {
-            self.admit(batch.len()).await;
+        match urgency {
+            Urgency::Ordinary => self.admit(batch.len()).await,
+            Urgency::FreesSpace => {
+                let admitted = self.storage.admit_urgent(batch.len()).await;
+                admitted.map_err(|error| crate::produce::error_code(&error))?;
+            }
         }
         let partition = self.lead(id, LeaderEpoch::NONE)?;
         let appended = self.append_own(&partition, batch, urgency)?;

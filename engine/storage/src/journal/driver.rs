@@ -363,6 +363,18 @@ impl<I: Io> Inner<I> {
             .has_room(open, bytes, kept, group_bytes_max)
     }
 
+    /// Whether one entry of `bytes` can be placed, and what this claim leaves to others besides. Exact, where
+    /// [`Inner::journal_has_room`] reckons with whole groups: an append that is refused for ever would be a loss.
+    pub(crate) fn journal_takes(&self, bytes: usize, claim: Claim) -> bool {
+        let journal = self.journal.borrow();
+        let open = (journal.open.entry_count > 0).then(|| journal.open.disk_bytes());
+        let kept = claim.leaves(journal.pipeline.files.total_bytes());
+        let group_bytes_max = self.options.group_bytes_max;
+        journal
+            .pipeline
+            .has_room_for_one(open, bytes, kept, group_bytes_max)
+    }
+
     /// Whether waiting can make room: a sealed group placed, a full file recycled, another one added. If not, the journal
     /// is as empty as it gets, and the append itself says whether it fits.
     pub(crate) fn journal_can_free(&self) -> bool {

@@ -290,6 +290,25 @@ impl<W, R, F> Pipeline<W, R, F> {
         self.durable_sequence + 1 == self.next_sequence
     }
 
+    /// Whether one entry of `bytes` can be placed, with `kept` left: in the open group, which takes `open` if it has any
+    /// entries, or in a group of its own.
+    pub(crate) fn has_room_for_one(
+        &self,
+        open: Option<usize>,
+        bytes: usize,
+        kept: usize,
+        group_bytes_max: usize,
+    ) -> bool {
+        let alone = align_up(bytes + GROUP_HEADER_BYTES);
+        let groups = match open {
+            Some(open) if open + bytes <= group_bytes_max => [0, open + align_up(bytes)],
+            Some(open) => [open, alone],
+            None => [0, alone],
+        };
+        let ready = self.ready.iter().map(|ready| ready.group.len);
+        self.files.fits(ready.chain(groups).chain([kept]))
+    }
+
     /// Whether `bytes` more of entries can be placed, after an open group that takes `open` so far, with `kept` left.
     pub(crate) fn has_room(
         &self,
@@ -446,6 +465,28 @@ mod tests {
         }
         assert!(pipeline.has_room(0, BLOCK, 2 * BLOCK, 2 * BLOCK));
         assert!(!pipeline.has_room(0, BLOCK, 3 * BLOCK, 2 * BLOCK));
+    }
+
+    #[test]
+    fn a_batch_larger_than_a_group_needs_one_place() {
+        let mut pipeline = pipeline();
+        // Two blocks are left in the first file, three in the second.
+        for _ in 0..2 {
+            seal(&mut pipeline, true);
+            drop(take(&mut pipeline));
+        }
+        // (open, bytes, kept) -> room, with groups of one block at most
+        let table = [
+            ((None, 2 * BLOCK, 0), true),
+            ((None, 2 * BLOCK, BLOCK), false),
+            ((None, BLOCK, 3 * BLOCK), true),
+            ((Some(BLOCK), 2 * BLOCK, 0), true),
+            ((Some(BLOCK), 3 * BLOCK, 0), false),
+        ];
+        for ((open, bytes, kept), room) in table {
+            let found = pipeline.has_room_for_one(open, bytes, kept, BLOCK);
+            assert_eq!(found, room, "{open:?} {bytes} {kept}");
+        }
     }
 
     #[test]

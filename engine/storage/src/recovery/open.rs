@@ -11,10 +11,11 @@ use super::probe::probe;
 use super::{RecoveryReport, load_checkpoint};
 use crate::cache::tail::JournalPosition;
 use crate::checkpoint::{Checkpoint, Generations, RunState};
-use crate::error::{OpenError, open_io};
+use crate::error::{OpenError, StorageError, open_io};
 use crate::journal::driver::Journal;
 use crate::journal::files::{JournalFiles, list_files, open_file, prepare_file};
 use crate::journal::replay::Replay;
+use crate::journal::room::Claim;
 use crate::layout::Layout;
 use crate::log::Log;
 use crate::options::{FlushMethod, StorageOptions};
@@ -114,13 +115,22 @@ impl<I: Io> Inner<I> {
         applier.check_complete()?;
         applier.sync_journal().await?;
         applier.remove_strangers().await?;
-        report.torn_tail |= replay.torn;
         let mut journal = self.journal.borrow_mut();
         for (file, end, sequence) in ends {
             journal.pipeline.files.resume(file, end, sequence);
         }
         journal.pipeline.resume(replay.next_position());
         drop(journal);
+        // A run that was cut short may have used what is kept for marks and barriers. Then room is made before the next
+        // one begins; on a full device it begins with what there is.
+        if !self.journal_has_room(self.options.group_bytes_max, Claim::Append) {
+            match applier.write_dirty().await {
+                Err(OpenError::Storage(StorageError::DiskFull)) => {}
+                written => written?,
+            }
+            self.tail.borrow_mut().evict(0);
+        }
+        report.torn_tail |= replay.torn;
         let now = self.io.wall_clock();
         for log in self.logs.borrow().values() {
             log.state.borrow_mut().appended_at = now;
