@@ -129,6 +129,8 @@ pub(crate) struct Inner<I: Io> {
     pub(crate) admission: Waiters,
     /// The most journal bytes that somebody waits for since space was last freed.
     pub(crate) journal_demand: Cell<usize>,
+    /// The same since the journal was last extended.
+    pub(crate) extend_demand: Cell<usize>,
     pub(crate) reclaim_signal: Rc<Signal>,
 
     pub(crate) write_queue: WriteQueue,
@@ -173,6 +175,7 @@ impl<I: Io> Inner<I> {
             journal_changed: Waiters::default(),
             admission: Waiters::default(),
             journal_demand: Cell::new(0),
+            extend_demand: Cell::new(0),
             reclaim_signal: Signal::new(),
             write_queue: WriteQueue::new(),
             unsynced: RefCell::default(),
@@ -244,6 +247,7 @@ impl<I: Io> Inner<I> {
             if journal_full {
                 let known = self.journal_demand.get();
                 self.journal_demand.set(known.max(demand));
+                self.extend_demand.set(self.extend_demand.get().max(demand));
             }
             if tail_full || journal_full {
                 self.reclaim_signal.raise();

@@ -385,7 +385,7 @@ impl<I: Io> Inner<I> {
         );
         pipeline.has_ready()
             || pipeline.files.used_bytes() > 0
-            || pipeline.files.wants_file(size, bytes_max).is_some()
+            || pipeline.files.can_grow(size, bytes_max)
     }
 
     /// Whether sealed groups pile up before the device.

@@ -36,12 +36,15 @@ impl<I: Io> Inner<I> {
         let durable = self.journal_durable_writes;
         let mut wait = None;
         while self.life.keeps() {
-            let wanted = self
-                .journal
-                .borrow()
-                .pipeline
-                .files
-                .wants_file(size, bytes_max);
+            let demand = self.extend_demand.get();
+            let short = demand > 0 && !self.journal_has_room(demand, Claim::Append);
+            if !short {
+                self.extend_demand.set(0);
+            }
+            let wanted = {
+                let files = &self.journal.borrow().pipeline.files;
+                files.wants_file(size, bytes_max, short)
+            };
             let Some(number) = wanted else {
                 break;
             };

@@ -199,10 +199,16 @@ impl<F> JournalFiles<F> {
         self.used.back().map(|file| file.last_sequence)
     }
 
-    /// Number for another file if one is wanted and allowed.
-    pub(crate) fn wants_file(&self, file_bytes: u64, bytes_max: u64) -> Option<u32> {
-        let large = self.free.iter().any(|file| file.size >= file_bytes);
-        (!large && self.total_bytes + file_bytes <= bytes_max).then_some(self.next_number)
+    /// Number for another file if one is wanted, because none is free or because those that are free are `short` of what
+    /// is asked for, and allowed.
+    pub(crate) fn wants_file(&self, file_bytes: u64, bytes_max: u64, short: bool) -> Option<u32> {
+        let is_wanted = short || self.free.iter().all(|file| file.size < file_bytes);
+        (is_wanted && self.can_grow(file_bytes, bytes_max)).then_some(self.next_number)
+    }
+
+    /// Whether another file is allowed.
+    pub(crate) fn can_grow(&self, file_bytes: u64, bytes_max: u64) -> bool {
+        self.total_bytes + file_bytes <= bytes_max
     }
 
     /// How many files there are.

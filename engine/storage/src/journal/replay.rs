@@ -24,6 +24,8 @@ const WINDOW_BYTES: usize = 1 << 20;
 /// A verified group.
 pub(crate) struct ReplayedGroup {
     pub(crate) place: JournalPosition,
+    /// All groups up to this one were durable when it was sealed.
+    pub(crate) durable_sequence: u64,
     pub(crate) entries: Vec<Entry>,
     pub(crate) bytes: Bytes,
 }
@@ -154,6 +156,7 @@ impl<I: Io> Replay<I> {
         self.position += header.group_bytes() as u64;
         Ok(Some(ReplayedGroup {
             place,
+            durable_sequence: header.durable_sequence,
             entries,
             bytes,
         }))

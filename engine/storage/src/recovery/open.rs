@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use model::{ShardId, Timestamp, TopicPartition};
-use runtime::Io;
+use runtime::{Buffer, File, Io, OpenMode};
 
 use super::apply::Applier;
 use super::probe::probe;
@@ -14,7 +15,7 @@ use crate::checkpoint::{Checkpoint, Generations, RunState};
 use crate::error::{OpenError, StorageError, open_io};
 use crate::journal::driver::Journal;
 use crate::journal::files::{JournalFiles, list_files, open_file, prepare_file};
-use crate::journal::replay::Replay;
+use crate::journal::replay::{Replay, ReplayedGroup};
 use crate::journal::room::Claim;
 use crate::layout::Layout;
 use crate::log::Log;
@@ -71,6 +72,7 @@ impl<I: Io> Inner<I> {
             true => Some(Replay::new(&io, &layout, &checkpoint).await?),
             false => None,
         };
+        let checkpoint_durable_through = checkpoint.durable_through;
         let found = Found {
             journal: Journal::new(generations, place, files, options.groups_in_flight_max),
             logs: logs_of(&checkpoint, io.wall_clock(), has_journal),
@@ -80,7 +82,8 @@ impl<I: Io> Inner<I> {
         };
         let inner = Inner::new(io, options, found);
         if let Some(replay) = &mut replay {
-            inner.replay(replay, &mut report).await?;
+            let known_durable = checkpoint_durable_through;
+            inner.replay(replay, known_durable, &mut report).await?;
         }
         inner.begin_run();
         report.logs = inner.logs.borrow().len();
@@ -94,11 +97,13 @@ impl<I: Io> Inner<I> {
     async fn replay(
         &self,
         replay: &mut Replay<I>,
+        known_durable: u64,
         report: &mut RecoveryReport,
     ) -> Result<(), OpenError> {
         let mut applier = Applier::new(self, report);
         // The last group of each file, and where it ends.
         let mut ends: Vec<(u32, u64, u64)> = Vec::new();
+        let mut doubtful = Doubtful::after(known_durable);
         while let Some(group) = replay.next_group().await? {
             let place = group.place;
             let end = (
@@ -110,17 +115,13 @@ impl<I: Io> Inner<I> {
                 Some(last) => *last = end,
                 None => ends.push(end),
             }
+            doubtful.add(&group);
             applier.apply(group).await?;
         }
         applier.check_complete()?;
-        applier.sync_journal().await?;
+        doubtful.write_again(self).await?;
         applier.remove_strangers().await?;
-        let mut journal = self.journal.borrow_mut();
-        for (file, end, sequence) in ends {
-            journal.pipeline.files.resume(file, end, sequence);
-        }
-        journal.pipeline.resume(replay.next_position());
-        drop(journal);
+        self.resume_journal(&ends, replay.next_position());
         // A run that was cut short may have used what is kept for marks and barriers. Then room is made before the next
         // one begins; on a full device it begins with what there is.
         if !self.journal_has_room(self.options.group_bytes_max, Claim::Append) {
@@ -138,11 +139,59 @@ impl<I: Io> Inner<I> {
         Ok(())
     }
 
+    fn resume_journal(&self, ends: &[(u32, u64, u64)], place: JournalPosition) {
+        let mut journal = self.journal.borrow_mut();
+        for (file, end, sequence) in ends {
+            journal.pipeline.files.resume(*file, *end, *sequence);
+        }
+        journal.pipeline.resume(place);
+    }
+
     /// From here on groups are of this run: what an earlier one has left behind the end of the chain is none of them.
     fn begin_run(&self) {
         let mut journal = self.journal.borrow_mut();
         let first = journal.pipeline.next_sequence();
         journal.generations.begin(first, self.io.random() | 1);
+    }
+}
+
+/// The last groups of a journal, of which nothing says that they are durable: the run that wrote them may have been killed
+/// before their flush, or because of it. A flush that has failed says nothing about what a later one does for these
+/// writes (Rebello et al., 2020), so they are written once more, where they stand, before anything builds on them.
+struct Doubtful {
+    known_durable: u64,
+    groups: Vec<(JournalPosition, Bytes)>,
+}
+
+impl Doubtful {
+    fn after(known_durable: u64) -> Doubtful {
+        Doubtful {
+            known_durable,
+            groups: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, group: &ReplayedGroup) {
+        self.known_durable = self.known_durable.max(group.durable_sequence);
+        self.groups.push((group.place, group.bytes.clone()));
+        let known = self.known_durable;
+        self.groups.retain(|(place, _)| place.sequence > known);
+    }
+
+    /// The same bytes at the same place: a torn write changes nothing.
+    async fn write_again<I: Io>(self, inner: &Inner<I>) -> Result<(), OpenError> {
+        for (place, bytes) in self.groups {
+            let path = inner.layout.journal_file(inner.options.shard, place.file);
+            let opened = inner.io.open(&path, OpenMode::Write).await;
+            let file = opened.map_err(open_io("open", &path))?;
+            let mut buffer = inner.io.buffer(bytes.len());
+            buffer.truncate(bytes.len());
+            buffer.as_mut().copy_from_slice(&bytes);
+            let written = file.write_at(buffer.freeze(), place.position).await;
+            written.map_err(open_io("write", &path))?;
+            file.sync_data().await.map_err(open_io("flush", &path))?;
+        }
+        Ok(())
     }
 }
 
