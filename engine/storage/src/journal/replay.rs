@@ -240,9 +240,10 @@ impl<I: Io> Replay<I> {
             let mut position = if file == self.file { self.position } else { 0 };
             if file != self.file
                 && let Found::Group(first, _) = self.look(file, 0).await?
-                && (!self.is_ours(&first) || (self.started && first.sequence < self.sequence))
+                && (self.is_ours(&first) && self.started && first.sequence < self.sequence)
             {
-                // Groups fill a file from its start: this one holds only older ones.
+                // Groups fill a file from its start: this one holds only older ones. A file that begins with a group of
+                // an earlier run may go on with groups of this one.
                 continue;
             }
             while position < self.files[file].size {
