@@ -150,6 +150,16 @@ async fn read_partition(
     Ok((start, end.max(next)))
 }
 
+/// The high watermark of a partition, as a broker that is well tells it.
+pub(crate) async fn high_watermark(
+    client: &Client,
+    link: &mut Link,
+    topic: &str,
+    id: TopicPartition,
+) -> Result<Offset, String> {
+    list_offset(client, link, topic, id, LATEST).await
+}
+
 async fn list_offset(
     client: &Client,
     link: &mut Link,
@@ -190,7 +200,8 @@ async fn list_offset(
     }
 }
 
-async fn fetch(
+/// Asks for records of one partition. The inner error is what the broker answers.
+pub(crate) async fn fetch(
     link: &mut Link,
     topic: &str,
     id: TopicPartition,

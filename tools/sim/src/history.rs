@@ -11,6 +11,8 @@ use model::{ErrorCode, Offset, PartitionIndex, ProducerId, TopicId, TopicPartiti
 
 use crate::payload::{BatchId, RecordId};
 
+/// The names of topics that expire begin so: only the course that made them writes to them.
+pub const EXPIRING: &str = "expires-";
 /// Violations kept in words; more are only counted.
 const VIOLATIONS_MAX: usize = 12;
 
@@ -111,6 +113,8 @@ pub struct Tallies {
     pub stops_in_recovery: u64,
     /// Faults that fenced a shard.
     pub fences: u64,
+    /// How often the disk was full to the last.
+    pub full: u64,
 }
 
 impl Tallies {
@@ -128,6 +132,7 @@ impl Tallies {
             (&mut self.stops, other.stops),
             (&mut self.stops_in_recovery, other.stops_in_recovery),
             (&mut self.fences, other.fences),
+            (&mut self.full, other.full),
         ];
         for (sum, more) in pairs {
             *sum += more;
@@ -159,6 +164,7 @@ pub struct History {
     violations: RefCell<Vec<String>>,
     violation_count: Cell<u64>,
     stopping: Cell<bool>,
+    held: Cell<bool>,
     working: Cell<usize>,
 }
 
@@ -200,6 +206,16 @@ impl History {
     /// Tells clients to finish.
     pub fn stop(&self) {
         self.stopping.set(true);
+    }
+
+    /// Makes clients of the workload pause before their next round, or lets them go on.
+    pub fn hold(&self, held: bool) {
+        self.held.set(held);
+    }
+
+    /// Whether they pause.
+    pub fn is_held(&self) -> bool {
+        self.held.get()
     }
 
     /// A client task begins.
@@ -266,6 +282,13 @@ impl History {
                 })
             })
             .collect()
+    }
+
+    /// Those of them that the workload writes to.
+    pub fn writable(&self) -> Vec<(String, TopicPartition)> {
+        let mut alive = self.alive();
+        alive.retain(|(topic, _)| !topic.starts_with(EXPIRING));
+        alive
     }
 
     /// A broker says that a partition does not exist: fine only if somebody asked for its deletion.

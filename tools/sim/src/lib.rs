@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod fuzz;
 pub mod history;
 pub mod payload;
+pub mod planted;
 pub mod run;
 pub mod scenarios;
 pub mod workload;

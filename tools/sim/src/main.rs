@@ -5,33 +5,27 @@
 // A tool, not the broker: it may look at the clock.
 #![allow(clippy::disallowed_methods)]
 
-use std::cell::Cell;
+mod play;
+
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
 use comfy_table::Table;
-use indicatif::{ProgressBar, ProgressStyle};
 use ringlog_sim::fuzz::BatchFuzzer;
-use ringlog_sim::history::Tallies;
-use ringlog_sim::run::{Outcome, run};
-use ringlog_sim::scenarios::{SCENARIOS, Scenario, find};
+use ringlog_sim::planted::{PLANTED, PlantedBug};
+use ringlog_sim::scenarios::{InCi, SCENARIOS, Scenario, find};
+
+use crate::play::Series;
 
 /// Seeds that are played when nothing is said.
 const SEEDS: u64 = 100;
+/// Seeds in which a planted bug must be noticed.
+const PLANTED_SEEDS: u64 = 200;
 /// Seeds that are played twice to compare their traces.
 const DETERMINISM_SEEDS: u64 = 10;
-/// Failed seeds that are told in words.
-const TOLD_MAX: usize = 5;
 /// Fuzz cases between two looks at the clock.
 const CASES_PER_LOOK: u64 = 256;
-
-thread_local! {
-    /// What this thread plays, for the message of a panic.
-    static PLAYING: Cell<Option<(&'static str, u64)>> = const { Cell::new(None) };
-}
 
 /// Plays seeds of the whole broker in a simulated machine.
 #[derive(Parser)]
@@ -46,20 +40,31 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The power fails at random moments, also during recovery
-    PowerCut(Seeds),
-    /// kill -9 at random moments, also during recovery
-    Kill(Seeds),
-    /// Writes, flushes and reads fail, the disk is full or slow
-    DiskFaults(Seeds),
-    /// Connections are reset, cut one way or both, delayed
-    Network(Seeds),
-    /// Restarts with another count of shards, after every kind of stop
-    Shards(Seeds),
-    /// Every scenario
-    All(Seeds),
-    /// Power cuts over a storage that acknowledges too early: succeeds when that is caught
-    Planted(Seeds),
+    /// Plays seeds of the scenarios named, or of all
+    Run {
+        /// Which; `list` tells
+        scenarios: Vec<String>,
+        /// Every scenario, also those that are not in CI
+        #[arg(long, conflicts_with = "scenarios")]
+        all: bool,
+        #[command(flatten)]
+        seeds: Seeds,
+    },
+    /// The registry: every scenario, every planted bug
+    List,
+    /// Of every scenario the seeds that CI plays, then the planted bugs, each of which must be noticed
+    Ci {
+        /// Threads
+        #[arg(long, default_value_t = jobs())]
+        jobs: u64,
+    },
+    /// Seeds with a planted bug until it is noticed: every bug, or those named
+    Planted {
+        /// Which; `list` tells
+        bugs: Vec<String>,
+        #[command(flatten)]
+        seeds: Seeds,
+    },
     /// Some seeds of every scenario twice: the traces must be equal
     Determinism(Seeds),
     /// Mutated requests, responses and record batches
@@ -82,8 +87,23 @@ struct Seeds {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Threads; each plays its own seeds
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = jobs())]
     jobs: u64,
+}
+
+impl Seeds {
+    fn from_zero(count: u64, jobs: u64) -> Seeds {
+        Seeds {
+            seeds: Some(count),
+            seed: 0,
+            jobs,
+        }
+    }
+}
+
+/// As many threads as there are cores.
+fn jobs() -> u64 {
+    std::thread::available_parallelism().map_or(1, |count| count.get() as u64)
 }
 
 fn main() -> ExitCode {
@@ -93,195 +113,134 @@ fn main() -> ExitCode {
             .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
             .init();
     }
-    name_seed_on_panic();
+    play::name_seed_on_panic();
     let passed = match arguments.command {
-        Command::PowerCut(seeds) => play(&["power-cut"], &seeds),
-        Command::Kill(seeds) => play(&["kill"], &seeds),
-        Command::DiskFaults(seeds) => play(&["disk-faults"], &seeds),
-        Command::Network(seeds) => play(&["network"], &seeds),
-        Command::Shards(seeds) => play(&["shards"], &seeds),
-        Command::All(seeds) => {
-            let names: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
-            play(&names, &seeds)
+        Command::Run {
+            scenarios,
+            all,
+            seeds,
+        } => chosen(&scenarios, all).map(|chosen| {
+            let count = seeds.seeds.unwrap_or(SEEDS);
+            let chosen: Vec<_> = chosen.into_iter().map(|found| (found, count)).collect();
+            play::play(&chosen, seeds.seed, seeds.jobs)
+        }),
+        Command::List => {
+            list();
+            Ok(true)
         }
-        Command::Planted(seeds) => planted(&seeds),
-        Command::Determinism(seeds) => determinism(&seeds),
-        Command::Fuzz { seconds, seed } => fuzz(Duration::from_secs(seconds), seed),
+        Command::Ci { jobs } => Ok(ci(jobs)),
+        Command::Planted { bugs, seeds } => named(&bugs).map(|bugs| {
+            // All are tried, so that one run tells of each.
+            let noticed = bugs.into_iter().map(|bug| planted(bug, &seeds));
+            noticed.fold(true, |all, one| all && one)
+        }),
+        Command::Determinism(seeds) => Ok(determinism(&seeds)),
+        Command::Fuzz { seconds, seed } => Ok(fuzz(Duration::from_secs(seconds), seed)),
     };
-    if passed {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    match passed {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(what) => {
+            eprintln!("{what}");
+            ExitCode::from(2)
+        }
     }
 }
 
-/// A panic of the broker ends the process in a release build: say at least where.
-fn name_seed_on_panic() {
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if let Some((name, seed)) = PLAYING.get() {
-            eprintln!(
-                "panic in {name} of seed {seed}; again: {}",
-                again(name, seed)
-            );
-        }
-        before(panic);
-    }));
+fn chosen(names: &[String], all: bool) -> Result<Vec<&'static Scenario>, String> {
+    if all {
+        return Ok(SCENARIOS.iter().collect());
+    }
+    if names.is_empty() {
+        return Err("name scenarios, or say --all".to_owned());
+    }
+    let known = |name: &String| find(name).ok_or_else(|| format!("there is no scenario {name}"));
+    names.iter().map(known).collect()
 }
 
-fn again(name: &str, seed: u64) -> String {
-    format!("ringlog-sim {name} --seeds 1 --seed {seed} --log")
+fn named(names: &[String]) -> Result<Vec<&'static PlantedBug>, String> {
+    if names.is_empty() {
+        return Ok(PLANTED.iter().collect());
+    }
+    let known = |name: &String| {
+        let found = PLANTED.iter().find(|bug| bug.name == name);
+        found.ok_or_else(|| format!("there is no planted bug {name}"))
+    };
+    names.iter().map(known).collect()
 }
 
-fn play_one(scenario: &'static Scenario, seed: u64, planted: bool) -> Outcome {
-    PLAYING.set(Some((scenario.name, seed)));
-    let outcome = run(scenario, seed, planted);
-    PLAYING.set(None);
-    outcome
-}
-
-/// Plays seeds on some threads; calls `seen` with each outcome until it says enough.
-fn play_seeds(
-    scenario: &'static Scenario,
-    seeds: &Seeds,
-    planted: bool,
-    mut seen: impl FnMut(Outcome) -> bool,
-) {
-    let next = AtomicU64::new(0);
-    let enough = AtomicBool::new(false);
-    let count = seeds.seeds.unwrap_or(SEEDS);
-    let (to, from) = mpsc::channel();
-    std::thread::scope(|scope| {
-        for _ in 0..seeds.jobs.max(1) {
-            let to = to.clone();
-            scope.spawn(|| {
-                // The receiver goes away when enough was seen.
-                let to = to;
-                while !enough.load(Ordering::Relaxed) {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    if index >= count
-                        || to
-                            .send(play_one(scenario, seeds.seed + index, planted))
-                            .is_err()
-                    {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(to);
-        for outcome in from {
-            if !seen(outcome) {
-                enough.store(true, Ordering::Relaxed);
-                break;
-            }
-        }
-    });
-}
-
-fn progress(name: &'static str, count: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg:12} {wide_bar} {pos}/{len} seeds {eta}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(count).with_style(style).with_message(name)
-}
-
-fn play(names: &[&str], seeds: &Seeds) -> bool {
+fn list() {
     let mut table = Table::new();
-    table.set_header([
-        "scenario",
-        "seeds",
-        "failed",
-        "acked",
-        "refused",
-        "no answer",
-        "read",
-        "commits",
-        "stops",
-        "in recovery",
-        "fences",
-        "events",
-        "seconds",
-    ]);
-    let mut failed: Vec<(&str, Outcome)> = Vec::new();
-    for scenario in names.iter().filter_map(|name| find(name)) {
-        let start = Instant::now();
-        let count = seeds.seeds.unwrap_or(SEEDS);
-        let bar = progress(scenario.name, count);
-        let (mut sum, mut events, mut broken) = (Tallies::default(), 0, 0);
-        play_seeds(scenario, seeds, false, |outcome| {
-            bar.inc(1);
-            sum.add(&outcome.tallies);
-            events += outcome.trace_count;
-            if !outcome.violations.is_empty() {
-                broken += 1;
-                failed.push((scenario.name, outcome));
-            }
-            true
-        });
-        bar.finish_and_clear();
-        let numbers = [
-            count,
-            broken,
-            sum.acknowledged,
-            sum.failed,
-            sum.indeterminate,
-            sum.records_read,
-            sum.commits,
-            sum.stops,
-            sum.stops_in_recovery,
-            sum.fences,
-            events,
-        ];
-        let mut row = vec![scenario.name.to_owned()];
-        row.extend(numbers.iter().map(u64::to_string));
-        row.push(format!("{:.1}", start.elapsed().as_secs_f64()));
-        table.add_row(row);
+    table.set_header(["scenario", "what happens", "seeds in CI"]);
+    for scenario in SCENARIOS {
+        let seeds = match scenario.in_ci {
+            InCi::Seeds(count) => count.to_string(),
+            InCi::No(reason) => format!("none: {reason}"),
+        };
+        table.add_row([scenario.name, scenario.about, &seeds]);
     }
     println!("{table}");
-    failed.sort_by_key(|(_, outcome)| outcome.seed);
-    for (name, outcome) in failed.iter().take(TOLD_MAX) {
-        println!("\n{name}, seed {}:", outcome.seed);
-        for violation in &outcome.violations {
-            println!("  {violation}");
-        }
-        println!("  again: {}", again(name, outcome.seed));
+    let mut table = Table::new();
+    table.set_header(["planted bug", "scenario", "noticed as"]);
+    for bug in PLANTED {
+        table.add_row([bug.name, bug.scenario, bug.noticed_as]);
     }
-    if failed.len() > TOLD_MAX {
-        let rest: Vec<String> = failed
-            .iter()
-            .map(|(name, outcome)| format!("{name} {}", outcome.seed))
-            .collect();
-        println!("\nall failed seeds: {}", rest.join(", "));
-    }
-    failed.is_empty()
+    println!("{table}");
 }
 
-fn planted(seeds: &Seeds) -> bool {
-    let Some(scenario) = find("power-cut") else {
+/// What `cargo xtask ci` runs: the registry says how much of what.
+fn ci(jobs: u64) -> bool {
+    let mut chosen = Vec::new();
+    for scenario in SCENARIOS {
+        match scenario.in_ci {
+            InCi::Seeds(count) => chosen.push((scenario, count)),
+            InCi::No(reason) => println!("NOT PLAYED {}: {reason}", scenario.name),
+        }
+    }
+    let mut passed = play::play(&chosen, 0, jobs);
+    for bug in PLANTED {
+        if chosen.iter().any(|(found, _)| found.name == bug.scenario) {
+            passed &= planted(bug, &Seeds::from_zero(PLANTED_SEEDS, jobs));
+        }
+    }
+    passed
+}
+
+/// Whether a planted bug is noticed.
+fn planted(bug: &PlantedBug, seeds: &Seeds) -> bool {
+    let Some(scenario) = find(bug.scenario) else {
+        println!("{}: there is no scenario {}", bug.name, bug.scenario);
         return false;
     };
     let mut caught = None;
     let mut tried = 0_u64;
-    play_seeds(scenario, seeds, true, |outcome| {
+    let count = seeds.seeds.unwrap_or(PLANTED_SEEDS);
+    let series = Series {
+        scenario,
+        first: seeds.seed,
+        count,
+        jobs: seeds.jobs,
+        planted: Some(bug.what),
+    };
+    series.play(|outcome| {
         tried += 1;
-        let lost = outcome
-            .violations
-            .iter()
-            .find(|what| what.contains("is lost"))
-            .cloned();
-        if let Some(what) = lost {
+        if let Some(what) = bug.noticed(&outcome) {
             caught = Some((outcome.seed, what));
         }
         caught.is_none()
     });
     match caught {
         Some((seed, what)) => {
-            println!("the planted bug was caught at seed {seed}, after {tried} seeds: {what}");
+            println!(
+                "planted {}: noticed by {} at seed {seed}, after {tried} seeds: {what}",
+                bug.name, bug.scenario
+            );
             true
         }
         None => {
             println!(
-                "{tried} seeds did not notice that groups are acknowledged before they are durable"
+                "planted {}: {tried} seeds of {} DID NOT NOTICE",
+                bug.name, bug.scenario
             );
             false
         }
@@ -293,8 +252,8 @@ fn determinism(seeds: &Seeds) -> bool {
     for scenario in SCENARIOS {
         let count = seeds.seeds.unwrap_or(DETERMINISM_SEEDS);
         for seed in seeds.seed..seeds.seed + count {
-            let first = play_one(scenario, seed, false);
-            let second = play_one(scenario, seed, false);
+            let first = play::play_one(scenario, seed, None);
+            let second = play::play_one(scenario, seed, None);
             let same = first.trace_hash == second.trace_hash
                 && first.trace_count == second.trace_count
                 && first.tallies == second.tallies;

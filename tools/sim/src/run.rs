@@ -3,22 +3,30 @@
 //! Safety first: the broker lives, suffers and dies as the plan says while clients work. Then everything is made well,
 //! and what was begun must end (liveness). Then the checker reads all of it, once more after a last restart.
 
+mod full_disk;
+mod many_deletions;
+mod probe;
+
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use runtime::Io;
 use runtime::sim::{Fault, FaultRule, Generator, SimIo, Simulation};
+use runtime::{Io, TaskClass};
 
 use crate::checker;
 use crate::cluster::{Broker, NODE, PORT, SHARDS_MAX, Start};
 use crate::history::{History, Tallies};
-use crate::scenarios::{Plan, Scenario, Stop, Trouble};
+use crate::planted::Planted;
+use crate::scenarios::{Course, Plan, Scenario, Stop, Trouble};
 use crate::workload::{self, Client};
 
 /// Virtual time that a start may take, a slow disk included.
 const START_PATIENCE: Duration = Duration::from_secs(120);
 /// Virtual time in which clients must finish once everything is well.
 const FINISH_PATIENCE: Duration = Duration::from_secs(60);
+/// Virtual time in which a clean stop must end, whatever the disk is like.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
 /// How often the driver looks.
 const LOOK_INTERVAL: Duration = Duration::from_micros(500);
 /// Starts that may be cut short in a row.
@@ -50,6 +58,7 @@ pub struct Outcome {
 struct Driver<'a> {
     simulation: &'a Simulation,
     plan: Plan,
+    planted: Option<Planted>,
     broker: Rc<Broker>,
     history: Rc<History>,
     random: Generator,
@@ -60,17 +69,19 @@ struct Driver<'a> {
     background_work: (u64, u64),
 }
 
-/// Plays a seed. `planted` breaks the storage on purpose: groups are acknowledged before they are durable.
-pub fn run(scenario: &Scenario, seed: u64, planted: bool) -> Outcome {
+/// Plays a seed, with something broken on purpose if `planted` says so.
+pub fn run(scenario: &Scenario, seed: u64, planted: Option<Planted>) -> Outcome {
     let simulation = Simulation::new(seed, 1, SHARDS_MAX);
     let mut plan = (scenario.draw)(&Generator::new(seed, PLAN_STREAM));
-    plan.broker.storage.planted_acknowledge_before_durable = planted;
+    plan.broker.storage.planted_acknowledge_before_durable =
+        planted == Some(Planted::EarlyAcknowledgement);
     let history = Rc::new(History::default());
     let broker = Broker::new(plan.broker.clone());
     let mut driver = Driver {
         simulation: &simulation,
         shards: plan.broker.shards,
         plan,
+        planted,
         broker: broker.clone(),
         history: history.clone(),
         random: Generator::new(seed, DRIVER_STREAM),
@@ -110,12 +121,10 @@ impl Driver<'_> {
         };
         workload::create_first_topics(&client).await?;
         workload::start(&client);
-        for _ in 0..self.plan.lives {
-            self.live().await?;
-            if let Some(stop) = self.draw_stop() {
-                self.stop(stop).await?;
-                self.restart().await?;
-            }
+        match self.plan.course {
+            Course::Lives => self.lives().await?,
+            Course::FullDisk => full_disk::play(self, &client).await?,
+            Course::ManyDeletions => many_deletions::play(self, &client).await?,
         }
         self.finish().await?;
         checker::check(&client).await?;
@@ -126,6 +135,30 @@ impl Driver<'_> {
             checker::check(&client).await?;
         }
         Ok(())
+    }
+
+    async fn lives(&mut self) -> Result<(), String> {
+        for _ in 0..self.plan.lives {
+            self.live().await?;
+            if let Some(stop) = self.draw_stop() {
+                self.stop(stop).await?;
+                self.restart().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An error if a shard is fenced, for no reason but `why_not`.
+    fn unfenced(&self, why_not: &str) -> Result<(), String> {
+        match self.broker.fence_reason() {
+            Some(reason) => Err(format!("fenced, though {why_not}: {reason}")),
+            None => Ok(()),
+        }
+    }
+
+    /// A stop that waits for nothing.
+    fn draw_hard_stop(&self) -> Stop {
+        [Stop::Kill, Stop::PowerCut][self.random.index(2)]
     }
 
     fn draw_stop(&self) -> Option<Stop> {
@@ -211,7 +244,9 @@ impl Driver<'_> {
     fn make_well(&mut self) {
         let (simulation, client) = (self.simulation, self.simulation.client());
         simulation.faults().clear();
-        simulation.set_disk_capacity(NODE, u64::MAX);
+        if self.plan.course != Course::FullDisk {
+            simulation.set_disk_capacity(NODE, u64::MAX);
+        }
         simulation.release_hung(NODE);
         simulation.heal(client, NODE);
         simulation.set_network_delay(Duration::from_micros(30), Duration::from_micros(600));
@@ -228,7 +263,7 @@ impl Driver<'_> {
             Stop::PowerCut => self.simulation.power_cut(NODE),
             Stop::Kill => self.simulation.kill(NODE),
             Stop::Clean => {
-                let stopped = self.broker.stop().await;
+                let stopped = self.stop_cleanly().await;
                 if let (Err(reason), false) = (stopped, self.disk_trouble) {
                     return Err(format!("a clean stop failed: {reason}"));
                 }
@@ -237,6 +272,26 @@ impl Driver<'_> {
         }
         self.broker.ended();
         Ok(())
+    }
+
+    /// Asks the broker to end, and waits for no longer than a supervisor would.
+    async fn stop_cleanly(&self) -> Result<(), String> {
+        let ended: Rc<RefCell<Option<Result<(), String>>>> = Rc::default();
+        let (broker, told) = (self.broker.clone(), ended.clone());
+        self.io.spawn(TaskClass::Foreground, async move {
+            let result = broker.stop().await;
+            *told.borrow_mut() = Some(result);
+        });
+        let deadline = self.io.now().plus(STOP_PATIENCE);
+        loop {
+            if let Some(result) = ended.borrow_mut().take() {
+                return result;
+            }
+            if self.io.now() >= deadline {
+                return Err(format!("it does not end within {STOP_PATIENCE:?}"));
+            }
+            self.io.sleep(LOOK_INTERVAL).await;
+        }
     }
 
     /// Starts the broker again, maybe after some starts that are cut short.

@@ -1,8 +1,11 @@
 //! The registry of scenarios. Each draws from the seed what may go wrong and how often ("swarm": every seed has its own
 //! settings and its own part of the faults).
 //!
-//! Adding one is one function and one line in [`SCENARIOS`].
+//! Adding one is one function and one entry of [`SCENARIOS`]; CI plays what the entry says.
 
+use std::time::Duration;
+
+use model::record::Compression;
 use runtime::sim::{Fault, FaultRule, Generator};
 
 use crate::cluster::{BrokerSettings, NODE};
@@ -41,14 +44,27 @@ pub enum Trouble {
     Delay(u64),
 }
 
+/// What a run does between the start and the last reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course {
+    /// Lives of the broker with troubles in them; all is made well at the end.
+    Lives,
+    /// The disk fills up and is never enlarged: see `run/full_disk.rs`.
+    FullDisk,
+    /// Topics and records are deleted while the journal is nearly full: see `run/many_deletions.rs`.
+    ManyDeletions,
+}
+
 /// One run, as drawn.
 #[derive(Clone)]
 pub struct Plan {
+    /// What happens.
+    pub course: Course,
     /// The broker.
     pub broker: BrokerSettings,
     /// The clients.
     pub workload: WorkloadSettings,
-    /// Lives of the broker, at least 1.
+    /// Lives of the broker, or rounds of another course; at least 1.
     pub lives: u64,
     /// Bounds of one life in microseconds.
     pub life_us: (u64, u64),
@@ -62,12 +78,23 @@ pub struct Plan {
     pub troubles: Vec<Trouble>,
 }
 
+/// Whether `cargo xtask ci` plays a scenario, and how many seeds of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InCi {
+    /// So many, from seed 0 on.
+    Seeds(u64),
+    /// Not yet; why.
+    No(&'static str),
+}
+
 /// A named scenario.
 pub struct Scenario {
     /// As on the command line.
     pub name: &'static str,
     /// One line about it.
     pub about: &'static str,
+    /// Seeds of a CI run. Counts share its minutes: a scenario that plays slowly has fewer.
+    pub in_ci: InCi,
     /// Draws a run.
     pub draw: fn(&Generator) -> Plan,
 }
@@ -77,27 +104,44 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "power-cut",
         about: "the power fails at random moments, also during recovery",
+        in_ci: InCi::Seeds(300),
         draw: power_cut,
     },
     Scenario {
         name: "kill",
         about: "kill -9 at random moments, also during recovery",
+        in_ci: InCi::Seeds(300),
         draw: kill,
     },
     Scenario {
         name: "disk-faults",
         about: "writes, flushes and reads fail, the disk is full or slow",
+        in_ci: InCi::Seeds(300),
         draw: disk_faults,
     },
     Scenario {
         name: "network",
         about: "connections are reset, cut one way or both, delayed",
+        in_ci: InCi::Seeds(300),
         draw: network,
     },
     Scenario {
         name: "shards",
         about: "restarts with another count of shards, after every kind of stop",
+        in_ci: InCi::Seeds(300),
         draw: shards,
+    },
+    Scenario {
+        name: "full-disk",
+        about: "the disk fills up and is never enlarged; deletion and expiry make room, the broker is restarted",
+        in_ci: InCi::Seeds(200),
+        draw: full_disk,
+    },
+    Scenario {
+        name: "many-deletions",
+        about: "topics and records are deleted while the journal is nearly full and segments hang",
+        in_ci: InCi::Seeds(200),
+        draw: many_deletions,
     },
 ];
 
@@ -108,6 +152,7 @@ pub fn find(name: &str) -> Option<&'static Scenario> {
 
 fn base(random: &Generator) -> Plan {
     Plan {
+        course: Course::Lives,
         broker: BrokerSettings::draw(random),
         workload: WorkloadSettings::draw(random),
         lives: random.between(2, 4),
@@ -209,4 +254,44 @@ fn shards(random: &Generator) -> Plan {
         troubles: some(random, vec![Trouble::Reset, slow_disk()]),
         ..base(random)
     }
+}
+
+/// A broker whose retention looks every second, and clients that mostly read: the course itself fills the disk.
+fn pressed(random: &Generator) -> Plan {
+    let mut plan = Plan {
+        lives: random.between(1, 3),
+        ..base(random)
+    };
+    plan.broker.storage.retention_check_interval = Duration::from_secs(1);
+    plan.workload.idempotent_producers = random.below(2) as u32;
+    plan.workload.consumers = 1;
+    plan.workload.topic_churn = false;
+    plan.workload.delete_records = false;
+    // Sizes on the wire are sizes on the disk.
+    plan.workload.codecs = vec![Compression::None];
+    plan.workload.segment_ms = vec![3_600_000];
+    plan
+}
+
+fn full_disk(random: &Generator) -> Plan {
+    let mut plan = Plan {
+        course: Course::FullDisk,
+        stops: some(random, vec![Stop::PowerCut, Stop::Kill, Stop::Clean]),
+        ..pressed(random)
+    };
+    // The course fills the disk. What others have under way when it ends must fit into the room it leaves.
+    plan.workload.plain_producers = 0;
+    plan.workload.value_bytes_max = 64;
+    plan
+}
+
+fn many_deletions(random: &Generator) -> Plan {
+    let mut plan = Plan {
+        course: Course::ManyDeletions,
+        stops: some(random, vec![Stop::PowerCut, Stop::Kill]),
+        ..pressed(random)
+    };
+    plan.workload.value_bytes_max = [700, 4_000][random.index(2)];
+    plan.workload.records_max = random.between(4, 8);
+    plan
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use client::ClientError;
-use model::{ErrorCode, Offset, TopicId};
+use model::{ErrorCode, Offset, TopicId, TopicPartition};
 use protocol::Text;
 use protocol::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use protocol::delete_records::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
@@ -69,7 +69,7 @@ pub(super) async fn run(client: Client) {
     }
 }
 
-/// Creates a topic; whether it is known to exist now.
+/// Creates a topic of the workload; whether it is known to exist now.
 async fn create(client: &Client, link: &mut Link, name: &str) -> bool {
     let (random, settings) = (&client.random, &client.settings);
     let partitions = random.between(1, settings.partitions_max) as i32;
@@ -81,6 +81,17 @@ async fn create(client: &Client, link: &mut Link, name: &str) -> bool {
     if settings.written_topics && random.one_in(2) {
         configs.push(("ringlog.durability", "written".to_owned()));
     }
+    create_topic(client, link, name, partitions, &configs).await
+}
+
+/// Creates a topic with these settings; whether it is known to exist now.
+pub(crate) async fn create_topic(
+    client: &Client,
+    link: &mut Link,
+    name: &str,
+    partitions: i32,
+    configs: &[(&'static str, String)],
+) -> bool {
     let config = |(name, value): &(&'static str, String)| CreatableTopicConfig {
         name: Text::from_static(name),
         value: Some(Text::copy_from(value)),
@@ -167,7 +178,13 @@ async fn delete(client: &Client, link: &mut Link) {
     if doomed.is_empty() {
         return;
     }
-    let (id, name) = doomed[client.random.index(doomed.len())].clone();
+    let (id, name) = &doomed[client.random.index(doomed.len())];
+    delete_topic(client, link, (*id, name)).await;
+}
+
+/// Asks once for the deletion of a topic; its fate says what came of it.
+pub(crate) async fn delete_topic(client: &Client, link: &mut Link, topic: (TopicId, &str)) {
+    let (id, name) = topic;
     set_fate(client, id, TopicFate::Deleting);
     let request = DeleteTopicsRequest {
         topics: vec![DeleteTopicState {
@@ -204,9 +221,20 @@ async fn delete_records(client: &Client, link: &mut Link) {
     let (topic, id) = &alive[client.random.index(alive.len())];
     let end = client.history.high_watermark_floor(*id);
     let offset = Offset(client.random.below(end.0.unsigned_abs() / 2 + 1) as i64);
+    delete_records_to(client, link, (topic, *id), offset).await;
+}
+
+/// Asks once for the deletion of the records below `offset`; whether they are gone.
+pub(crate) async fn delete_records_to(
+    client: &Client,
+    link: &mut Link,
+    from: (&str, TopicPartition),
+    offset: Offset,
+) -> bool {
+    let (topic, id) = from;
     {
         let mut facts = client.history.facts_mut();
-        let seen = facts.partitions.entry(*id).or_default();
+        let seen = facts.partitions.entry(id).or_default();
         seen.start_max = seen.start_max.max(offset);
     }
     let request = DeleteRecordsRequest {
@@ -220,7 +248,7 @@ async fn delete_records(client: &Client, link: &mut Link) {
         timeout_ms: TIMEOUT_MS,
     };
     let Ok(response) = link.call(&request).await else {
-        return;
+        return false;
     };
     let part = response
         .topics
@@ -233,7 +261,7 @@ async fn delete_records(client: &Client, link: &mut Link) {
             Offset(part.low_watermark),
         )
     }) {
-        Some((Some(ErrorCode::None), low)) if low >= offset => {}
+        Some((Some(ErrorCode::None), low)) if low >= offset => true,
         Some((
             Some(
                 ErrorCode::KafkaStorageError
@@ -241,13 +269,17 @@ async fn delete_records(client: &Client, link: &mut Link) {
                 | ErrorCode::NotLeaderOrFollower,
             ),
             _,
-        )) => {}
+        )) => false,
         Some((Some(ErrorCode::UnknownTopicOrPartition), _))
-            if client.history.may_be_deleted(id.topic) => {}
+            if client.history.may_be_deleted(id.topic) =>
+        {
+            false
+        }
         other => {
             client.history.violation(format!(
                 "deleting records of {id} below {offset}: {other:?}"
             ));
+            false
         }
     }
 }

@@ -49,6 +49,7 @@ pub(super) async fn run(client: Client) {
         session: (0, 0),
     };
     while !consumer.client.history.is_stopping() {
+        consumer.client.wait_while_held().await;
         if consumer.partitions.is_empty() || consumer.client.random.one_in(LOOK_EVERY) {
             consumer.look_around();
         }

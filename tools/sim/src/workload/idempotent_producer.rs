@@ -95,7 +95,7 @@ impl Producer {
     /// Makes new batches for some partitions.
     fn fill(&mut self) {
         let client = &self.client;
-        for to in client.history.alive() {
+        for to in client.history.writable() {
             let lane = self.lanes.entry(to.1).or_default();
             if lane.window.len() >= IN_FLIGHT_MAX - 1 || !client.random.one_in(2) {
                 continue;

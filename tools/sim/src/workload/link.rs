@@ -22,6 +22,7 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(5);
 pub struct Link {
     io: SimIo,
     address: SocketAddr,
+    request_timeout: Duration,
     connection: Option<Connection<SimIo>>,
     number: u64,
 }
@@ -29,9 +30,15 @@ pub struct Link {
 impl Link {
     /// Not connected yet.
     pub fn new(io: SimIo, address: SocketAddr) -> Link {
+        Link::patient(io, address, REQUEST_TIMEOUT)
+    }
+
+    /// One that waits so long for an answer before it gives the connection up.
+    pub fn patient(io: SimIo, address: SocketAddr, request_timeout: Duration) -> Link {
         Link {
             io,
             address,
+            request_timeout,
             connection: None,
             number: 0,
         }
@@ -53,7 +60,7 @@ impl Link {
             let options = ConnectionOptions {
                 client_id: "sim".to_owned(),
                 in_flight_max: IN_FLIGHT_MAX,
-                request_timeout: REQUEST_TIMEOUT,
+                request_timeout: self.request_timeout,
                 connect_timeout: CONNECT_TIMEOUT,
                 read_bytes: 16 << 10,
                 ..ConnectionOptions::default()

@@ -18,12 +18,19 @@ use runtime::sim::{Generator, SimIo};
 use runtime::{Io, TaskClass};
 
 pub use administrator::{create_first_topics, topic_ids};
+pub(crate) use administrator::{create_topic, delete_records_to, delete_topic};
 pub(crate) use consumer::absorb_partition;
 pub(crate) use group::read_back;
 pub use link::Link;
+pub(crate) use plain_producer::{
+    Answer, Outgoing, answer as produce_answer, make_batch, request as produce_request,
+};
 
 use crate::cluster::Broker;
 use crate::history::History;
+
+/// How often a client that is held looks whether it still is.
+const HELD_PAUSE: Duration = Duration::from_millis(20);
 
 /// How many clients of which kind, and what they send.
 #[derive(Clone, Debug)]
@@ -104,13 +111,26 @@ pub struct Client {
 }
 
 impl Client {
-    /// Waits a random time.
+    /// Waits for as long as clients are held.
+    pub(crate) async fn wait_while_held(&self) {
+        while self.history.is_held() && !self.history.is_stopping() {
+            self.io.sleep(HELD_PAUSE).await;
+        }
+    }
+
+    /// Waits a random time, and for as long as clients are held.
     pub async fn pause(&self) {
+        self.wait_while_held().await;
         let micros = self.random.below(self.settings.pause_us_max.max(1));
         self.io.sleep(Duration::from_micros(micros)).await;
     }
 
-    fn start<F: Future<Output = ()> + 'static>(&self, number: u64, work: impl FnOnce(Client) -> F) {
+    /// Starts a task of the client node, which the run waits for at its end.
+    pub(crate) fn start<F: Future<Output = ()> + 'static>(
+        &self,
+        number: u64,
+        work: impl FnOnce(Client) -> F,
+    ) {
         let client = Client {
             random: Rc::new(Generator::new(self.random.next(), number)),
             ..self.clone()

@@ -28,17 +28,17 @@ const PRODUCE_TIMEOUT_MS: i32 = 600;
 
 /// A batch on its way.
 #[derive(Clone)]
-pub(super) struct Outgoing {
-    pub(super) id: BatchId,
-    pub(super) topic: String,
-    pub(super) partition: TopicPartition,
-    pub(super) bytes: Bytes,
+pub(crate) struct Outgoing {
+    pub(crate) id: BatchId,
+    pub(crate) topic: String,
+    pub(crate) partition: TopicPartition,
+    pub(crate) bytes: Bytes,
     /// Whether its shard was fenced when it was sent: then no acknowledgement may come.
-    pub(super) fenced: bool,
+    pub(crate) fenced: bool,
 }
 
 /// What was said about a batch.
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Acknowledged(Offset),
     Refused(ErrorCode, String),
     /// The answer does not mention it, or with a code that Kafka does not have.
@@ -46,7 +46,7 @@ pub(super) enum Answer {
 }
 
 /// Builds a batch and notes it as sent. `finish` adds the producer's identity.
-pub(super) fn make_batch(
+pub(crate) fn make_batch(
     client: &Client,
     id: BatchId,
     to: (String, TopicPartition),
@@ -94,7 +94,7 @@ pub(super) fn make_batch(
 }
 
 /// One request with these batches, at most one per partition.
-pub(super) fn request(acks: Acks, batches: &[Outgoing]) -> ProduceRequest {
+pub(crate) fn request(acks: Acks, batches: &[Outgoing]) -> ProduceRequest {
     let mut topics: Vec<TopicProduceData> = Vec::new();
     for batch in batches {
         let data = PartitionProduceData {
@@ -122,7 +122,7 @@ pub(super) fn request(acks: Acks, batches: &[Outgoing]) -> ProduceRequest {
 }
 
 /// What a response says about one batch.
-pub(super) fn answer(response: &ProduceResponse, batch: &Outgoing) -> Answer {
+pub(crate) fn answer(response: &ProduceResponse, batch: &Outgoing) -> Answer {
     let id = batch.partition;
     let topics = response
         .responses
@@ -207,7 +207,7 @@ async fn burst(client: &Client, link: &mut Link, producer: u32, number: &mut u64
     let acks = [Acks::All, Acks::All, Acks::Leader, Acks::None][random.index(4)];
     let mut waiting: VecDeque<(Pending<ProduceResponse>, Vec<Outgoing>)> = VecDeque::new();
     for _ in 0..random.between(1, IN_FLIGHT_MAX as u64 - 1) {
-        let mut targets = client.history.alive();
+        let mut targets = client.history.writable();
         let mut batches = Vec::new();
         for _ in 0..random.between(1, PARTITIONS_PER_REQUEST_MAX) {
             if targets.is_empty() {
