@@ -8,7 +8,7 @@ use crate::run::Outcome;
 pub enum Planted {
     /// The storage acknowledges groups before they are durable.
     EarlyAcknowledgement,
-    /// On a full disk the journal's device answers no write, so no produce is answered either.
+    /// A broker with a full disk answers nothing.
     SilentWhenFull,
     /// On a full disk nothing can be read from the device.
     UnreadableWhenFull,

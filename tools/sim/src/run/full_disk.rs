@@ -21,8 +21,9 @@ use crate::workload::{Client, WorkloadSettings, create_topic, delete_records_to,
 
 /// Virtual time in which a broker answers a produce or a fetch, whatever its disk is like: no client has to guess.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
-/// What a doomed topic holds on the disk: more than all journals of a shard grow at a time.
-const ROOM_BYTES: u64 = 768 << 10;
+/// What a doomed topic holds on the disk beyond what all journals hold: the journals may be full of records that have
+/// yet to go to their segments, and that comes before new ones are taken.
+const ROOM_MORE_BYTES: u64 = 512 << 10;
 /// The disk has at most so much more than it holds when its bound is set.
 const SPARE_BYTES_MAX: u64 = 300 << 10;
 /// Requests in a row that are refused in part before the disk counts as full.
@@ -97,6 +98,21 @@ impl FullDisk<'_, '_> {
             .sum()
     }
 
+    /// What holds the bytes of the disk, for the message of a failure.
+    fn holders(&self) -> String {
+        let facts = self.driver.history.facts();
+        let topics = facts.topics.iter().map(|topic| {
+            let held = self.held(&format!("partitions/{}", topic.id));
+            format!("{} has {held}", topic.name)
+        });
+        let folders = ["journal", "partitions", "spare", "checkpoint", "lost+found"]
+            .iter()
+            .map(|folder| format!("{folder} has {}", self.held(&format!("/data/{folder}"))));
+        let all = format!("{} are in use", self.held(""));
+        let parts: Vec<String> = [all].into_iter().chain(folders).chain(topics).collect();
+        parts.join(", ")
+    }
+
     fn partitions(&self, topic: &str) -> Vec<Target> {
         let mut all = self.probe.client.history.alive();
         all.retain(|(name, _)| name == topic);
@@ -105,6 +121,9 @@ impl FullDisk<'_, '_> {
 
     /// Makes the topics that will make room, and fills them.
     async fn stock(&mut self) -> Result<(), String> {
+        let settings = self.driver.broker.settings();
+        let journals = settings.storage.journal_bytes_max * u64::from(settings.shards);
+        let room = journals + ROOM_MORE_BYTES;
         for round in 0..self.driver.plan.lives {
             let is_last = round + 1 == self.driver.plan.lives;
             let ways = if is_last {
@@ -130,11 +149,15 @@ impl FullDisk<'_, '_> {
             let targets = self.partitions(&name);
             let id = targets[0].1.topic.to_string();
             let mut requests = 0;
-            while self.held(&id) < ROOM_BYTES {
+            while self.held(&id) < room {
                 let refused = self.probe.produce(&targets).await;
                 requests += 1;
                 if requests == FILL_REQUESTS_MAX || !refused.is_empty() {
-                    return Err(format!("{name} cannot be filled on an empty disk"));
+                    return Err(format!(
+                        "a disk with room takes too little for {name}: {} bytes after {requests} requests, refused: \
+                         {refused:?}",
+                        self.held(&id)
+                    ));
                 }
                 self.driver.io.sleep(FILL_PAUSE).await;
             }
@@ -166,13 +189,12 @@ impl FullDisk<'_, '_> {
 
     /// What must work on a full disk, before and after a restart.
     async fn suffer(&mut self) -> Result<(), String> {
-        let faults = self.driver.simulation.faults();
+        let simulation = self.driver.simulation;
         match self.driver.planted {
-            Some(Planted::SilentWhenFull) => {
-                faults.add(FaultRule::new(Fault::Hang).node(NODE));
-            }
+            Some(Planted::SilentWhenFull) => simulation.cut_one_way(NODE, simulation.client()),
             Some(Planted::UnreadableWhenFull) => {
-                faults.add(FaultRule::new(Fault::ReadError).node(NODE));
+                let rule = FaultRule::new(Fault::ReadError).node(NODE);
+                simulation.faults().add(rule);
             }
             _ => {}
         }
@@ -284,10 +306,10 @@ impl FullDisk<'_, '_> {
             if self.driver.io.now() >= deadline && !left.is_empty() {
                 let partitions: Vec<String> = left.iter().map(|(_, id)| id.to_string()).collect();
                 return Err(format!(
-                    "produce to {} is not taken again within {HEALED_TIME_MAX:?} after room was made by {way:?}: {} of \
-                     {capacity} bytes are in use, fenced: {:?}",
+                    "produce to {} is not taken again within {HEALED_TIME_MAX:?} after room was made by {way:?}: of \
+                     {capacity} bytes {}; fenced: {:?}",
                     partitions.join(", "),
-                    self.held(""),
+                    self.holders(),
                     self.driver.broker.fence_reason(),
                 ));
             }
