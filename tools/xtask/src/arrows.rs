@@ -1,106 +1,248 @@
-//! Which crate may use which (README.md, "Arrows").
+//! Which crate may use which: an allow-list, of which the README's table is a copy (README.md, "Arrows").
 //!
-//! The workspace's members are listed from the foundations up: a crate may use only crates listed before it. Beyond
-//! that, the pure crates use nothing but `model`, and glommio is reachable only from `uring` and the executables.
+//! Crates stand from the foundations up, as in the workspace's members: each uses only crates above it in the list. A
+//! new arrow is a design decision: it is added here, with a reason in the commit. Dependencies of tests are exempt.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
 
-use cargo_metadata::{DependencyKind, MetadataCommand};
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
-/// Crates that perform no I/O, with all they may use of the workspace.
-const PURE: [(&str, &[&str]); 6] = [
-    ("ringlog-model", &[]),
-    ("ringlog-metadata", &["ringlog-model"]),
-    ("ringlog-replica", &["ringlog-model"]),
-    ("ringlog-coordinator", &["ringlog-model"]),
-    ("ringlog-protocol", &["ringlog-model"]),
-    ("ringlog-runtime", &["ringlog-model"]),
+/// A crate by its bare name, and all it uses of the workspace.
+type Arrows = (&'static str, &'static [&'static str]);
+
+/// The allow-list.
+const ARROWS: [Arrows; 17] = [
+    ("model", &[]),
+    ("runtime", &["model"]),
+    ("storage", &["model", "runtime"]),
+    ("uring", &["model", "runtime"]),
+    ("metadata", &["model"]),
+    ("replica", &["model"]),
+    ("coordinator", &["model"]),
+    (
+        "shard",
+        &[
+            "model",
+            "runtime",
+            "storage",
+            "metadata",
+            "replica",
+            "coordinator",
+        ],
+    ),
+    ("protocol", &["model"]),
+    ("client", &["model", "runtime", "protocol"]),
+    (
+        "server",
+        &[
+            "model",
+            "runtime",
+            "metadata",
+            "coordinator",
+            "shard",
+            "protocol",
+        ],
+    ),
+    ("load", &["model", "runtime", "protocol", "client"]),
+    (
+        "benches",
+        &[
+            "model", "runtime", "storage", "metadata", "protocol", "load",
+        ],
+    ),
+    ("console", &["model", "runtime"]),
+    (
+        "ringlog",
+        &[
+            "model", "runtime", "storage", "uring", "metadata", "shard", "protocol", "client",
+            "server", "load", "console",
+        ],
+    ),
+    (
+        "sim",
+        &[
+            "model", "runtime", "storage", "metadata", "shard", "protocol", "client", "server",
+        ],
+    ),
+    ("xtask", &["model"]),
 ];
 
-/// Packages from which glommio may be reached.
-const GLOMMIO_USERS: [&str; 3] = ["ringlog-uring", "ringlog", "ringlog-benches"];
+/// Packages that may use glommio: the one that wraps it.
+const GLOMMIO_USERS: [&str; 1] = ["uring"];
+/// Packages that may use that one: the executable.
+const URING_USERS: [&str; 1] = ["ringlog"];
 
-/// Checks every arrow.
+/// Where the table is printed, between two marks.
+const DOCUMENT: &str = "README.md";
+const BEGIN: &str = "<!-- arrows -->\n";
+const END: &str = "<!-- /arrows -->";
+
+/// Checks every arrow, and the README's table.
 pub fn check() -> Result<String, String> {
     let metadata = MetadataCommand::new()
         .no_deps()
         .exec()
         .map_err(|error| format!("cargo metadata: {error}"))?;
-    let order: BTreeMap<String, usize> = metadata
-        .workspace_members
-        .iter()
-        .filter_map(|id| metadata.packages.iter().find(|package| package.id == *id))
-        .map(|package| package.name.to_string())
-        .zip(manifest_order(&metadata)?)
-        .collect();
-    let mut problems = Vec::new();
-    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut arrows = 0;
+    let mut problems = check_list();
+    check_members(&metadata, &mut problems)?;
+    let mut count = 0;
     for package in &metadata.packages {
-        let name = package.name.to_string();
-        for dependency in &package.dependencies {
-            if dependency.kind == DependencyKind::Development {
-                continue;
+        let name = bare(package.name.as_ref());
+        let Some((_, allowed)) = ARROWS.iter().find(|(listed, _)| *listed == name) else {
+            continue;
+        };
+        let uses: BTreeSet<&str> = package
+            .dependencies
+            .iter()
+            .filter(|dependency| dependency.kind != DependencyKind::Development)
+            .map(|dependency| dependency.name.as_str())
+            .collect();
+        if uses.contains("glommio") && !GLOMMIO_USERS.contains(&name) {
+            problems.push(format!("{name} uses glommio; only {GLOMMIO_USERS:?} may"));
+        }
+        let ours: BTreeSet<&str> = uses
+            .iter()
+            .filter(|used| metadata.packages.iter().any(|other| other.name == **used))
+            .map(|used| bare(used))
+            .collect();
+        count += ours.len();
+        for used in &ours {
+            if !allowed.contains(used) {
+                problems.push(format!("{name} uses {used}, which is not in its list"));
             }
-            let target = dependency.name.clone();
-            uses.entry(name.clone()).or_default().insert(target.clone());
-            let Some(place) = order.get(&target) else {
-                continue;
-            };
-            arrows += 1;
-            if *place >= order[&name] {
-                problems.push(format!("{name} uses {target}, which stands above it"));
+        }
+        for listed in *allowed {
+            if !ours.contains(listed) {
+                problems.push(format!(
+                    "{name} does not use {listed}, which is in its list"
+                ));
             }
         }
     }
-    for (name, allowed) in PURE {
-        for target in uses.get(name).into_iter().flatten() {
-            if order.contains_key(target) && !allowed.contains(&target.as_str()) {
-                problems.push(format!("{name} is pure and may not use {target}"));
-            }
-        }
-    }
-    for (name, targets) in &uses {
-        let reaches = targets.contains("glommio") || targets.contains("ringlog-uring");
-        if reaches && !GLOMMIO_USERS.contains(&name.as_str()) {
-            problems.push(format!(
-                "{name} reaches glommio; only {GLOMMIO_USERS:?} may"
-            ));
-        }
+    if table_of(&read_document()?)? != table() {
+        problems.push(format!(
+            "the table in {DOCUMENT} is not this list: run `cargo xtask docs`"
+        ));
     }
     if problems.is_empty() {
+        let crates = ARROWS.len();
         Ok(format!(
-            "arrows: {arrows} arrows between {} crates, all downwards\n",
-            order.len()
+            "arrows: {count} arrows between {crates} crates, all of them allowed\n"
         ))
     } else {
         Err(format!("arrows:\n  {}", problems.join("\n  ")))
     }
 }
 
-/// The places of the workspace members in the manifest's own order, aligned with `workspace_members`.
-fn manifest_order(metadata: &cargo_metadata::Metadata) -> Result<Vec<usize>, String> {
+/// Writes the table into the README.
+pub fn write_table() -> Result<String, String> {
+    let document = read_document()?;
+    let marked = |table: &str| format!("{BEGIN}{table}{END}");
+    let document = document.replacen(&marked(&table_of(&document)?), &marked(&table()), 1);
+    fs::write(DOCUMENT, document).map_err(|error| format!("{DOCUMENT}: {error}"))?;
+    Ok(format!("docs: wrote the table of arrows into {DOCUMENT}\n"))
+}
+
+fn bare(name: &str) -> &str {
+    name.strip_prefix("ringlog-").unwrap_or(name)
+}
+
+/// The list's own order: a crate uses only what stands above it.
+fn check_list() -> Vec<String> {
+    let mut problems = Vec::new();
+    for (place, (name, allowed)) in ARROWS.iter().enumerate() {
+        for used in *allowed {
+            if !ARROWS[..place].iter().any(|(above, _)| above == used) {
+                problems.push(format!("{used} does not stand above {name} in the list"));
+            }
+        }
+        if allowed.contains(&"uring") && !URING_USERS.contains(name) {
+            problems.push(format!("{name} may not use uring: {URING_USERS:?} may"));
+        }
+    }
+    problems
+}
+
+/// Every member is listed, in the order of the manifest.
+fn check_members(metadata: &Metadata, problems: &mut Vec<String>) -> Result<(), String> {
     let manifest = metadata.workspace_root.join("Cargo.toml");
-    let text =
-        std::fs::read_to_string(&manifest).map_err(|error| format!("{manifest}: {error}"))?;
-    let listed: Vec<&str> = text
+    let text = fs::read_to_string(&manifest).map_err(|error| format!("{manifest}: {error}"))?;
+    let members: Vec<&str> = text
         .lines()
         .skip_while(|line| !line.starts_with("members"))
         .skip(1)
         .take_while(|line| !line.starts_with(']'))
         .filter_map(|line| line.split('"').nth(1))
+        .filter_map(|folder| folder.rsplit('/').next())
         .collect();
-    metadata
-        .workspace_members
+    let listed: Vec<&str> = ARROWS.iter().map(|(name, _)| *name).collect();
+    if members != listed {
+        problems.push(format!(
+            "the members of the workspace are {members:?}, the list has {listed:?}"
+        ));
+    }
+    Ok(())
+}
+
+fn read_document() -> Result<String, String> {
+    fs::read_to_string(DOCUMENT).map_err(|error| format!("{DOCUMENT}: {error}"))
+}
+
+/// What stands between the marks.
+fn table_of(document: &str) -> Result<String, String> {
+    let between = document
+        .split_once(BEGIN)
+        .and_then(|(_, rest)| rest.split_once(END));
+    let between = between.ok_or_else(|| format!("{DOCUMENT} has no {} and {END}", BEGIN.trim()))?;
+    Ok(between.0.to_owned())
+}
+
+/// The list as the README shows it.
+fn table() -> String {
+    let rows: Vec<(&str, String)> = ARROWS
         .iter()
-        .map(|id| {
-            let package = metadata.packages.iter().find(|package| package.id == *id);
-            let folder = package
-                .and_then(|package| package.manifest_path.parent())
-                .and_then(|folder| folder.strip_prefix(&metadata.workspace_root).ok())
-                .ok_or_else(|| format!("{id} is not in the workspace"))?;
-            let place = listed.iter().position(|member| folder == *member);
-            place.ok_or_else(|| format!("{folder} is not in the members list"))
+        .map(|(name, allowed)| {
+            let mut uses = allowed.join(", ");
+            if uses.is_empty() {
+                uses.push_str("nothing");
+            }
+            if GLOMMIO_USERS.contains(name) {
+                uses.push_str(" (and glommio)");
+            }
+            (*name, uses)
         })
-        .collect()
+        .collect();
+    let width = |cells: &mut dyn Iterator<Item = usize>| cells.max().unwrap_or(0);
+    let left = width(&mut rows.iter().map(|(name, _)| name.len()));
+    let right = width(&mut rows.iter().map(|(_, uses)| uses.len()));
+    let mut table = String::new();
+    let mut line = |name: &str, uses: &str| {
+        writeln!(table, "| {name:<left$} | {uses:<right$} |").expect("writing to memory");
+    };
+    line("crate", "uses");
+    let rule = |length: usize| "-".repeat(length);
+    line(&rule(left), &rule(right));
+    for (name, uses) in &rows {
+        line(name, uses);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_goes_one_way() {
+        assert_eq!(check_list(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_table_is_found_again() {
+        let document = format!("before\n{BEGIN}{}{END}\nafter\n", table());
+        assert_eq!(table_of(&document), Ok(table()));
+        assert!(table_of("no marks").is_err());
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use crate::arrows;
+
 /// The reference of all settings.
 pub const CONFIG_DOCUMENT: &str = "engine/model/CONFIG.md";
 
@@ -9,7 +11,8 @@ pub const CONFIG_DOCUMENT: &str = "engine/model/CONFIG.md";
 pub fn write() -> Result<String, String> {
     fs::write(CONFIG_DOCUMENT, model::config::config_reference())
         .map_err(|error| format!("{CONFIG_DOCUMENT}: {error}"))?;
-    Ok(format!("docs: wrote {CONFIG_DOCUMENT}\n"))
+    let table = arrows::write_table()?;
+    Ok(format!("docs: wrote {CONFIG_DOCUMENT}\n{table}"))
 }
 
 /// Checks that they are what the registries say.

@@ -6,9 +6,12 @@
 #![allow(unreachable_pub)]
 
 mod arrows;
+mod assertions;
 mod ci;
+mod circles;
 mod docs;
 mod processes;
+mod sources;
 mod tidy;
 
 use std::process::ExitCode;
@@ -18,16 +21,20 @@ usage: cargo xtask COMMAND
 
 commands:
   ci [STEP...]   everything that must hold before a change lands, or the named steps
-  arrows         which crate may use which
-  tidy           sizes, unsafe code, formats and their documents
-  docs           writes the generated documents (engine/model/CONFIG.md)
+  arrows         which crate may use which, and circles between the files of a crate
+  arrows --circles   the same, with every circle in full
+  tidy           sizes, unsafe code, assertions, formats and their documents
+  docs           writes what is generated: engine/model/CONFIG.md, the README's table of arrows
 ";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.first().map(String::as_str) {
         Some("ci") => ci::run(&arguments[1..]),
-        Some("arrows") => arrows::check(),
+        Some("arrows") => {
+            let print = arguments.get(1).is_some_and(|word| word == "--circles");
+            arrows::check().and_then(|arrows| Ok(arrows + &circles::check(print)?))
+        }
         Some("tidy") => tidy::check(),
         Some("docs") => docs::write(),
         _ => {

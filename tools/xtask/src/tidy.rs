@@ -1,7 +1,9 @@
 //! Sizes of files, unsafe code, words that do not belong, formats and their documents.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::{assertions, sources};
 
 /// A file has one subject; longer ones have two.
 const LINES_MAX: usize = 1000;
@@ -25,16 +27,23 @@ pub fn check() -> Result<String, String> {
     let mut problems = Vec::new();
     let mut files = Vec::new();
     for folder in ["engine", "net", "replication", "benches", "tools"] {
-        collect(Path::new(folder), &mut files).map_err(|error| format!("{folder}: {error}"))?;
+        files.extend(sources::rust_files(Path::new(folder))?);
     }
     for file in &files {
-        let text =
-            fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let text = sources::read(file)?;
         check_file(file, &text, &mut problems);
     }
     check_format(&mut problems)?;
+    let report = assertions::check();
+    if let Err(problem) = &report {
+        problems.push(problem.clone());
+    }
     if problems.is_empty() {
-        Ok(format!("tidy: {} Rust files in order\n", files.len()))
+        let count = files.len();
+        Ok(format!(
+            "tidy: {count} Rust files in order\n{}",
+            report.unwrap_or_default()
+        ))
     } else {
         Err(format!("tidy:\n  {}", problems.join("\n  ")))
     }
@@ -84,13 +93,9 @@ fn check_format(problems: &mut Vec<String>) -> Result<(), String> {
 
 /// The first line that `FORMAT.md` must have: a checksum of the sources it describes.
 fn format_line() -> Result<String, String> {
-    let mut files = Vec::new();
-    collect(Path::new(FORMAT_FOLDER), &mut files)
-        .map_err(|error| format!("{FORMAT_FOLDER}: {error}"))?;
     let mut checksum = 0;
-    for source in files {
-        let text = fs::read_to_string(&source)
-            .map_err(|error| format!("{}: {error}", source.display()))?;
+    for source in sources::rust_files(Path::new(FORMAT_FOLDER))? {
+        let text = sources::read(&source)?;
         if FORMAT_SIGNS.iter().any(|sign| text.contains(sign)) {
             checksum = crc32c::crc32c_append(checksum, text.as_bytes());
         }
@@ -98,20 +103,4 @@ fn format_line() -> Result<String, String> {
     Ok(format!(
         "<!-- describes the format sources with checksum {checksum:08x} -->"
     ))
-}
-
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    let mut entries: Vec<_> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
-    entries.sort_by_key(std::fs::DirEntry::path);
-    for entry in entries {
-        let path = entry.path();
-        if path.is_dir() {
-            if !path.ends_with("target") && !path.ends_with("node_modules") {
-                collect(&path, files)?;
-            }
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-    Ok(())
 }
