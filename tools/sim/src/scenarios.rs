@@ -104,31 +104,31 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "power-cut",
         about: "the power fails at random moments, also during recovery",
-        in_ci: InCi::Seeds(300),
+        in_ci: InCi::Seeds(500),
         draw: power_cut,
     },
     Scenario {
         name: "kill",
         about: "kill -9 at random moments, also during recovery",
-        in_ci: InCi::Seeds(300),
+        in_ci: InCi::Seeds(500),
         draw: kill,
     },
     Scenario {
         name: "disk-faults",
         about: "writes, flushes and reads fail, the disk is full or slow",
-        in_ci: InCi::Seeds(300),
+        in_ci: InCi::Seeds(500),
         draw: disk_faults,
     },
     Scenario {
         name: "network",
         about: "connections are reset, cut one way or both, delayed",
-        in_ci: InCi::Seeds(300),
+        in_ci: InCi::Seeds(500),
         draw: network,
     },
     Scenario {
         name: "shards",
         about: "restarts with another count of shards, after every kind of stop",
-        in_ci: InCi::Seeds(300),
+        in_ci: InCi::Seeds(500),
         draw: shards,
     },
     Scenario {
