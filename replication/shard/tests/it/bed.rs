@@ -67,7 +67,7 @@ pub(crate) fn begin(
     (done, outcome)
 }
 
-fn options(shard: ShardId) -> ShardOptions {
+pub(crate) fn options(shard: ShardId) -> ShardOptions {
     let registration = BrokerRegistrationRequest {
         cluster_id: "cluster".into(),
         broker_id: BrokerId(1),

@@ -6,3 +6,4 @@ mod bed;
 mod disk_full;
 mod groups;
 mod lost_metadata;
+mod metadata_answers;

@@ -1,5 +1,6 @@
 //! A few seeds of every scenario, and a short run of the batch fuzzer.
 
+mod answer_order;
 mod metrics;
 
 use ringlog_sim::fuzz::BatchFuzzer;
