@@ -165,6 +165,7 @@ pub struct History {
     violation_count: Cell<u64>,
     stopping: Cell<bool>,
     held: Cell<bool>,
+    last_refusal: RefCell<String>,
     working: Cell<usize>,
 }
 
@@ -216,6 +217,16 @@ impl History {
     /// Whether they pause.
     pub fn is_held(&self) -> bool {
         self.held.get()
+    }
+
+    /// Notes a refusal after which a batch is sent again.
+    pub fn refused(&self, what: String) {
+        *self.last_refusal.borrow_mut() = what;
+    }
+
+    /// The last one: what a client that never ends is likely to wait for.
+    pub fn last_refusal(&self) -> String {
+        self.last_refusal.borrow().clone()
     }
 
     /// A client task begins.

@@ -369,9 +369,10 @@ impl Driver<'_> {
                 return Err(format!("fenced though nothing failed any more: {reason}"));
             }
             if self.io.now() >= deadline {
-                return Err(
-                    "clients of a broker without faults do not get their answers".to_owned(),
-                );
+                return Err(format!(
+                    "clients of a broker without faults do not get their answers; the last refusal: {}",
+                    self.history.last_refusal()
+                ));
             }
             self.io.sleep(LOOK_INTERVAL).await;
         }

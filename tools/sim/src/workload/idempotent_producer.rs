@@ -210,8 +210,11 @@ impl Producer {
                 | ErrorCode::RequestTimedOut
                 | ErrorCode::NotEnoughReplicas
                 | ErrorCode::NotLeaderOrFollower,
-                _,
-            ) => {}
+                reason,
+            ) => {
+                let bytes = batch.bytes.len();
+                history.refused(format!("{id:?} of {bytes} bytes for {partition}: {reason}"));
+            }
             Answer::Refused(ErrorCode::OutOfOrderSequenceNumber, _) if !is_oldest => {}
             Answer::Refused(code, message) => {
                 let producer_id = self.identity.0;
