@@ -244,21 +244,6 @@ const CORES_UNDER_LOAD: &str = "0,1";
 /// Kill -9 cycles of a CI run; the full proof is `tools/compat/crash/check --cycles 100`.
 const CRASH_CYCLES: &str = "10";
 
-/// Why the broker on a full disk is not part of CI yet; `None` makes it so.
-const FULL_DISK_WAITS_FOR: Option<&str> = Some(
-    "no start on a full disk after kill -9: the look at direct I/O writes a file (engine/uring/src/executor.rs)",
-);
-
-fn full_disk_check(ringlog: &str, data: &Path) -> Result<(), String> {
-    if let Some(reason) = FULL_DISK_WAITS_FOR {
-        println!("NOT RUN full_disk: {reason}");
-        return Ok(());
-    }
-    let data = data.join("full-disk").to_string_lossy().into_owned();
-    let arguments = ["--ringlog", ringlog, "--data", &data];
-    processes::run("tools/compat/full_disk/check", &arguments)
-}
-
 fn broker_checks() -> Result<(), String> {
     let ringlog = binary("ringlog");
     let data = scratch("broker")?;
@@ -318,7 +303,11 @@ fn broker_checks() -> Result<(), String> {
         "tools/compat/lives/check",
         &["--ringlog", &ringlog, "--data", &lives],
     )?;
-    full_disk_check(&ringlog, &data)?;
+    let full_disk = data.join("full-disk").to_string_lossy().into_owned();
+    processes::run(
+        "tools/compat/full_disk/check",
+        &["--ringlog", &ringlog, "--data", &full_disk],
+    )?;
     processes::run("tools/compat/crash/check", &["--planted"])?;
     processes::run(
         "tools/compat/crash/check",

@@ -23,7 +23,7 @@ const DELETIONS: (u64, u64) = (8, 24);
 /// Marks of DeleteRecords in one round.
 const MARKS: (i64, i64) = (8, 40);
 /// How long segments hang, in microseconds; deletions come after the first half. Less than what fences a shard.
-const HANG_US: (u64, u64) = (500_000, 12_000_000);
+const HANG_US: (u64, u64) = (300_000, 5_000_000);
 /// Virtual time after segments go on in which everything is well again.
 const HEALED_TIME_MAX: Duration = Duration::from_secs(60);
 /// Virtual time in which files of deleted topics are gone.
