@@ -1,18 +1,22 @@
 //! Answers leave a connection in the order of its requests, whatever the order in which they become complete
 //! (README, invariant 13).
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use client::{Acks, Cluster, ClusterOptions, Connection, ConnectionOptions, NewTopic, OffsetSpec};
+use client::{
+    Acks, Cluster, ClusterOptions, Connection, ConnectionOptions, NewTopic, OffsetSpec, Pending,
+};
 use model::record::BatchBuilder;
 use model::{PartitionIndex, ShardId, Timestamp, TopicPartition};
-use protocol::metadata::{MetadataRequest, MetadataRequestTopic};
-use protocol::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use protocol::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use protocol::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
 use protocol::{Records, Text};
 use ringlog_sim::cluster::{Broker, BrokerSettings, NODE, PORT, Start};
 use runtime::Io;
 use runtime::sim::{Fault, FaultRule, Generator, SimIo, Simulation};
+use shard::partition_table::owner;
 
 const SHARDS: u16 = 2;
 const PARTITIONS: i32 = 8;
@@ -55,9 +59,18 @@ async fn connect(io: &SimIo, simulation: &Simulation) -> Connection<SimIo> {
     Connection::connect(io, address, options).await.unwrap()
 }
 
-/// A produce whose journal hangs; behind it, on the same connection, requests that are complete long before it.
-async fn play(simulation: &Simulation, io: &SimIo, seed: u64) {
-    let random = Generator::new(seed, 9);
+/// A running broker, with a partition on each shard.
+struct Bed {
+    broker: Rc<Broker>,
+    cluster: Cluster<SimIo>,
+    /// On the shard whose journal will hang.
+    slow: TopicPartition,
+    /// On the other one.
+    fast: TopicPartition,
+    hanging: u16,
+}
+
+async fn start(simulation: &Simulation, io: &SimIo, seed: u64) -> Bed {
     let broker = Broker::new(BrokerSettings::draw(&Generator::new(seed, 7)));
     broker.start(simulation, SHARDS);
     while broker.progress() != Start::Done {
@@ -74,49 +87,73 @@ async fn play(simulation: &Simulation, io: &SimIo, seed: u64) {
     };
     let topic = cluster.create_topic(&new).await.unwrap();
     io.sleep(SETTLE).await;
-    let id = |partition| TopicPartition {
-        topic: topic.id,
-        partition: PartitionIndex(partition),
+    let owned_by = |number: u16| {
+        let mut all = (0..PARTITIONS).map(|index| TopicPartition {
+            topic: topic.id,
+            partition: PartitionIndex(index),
+        });
+        all.find(|id| owner(*id, SHARDS) == ShardId(number))
+            .unwrap_or_else(|| panic!("seed {seed}: shard {number} has no partition"))
     };
-    let owned_by = |shard: u16| {
-        let owner = |partition: &i32| shard::partition_table::owner(id(*partition), SHARDS);
-        let mut all = 0..PARTITIONS;
-        all.find(|partition| owner(partition) == ShardId(shard))
-    };
-    let hanging = random.below(u64::from(SHARDS)) as u16;
-    let (Some(slow), Some(fast)) = (owned_by(hanging), owned_by(1 - hanging)) else {
-        panic!("{PARTITIONS} partitions of seed {seed} are all on one shard");
-    };
-    let journal = format!("journal/{hanging}");
-    let rule = FaultRule::new(Fault::Hang).node(NODE).path(&journal);
-    simulation.faults().add(rule);
+    let hanging = Generator::new(seed, 8).below(u64::from(SHARDS)) as u16;
+    Bed {
+        broker,
+        cluster,
+        slow: owned_by(hanging),
+        fast: owned_by(1 - hanging),
+        hanging,
+    }
+}
 
-    let mut connection = connect(io, simulation).await;
-    let first = connection.send(&produce(id(slow))).await.unwrap();
-    let mut behind = Vec::new();
-    let mut produced = 0;
+/// A request behind the one that hangs.
+enum Behind {
+    Produce(Pending<ProduceResponse>),
+    Metadata(Pending<MetadataResponse>),
+}
+
+/// Sends requests that can be answered at once; how many of them are produces.
+async fn send_behind(
+    connection: &mut Connection<SimIo>,
+    to: TopicPartition,
+    random: &Generator,
+) -> (Vec<Behind>, i64) {
+    let (mut behind, mut produced) = (Vec::new(), 0);
     for _ in 0..BEHIND {
         if random.one_in(2) {
             produced += 1;
-            let pending = connection.send(&produce(id(fast))).await.unwrap();
-            behind.push((Some(pending), None));
+            let pending = connection.send(&produce(to)).await.unwrap();
+            behind.push(Behind::Produce(pending));
         } else {
             let about = MetadataRequest {
                 topics: None::<Vec<MetadataRequestTopic>>,
                 ..MetadataRequest::default()
             };
             let pending = connection.send(&about).await.unwrap();
-            behind.push((None, Some(pending)));
+            behind.push(Behind::Metadata(pending));
         }
     }
+    (behind, produced)
+}
+
+/// A produce whose journal hangs; behind it, on the same connection, requests that are complete long before it.
+async fn play(simulation: &Simulation, io: &SimIo, seed: u64) {
+    let mut bed = start(simulation, io, seed).await;
+    let journal = format!("journal/{}", bed.hanging);
+    let rule = FaultRule::new(Fault::Hang).node(NODE).path(&journal);
+    simulation.faults().add(rule);
+    let mut connection = connect(io, simulation).await;
+    let first = connection.send(&produce(bed.slow)).await.unwrap();
+    let random = Generator::new(seed, 9);
+    let (behind, produced) = send_behind(&mut connection, bed.fast, &random).await;
     io.sleep(SETTLE).await;
     // What was sent later is acknowledged, for everybody to read. What was sent first is not.
-    let ends = cluster.offsets(TOPIC, OffsetSpec::Latest).await.unwrap();
-    let end = |partition| {
-        let found = ends.iter().find(|(other, _)| other.0 == partition);
+    let ends = bed.cluster.offsets(TOPIC, OffsetSpec::Latest).await;
+    let ends = ends.unwrap();
+    let end = |id: TopicPartition| {
+        let found = ends.iter().find(|(other, _)| *other == id.partition);
         found.map(|(_, offset)| offset.0).unwrap()
     };
-    assert_eq!((end(slow), end(fast)), (0, produced), "seed {seed}");
+    assert_eq!((end(bed.slow), end(bed.fast)), (0, produced), "seed {seed}");
     simulation.faults().clear();
     simulation.release_hung(NODE);
     // Each answer is that of the oldest request: the connection holds it to its correlation id.
@@ -126,20 +163,19 @@ async fn play(simulation: &Simulation, io: &SimIo, seed: u64) {
     let mut offset = 0;
     for pending in behind {
         match pending {
-            (Some(produced), _) => {
-                let answer = connection.receive(produced).await.unwrap();
+            Behind::Produce(pending) => {
+                let answer = connection.receive(pending).await.unwrap();
                 let part = &answer.responses[0].partition_responses[0];
                 assert_eq!((part.error_code, part.base_offset), (0, offset));
                 offset += 1;
             }
-            (_, Some(about)) => {
-                let answer = connection.receive(about).await.unwrap();
+            Behind::Metadata(pending) => {
+                let answer = connection.receive(pending).await.unwrap();
                 assert_eq!(answer.topics.len(), 1);
             }
-            _ => unreachable!("each is one of the two"),
         }
     }
-    broker.ended();
+    bed.broker.ended();
 }
 
 #[test]
