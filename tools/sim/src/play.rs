@@ -13,7 +13,7 @@ use ringlog_sim::planted::Planted;
 use ringlog_sim::run::{Outcome, run};
 use ringlog_sim::scenarios::Scenario;
 
-/// Failed seeds that are told in words; of the others, how to see them again.
+/// Failed seeds of which everything is told; of the others, the first violation.
 const TOLD_MAX: usize = 8;
 
 thread_local! {
@@ -200,11 +200,10 @@ pub(crate) fn play(chosen: &[(&'static Scenario, u64)], first: u64, jobs: u64) -
 fn tell(failed: &mut [(&str, Outcome)]) {
     failed.sort_by_key(|(name, outcome)| (*name, outcome.seed));
     for (index, (name, outcome)) in failed.iter().enumerate() {
-        if index < TOLD_MAX {
-            println!("\n{name}, seed {}:", outcome.seed);
-            for violation in &outcome.violations {
-                println!("  {violation}");
-            }
+        println!("\n{name}, seed {}:", outcome.seed);
+        let most = if index < TOLD_MAX { usize::MAX } else { 1 };
+        for violation in outcome.violations.iter().take(most) {
+            println!("  {violation}");
         }
         println!("  again: {}", again(name, outcome.seed));
     }
