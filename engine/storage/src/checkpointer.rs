@@ -9,7 +9,6 @@
 //! a checkpoint that does without it is durable. One checkpoint is written at a time. It needs no space on the device
 //! beyond what its files have already, and one group in the journal, for which room is kept.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -20,48 +19,19 @@ use runtime::{Buffer, File, Io, OpenMode, align_up};
 
 use crate::checkpoint::{CheckpointEncoder, CheckpointHead, Removal, RunState};
 use crate::descriptors::with_descriptor;
+use crate::disk_space::is_disk_full;
 use crate::error::StorageError;
 use crate::file_cache::FileKind;
 use crate::index::SegmentId;
+use crate::inner::Inner;
 use crate::journal::room::Claim;
 use crate::layout::Layout;
 use crate::log::Log;
-use crate::segment_writer::{Unsynced, is_disk_full};
-use crate::storage::Inner;
+use crate::unsynced::Unsynced;
 
 /// A checkpoint file has at least this much space set aside, and twice what was last written: on a full device, what
 /// frees space must not need any.
 const FILE_BYTES_MIN: usize = 64 << 10;
-
-/// The last checkpoint and whether another is under way.
-pub(crate) struct CheckpointState {
-    sequence: Cell<u64>,
-    is_busy: Cell<bool>,
-}
-
-impl CheckpointState {
-    /// After the checkpoint of this sequence.
-    pub(crate) fn new(sequence: u64) -> CheckpointState {
-        CheckpointState {
-            sequence: Cell::new(sequence),
-            is_busy: Cell::new(false),
-        }
-    }
-
-    /// Sequence of the last checkpoint that is durable.
-    pub(crate) fn sequence(&self) -> u64 {
-        self.sequence.get()
-    }
-
-    fn written(&self, sequence: u64) {
-        assert_eq!(
-            sequence,
-            self.sequence.get() + 1,
-            "checkpoints are written in order"
-        );
-        self.sequence.set(sequence);
-    }
-}
 
 /// An encoded checkpoint, and what to do before and after it is written.
 struct Encoded {
@@ -95,13 +65,12 @@ impl<I: Io> Inner<I> {
 
     /// Writes a checkpoint and frees what it makes needless.
     pub(crate) async fn checkpoint(&self, run_state: RunState) -> Result<(), StorageError> {
-        while self.checkpoints.is_busy.get() {
+        while !self.checkpoints.begin() {
             self.life.check()?;
             self.journal_changed.changed().await;
         }
-        self.checkpoints.is_busy.set(true);
         let result = self.checkpoint_alone(run_state).await;
-        self.checkpoints.is_busy.set(false);
+        self.checkpoints.end();
         self.journal_changed.notify();
         result
     }

@@ -8,11 +8,11 @@ use std::rc::Rc;
 use model::TopicPartition;
 use runtime::Io;
 
+use crate::inner::Inner;
 use crate::journal::frame::{ENTRY_HEADER_BYTES, EntryKind};
 use crate::journal::room::Claim;
 use crate::log::Log;
 use crate::segment::Segment;
-use crate::storage::Inner;
 
 impl<I: Io> Inner<I> {
     /// Takes a log out. If the journal has no room for its mark, the next checkpoint makes some, and takes the mark along.

@@ -4,6 +4,7 @@
 //! the others.
 
 use std::cell::Cell;
+use std::io;
 
 /// Counts the waiting of one shard.
 #[derive(Default)]
@@ -27,6 +28,11 @@ impl DiskSpace {
         self.waiting.set(self.waiting.get() + 1);
         Wait { space: self }
     }
+}
+
+/// Whether the machine says that the device is full.
+pub(crate) fn is_disk_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::StorageFull
 }
 
 impl Drop for Wait<'_> {

@@ -5,9 +5,10 @@ use std::rc::Rc;
 use model::Timestamp;
 use runtime::Io;
 
+use crate::inner::Inner;
 use crate::log::Log;
 use crate::retention::removable_segments;
-use crate::storage::{Inner, Storage};
+use crate::storage::Storage;
 
 impl<I: Io> Inner<I> {
     /// Looks for expired segments and producers from time to time: one long-lived task.

@@ -4,10 +4,13 @@
 //! Knows partitions by [`model::TopicPartition`] only: topics, leaders and clients are other layers' business.
 //! Every byte on disk is defined in `FORMAT.md`.
 
+mod append;
 mod at_once;
 mod cache;
 mod checkpoint;
+mod checkpoint_turn;
 mod checkpointer;
+mod commit;
 mod deadline;
 mod deletion;
 mod descriptors;
@@ -18,6 +21,7 @@ mod error;
 mod expiry;
 mod file_cache;
 mod index;
+mod inner;
 mod journal;
 mod layout;
 mod leader_epoch_cache;
@@ -28,19 +32,27 @@ pub mod metrics;
 mod options;
 mod producer_state;
 mod read;
+mod read_ahead;
 mod reclaim;
 mod recovery;
 mod removal;
+mod removals;
 mod retention;
 mod segment;
+mod segment_view;
 mod segment_writer;
 mod shutdown;
+mod snapshot;
 mod spares;
 mod storage;
 mod time_lookup;
+mod unsynced;
 mod waiters;
+mod write_queue;
 mod writer_state;
 
+pub use append::Appended;
+pub use commit::{CommitListener, CommitTimes};
 pub use error::{AppendError, OpenError, ReadError, StorageError};
 pub use layout::Layout;
 pub use leader_epoch_cache::LeaderEpochCache;
@@ -49,4 +61,4 @@ pub use options::{AppendContext, Durability, FlushMethod, LogConfig, StorageOpti
 pub use producer_state::{ProducerStates, RememberedBatch, SequenceCheck};
 pub use recovery::{RecoveryReport, recover_data_dir, set_aside};
 pub use retention::{SegmentSummary, removable_segments};
-pub use storage::{Appended, CommitListener, CommitTimes, Mark, Storage};
+pub use storage::{Mark, Storage};

@@ -2,101 +2,25 @@
 //!
 //! Invariant: nothing from the device is returned before its chunk's checksum, which is bound to its place, matched.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use model::Offset;
 use model::record::{BatchHeader, crc_matches};
-use model::{Offset, Timestamp};
 use runtime::{Buffer, File, Io};
 
 use crate::cache::extent::ExtentKey;
 use crate::error::ReadError;
 use crate::file_cache::FileKind;
 use crate::index::{
-    ChunkBuilder, ChunkEntry, PAGE_BYTES, PAGE_ENTRIES, SegmentId, chunk_of_offset, read_page,
-    write_page,
+    ChunkBuilder, ChunkEntry, PAGE_BYTES, PAGE_ENTRIES, SegmentId, read_page, write_page,
 };
+use crate::inner::Inner;
 use crate::log::{Log, ReadBatches, ReadRequest};
-use crate::segment::Segment;
-use crate::segment_writer::Unsynced;
-use crate::storage::{Inner, Storage};
-use crate::waiters::Waiters;
-
-/// Extents waiting to be read ahead; more are forgotten.
-const READ_AHEAD_MAX: usize = 32;
-
-/// Extents to be read before someone asks for them.
-#[derive(Default)]
-pub(crate) struct ReadAhead {
-    queue: RefCell<VecDeque<(Rc<SegmentView>, u32)>>,
-    work: Waiters,
-}
-
-impl ReadAhead {
-    fn push(&self, view: &Rc<SegmentView>, extent: u32) {
-        let mut queue = self.queue.borrow_mut();
-        if queue.len() < READ_AHEAD_MAX {
-            queue.push_back((view.clone(), extent));
-            self.work.notify();
-        }
-    }
-
-    pub(crate) fn wake(&self) {
-        self.work.notify();
-    }
-}
-
-/// The chunks of a segment at one moment.
-pub(crate) struct SegmentView {
-    pub(crate) id: SegmentId,
-    stored: Rc<Vec<ChunkEntry>>,
-    /// Chunks that are not in the index file, the unfinished one last.
-    recent: Vec<ChunkEntry>,
-}
-
-impl SegmentView {
-    /// Count of chunks.
-    pub(crate) fn len(&self) -> usize {
-        self.stored.len() + self.recent.len()
-    }
-
-    /// A chunk.
-    pub(crate) fn chunk(&self, number: usize) -> Option<&ChunkEntry> {
-        match number.checked_sub(self.stored.len()) {
-            None => self.stored.get(number),
-            Some(recent) => self.recent.get(recent),
-        }
-    }
-
-    fn chunk_of(&self, offset: Offset) -> Option<usize> {
-        let relative =
-            u32::try_from(offset.0.saturating_sub(self.id.base_offset.0)).unwrap_or(u32::MAX);
-        let recent = chunk_of_offset(&self.recent, relative).map(|found| found + self.stored.len());
-        recent.or_else(|| chunk_of_offset(&self.stored, relative))
-    }
-
-    /// The first chunk with a timestamp of at least this.
-    pub(crate) fn chunk_of_timestamp(&self, timestamp: Timestamp) -> Option<usize> {
-        let stored = crate::index::chunk_of_timestamp(&self.stored, timestamp);
-        stored.or_else(|| {
-            crate::index::chunk_of_timestamp(&self.recent, timestamp)
-                .map(|found| found + self.stored.len())
-        })
-    }
-
-    /// The chunks that begin in the run `extent` of the file.
-    fn chunks_of_extent(&self, extent: u32, extent_bytes: u32) -> std::ops::Range<usize> {
-        let before = |bound: u64| {
-            let precedes = |entry: &ChunkEntry| u64::from(entry.position) < bound;
-            self.stored.partition_point(precedes) + self.recent.partition_point(precedes)
-        };
-        let start = u64::from(extent) * u64::from(extent_bytes);
-        before(start)..before(start + u64::from(extent_bytes))
-    }
-}
+use crate::segment_view::{SegmentView, Snapshot};
+use crate::storage::Storage;
+use crate::unsynced::Unsynced;
 
 impl<I: Io> Inner<I> {
     async fn read(
@@ -203,9 +127,8 @@ impl<I: Io> Inner<I> {
     /// One read-ahead task.
     pub(crate) async fn read_extents_ahead(self: Rc<Self>) {
         while self.life.writes() {
-            let next = self.read_ahead.queue.borrow_mut().pop_front();
-            let Some((view, extent)) = next else {
-                self.read_ahead.work.changed().await;
+            let Some((view, extent)) = self.read_ahead.pop() else {
+                self.read_ahead.wait().await;
                 continue;
             };
             let range = view.chunks_of_extent(extent, self.options.extent_bytes.max(1));
@@ -465,41 +388,6 @@ impl<I: Io> Inner<I> {
                 tracing::warn!(file = %path.display(), %error, "storing a rebuilt index failed")
             }
         }
-    }
-}
-
-/// What a read needs of a segment, copied out of the borrow.
-pub(crate) struct Snapshot {
-    pub(crate) id: SegmentId,
-    pages: u32,
-    size_bytes: u64,
-    sealed: bool,
-    recent: Vec<ChunkEntry>,
-}
-
-impl Snapshot {
-    pub(crate) fn of(segment: &Segment) -> Snapshot {
-        let open = segment.chunks.open();
-        let recent = segment
-            .pending
-            .iter()
-            .copied()
-            .chain((open.length > 0).then_some(open))
-            .collect();
-        Snapshot {
-            id: segment.id,
-            pages: segment.index_pages,
-            size_bytes: segment.size_bytes,
-            sealed: segment.sealed,
-            recent,
-        }
-    }
-
-    /// How much of the segment the index file describes.
-    fn stored_bytes(&self) -> u64 {
-        self.recent
-            .first()
-            .map_or(self.size_bytes, |chunk| chunk.position.into())
     }
 }
 

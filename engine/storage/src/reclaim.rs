@@ -12,11 +12,11 @@ use runtime::Io;
 
 use crate::checkpoint::RunState;
 use crate::error::StorageError;
+use crate::inner::Inner;
 use crate::journal::frame::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind};
 use crate::journal::group::GroupBatch;
 use crate::journal::room::Claim;
 use crate::log::Log;
-use crate::storage::Inner;
 
 impl<I: Io> Inner<I> {
     /// One long-lived task.

@@ -1,133 +1,14 @@
-//! Files that the next checkpoint no longer names: which there are, and what becomes of them once it is durable.
-//!
-//! Invariants: a file is removed, or moved to the spares, only after a durable checkpoint that does without it; while a
-//! partition's directory waits for its removal, no log of that name is written.
+//! Removes files that no checkpoint names any more, or keeps them for new segments.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 
-use model::{MonotonicTime, TopicPartition};
+use model::TopicPartition;
 use runtime::Io;
 
 use crate::checkpoint::Removal;
 use crate::index::SegmentId;
-use crate::spares::Spares;
-use crate::storage::Inner;
-
-/// What waits for its removal, and the files that are kept instead.
-pub(crate) struct Removals {
-    waiting: RefCell<BTreeSet<Removal>>,
-    /// What files of removals hold, of segments that were there in this run: others are not known to be whose they say.
-    gone_bytes: RefCell<BTreeMap<SegmentId, u64>>,
-    spares: RefCell<Spares>,
-    /// Whether spares were taken since the last checkpoint.
-    spares_unsynced: Cell<bool>,
-}
-
-impl Removals {
-    pub(crate) fn new(spares: Spares, waiting: impl IntoIterator<Item = Removal>) -> Removals {
-        Removals {
-            waiting: RefCell::new(waiting.into_iter().collect()),
-            gone_bytes: RefCell::default(),
-            spares: RefCell::new(spares),
-            spares_unsynced: Cell::new(false),
-        }
-    }
-
-    /// A log is gone, with the files it had in this run.
-    pub(crate) fn log_gone(
-        &self,
-        id: TopicPartition,
-        files: impl IntoIterator<Item = (SegmentId, u64)>,
-    ) {
-        let mut waiting = self.waiting.borrow_mut();
-        waiting
-            .retain(|removal| !matches!(removal, Removal::Segment(gone) if gone.partition == id));
-        waiting.insert(Removal::Partition(id));
-        for (segment, bytes) in files {
-            assert_eq!(segment.partition, id, "a file of another log");
-            self.gone_bytes.borrow_mut().insert(segment, bytes);
-        }
-    }
-
-    /// A segment is gone; `bytes` if it has a file.
-    pub(crate) fn segment_gone(&self, id: SegmentId, bytes: Option<u64>) {
-        let is_new = self.waiting.borrow_mut().insert(Removal::Segment(id));
-        assert!(is_new, "a segment goes once");
-        if let Some(bytes) = bytes {
-            self.gone_bytes.borrow_mut().insert(id, bytes);
-        }
-    }
-
-    /// Nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.borrow().is_empty()
-    }
-
-    /// All that waits.
-    pub(crate) fn all(&self) -> Vec<Removal> {
-        self.waiting.borrow().iter().copied().collect()
-    }
-
-    /// Segments of a log that wait.
-    pub(crate) fn segments_of(&self, id: TopicPartition) -> Vec<Removal> {
-        let waiting = self.waiting.borrow();
-        let (first, last) = SegmentId::all_of(id).into_inner();
-        let range = Removal::Segment(first)..=Removal::Segment(last);
-        waiting.range(range).copied().collect()
-    }
-
-    /// Whether the directory of this name still belongs to a log that is gone.
-    pub(crate) fn occupies(&self, id: TopicPartition) -> bool {
-        self.waiting.borrow().contains(&Removal::Partition(id))
-    }
-
-    /// Its files are gone.
-    fn done(&self, removal: Removal) {
-        self.waiting.borrow_mut().remove(&removal);
-    }
-
-    /// Segments of a removal that were there in this run, and what their files hold.
-    fn take_gone(&self, removal: Removal) -> Vec<(SegmentId, u64)> {
-        let mut gone = self.gone_bytes.borrow_mut();
-        let found: Vec<(SegmentId, u64)> = gone
-            .range(removal.segments())
-            .map(|(segment, bytes)| (*segment, *bytes))
-            .collect();
-        for (segment, _) in &found {
-            gone.remove(segment);
-        }
-        found
-    }
-
-    /// A spare for the segment of a log whose last one held `filled_bytes`.
-    pub(crate) fn take_spare(&self, filled_bytes: u64) -> Option<u64> {
-        let number = self.spares.borrow_mut().take(filled_bytes)?;
-        self.spares_unsynced.set(true);
-        Some(number)
-    }
-
-    /// Whether spares were taken that no checkpoint has seen; they count as seen from now on.
-    pub(crate) fn take_spares_unsynced(&self) -> bool {
-        self.spares_unsynced.take()
-    }
-
-    /// Bytes of the spares.
-    pub(crate) fn spares_bytes(&self) -> u64 {
-        self.spares.borrow().bytes()
-    }
-
-    /// Spares that are kept no longer.
-    pub(crate) fn expired_spares(&self, now: MonotonicTime) -> Vec<u64> {
-        self.spares.borrow_mut().expire(now)
-    }
-
-    /// All spares: they are kept no longer.
-    pub(crate) fn clear_spares(&self) -> Vec<u64> {
-        self.spares.borrow_mut().clear()
-    }
-}
+use crate::inner::Inner;
 
 impl<I: Io> Inner<I> {
     /// Removes files that no checkpoint names any more, or keeps them for new segments.
@@ -208,7 +89,7 @@ impl<I: Io> Inner<I> {
             return false;
         }
         let now = self.io.now();
-        let Some(number) = self.removals.spares.borrow_mut().place(bytes, now) else {
+        let Some(number) = self.removals.place_spare(bytes, now) else {
             return false;
         };
         let path = self.layout.segment(id.partition, id.base_offset);
@@ -217,7 +98,7 @@ impl<I: Io> Inner<I> {
         if let Err(error) = &moved {
             // It is removed where it is.
             tracing::warn!(path = %path.display(), %error, "moving a file to the spares failed");
-            self.removals.spares.borrow_mut().forget(number);
+            self.removals.forget_spare(number);
         }
         moved.is_ok()
     }
@@ -235,7 +116,7 @@ impl<I: Io> Inner<I> {
             let spares = self.layout.spares_of(self.options.shard);
             self.sync_dir(&spares).await?;
         }
-        self.removals.spares.borrow_mut().settle();
+        self.removals.settle_spares();
         Ok(())
     }
 

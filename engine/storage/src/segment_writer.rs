@@ -4,24 +4,22 @@
 //! bytes below the last partial 4 KiB block, and that block is rewritten with the same bytes in front; a batch counts
 //! as written when the device has accepted it, and as safe to forget in the journal only after a sync and a checkpoint.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use model::{Offset, TopicPartition};
+use model::Offset;
 use runtime::{ALIGNMENT, Buffer, File, Io, align_up};
 
-use crate::disk_space::Wait;
+use crate::disk_space::{Wait, is_disk_full};
 use crate::error::StorageError;
 use crate::file_cache::FileKind;
 use crate::index::{PAGE_BYTES, PAGE_ENTRIES, SegmentId, write_page};
+use crate::inner::Inner;
 use crate::log::{Log, LogState, TailBatch};
 use crate::segment::{Planned, Segment};
-use crate::storage::Inner;
-use crate::waiters::Waiters;
+use crate::unsynced::Unsynced;
 
 /// Largest single write to a segment, unless one batch is larger.
 const WRITE_BYTES_MAX: usize = 1 << 20;
@@ -34,56 +32,6 @@ const GROW_BYTES_MIN: u64 = 64 << 10;
 const GROW_BYTES_MAX: u64 = 64 << 20;
 /// Pause before what found the device full is tried again.
 const DISK_FULL_PAUSE: Duration = Duration::from_millis(200);
-
-/// What of a segment no sync has covered.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Unsynced {
-    pub(crate) log: bool,
-    pub(crate) index: bool,
-    /// The names are new too, perhaps that of the partition's directory as well.
-    pub(crate) directory: bool,
-}
-
-/// Logs that wait to be written.
-pub(crate) struct WriteQueue {
-    queue: RefCell<VecDeque<Rc<Log>>>,
-    /// Partitions being written.
-    active: RefCell<BTreeSet<TopicPartition>>,
-    idle: Cell<usize>,
-    work: Waiters,
-    /// Something was written, or will not be.
-    pub(crate) changed: Waiters,
-}
-
-impl WriteQueue {
-    pub(crate) fn new() -> WriteQueue {
-        WriteQueue {
-            queue: RefCell::default(),
-            active: RefCell::default(),
-            idle: Cell::new(0),
-            work: Waiters::default(),
-            changed: Waiters::default(),
-        }
-    }
-
-    fn push(&self, log: &Rc<Log>) {
-        self.queue.borrow_mut().push_back(log.clone());
-        if self.idle.get() > 0 {
-            self.work.notify();
-        }
-    }
-
-    /// Wakes writers so that they see that the storage stops.
-    pub(crate) fn wake(&self) {
-        self.work.notify();
-        self.changed.notify();
-    }
-
-    /// Whether a partition's files are being written.
-    pub(crate) fn is_active(&self, id: TopicPartition) -> bool {
-        self.active.borrow().contains(&id)
-    }
-}
 
 /// The next step for a log.
 enum Step<B> {
@@ -104,11 +52,6 @@ struct WritePlan<B> {
     allocated_bytes: u64,
     /// The file will not become longer than this, unless one batch makes it.
     file_bytes_max: u64,
-}
-
-/// Whether the machine says that the device is full.
-pub(crate) fn is_disk_full(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::StorageFull
 }
 
 impl<I: Io> Inner<I> {
@@ -150,11 +93,8 @@ impl<I: Io> Inner<I> {
     pub(crate) async fn write_segments(self: Rc<Self>) {
         let queue = &self.write_queue;
         while self.life.writes() {
-            let next = queue.queue.borrow_mut().pop_front();
-            let Some(log) = next else {
-                queue.idle.set(queue.idle.get() + 1);
-                queue.work.changed().await;
-                queue.idle.set(queue.idle.get() - 1);
+            let Some(log) = queue.pop() else {
+                queue.rest().await;
                 continue;
             };
             if let Err(error) = self.write_log(&log).await {
@@ -176,7 +116,7 @@ impl<I: Io> Inner<I> {
     /// Writes what the tail of a log that was queued holds; all of it, or only if it is worth a write.
     pub(crate) async fn write_log(&self, log: &Rc<Log>) -> Result<(), StorageError> {
         let all = log.state.borrow_mut().writer.begin();
-        self.write_queue.active.borrow_mut().insert(log.id());
+        self.write_queue.begin(log.id());
         let mut wait = None;
         let mut result = Ok(());
         while !log.deleted.get() && !self.life.is_fenced() {
@@ -211,7 +151,7 @@ impl<I: Io> Inner<I> {
         }
         self.space_found(wait);
         let again = log.state.borrow_mut().writer.end();
-        self.write_queue.active.borrow_mut().remove(&log.id());
+        self.write_queue.end(log.id());
         if again {
             self.write_queue.push(log);
         }

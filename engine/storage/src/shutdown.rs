@@ -7,9 +7,10 @@ use runtime::Io;
 use crate::at_once::at_once;
 use crate::checkpoint::RunState;
 use crate::error::StorageError;
+use crate::inner::Inner;
 use crate::life::Phase;
 use crate::log::Log;
-use crate::storage::{Inner, Storage};
+use crate::storage::Storage;
 
 impl<I: Io> Storage<I> {
     /// Commits and writes everything, leaves a checkpoint that says so, and ends the tasks. Appends are refused from now

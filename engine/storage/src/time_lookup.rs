@@ -9,9 +9,10 @@ use runtime::Io;
 
 use crate::error::ReadError;
 use crate::index::SegmentId;
+use crate::inner::Inner;
 use crate::log::{Log, TimestampOffset};
-use crate::read::Snapshot;
-use crate::storage::{Inner, Storage};
+use crate::segment_view::Snapshot;
+use crate::storage::Storage;
 
 /// Bounds of a search.
 #[derive(Clone, Copy)]

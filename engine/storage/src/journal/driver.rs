@@ -4,48 +4,20 @@ use std::rc::Rc;
 
 use runtime::{Buffer, File, Frozen as _, Io};
 
-use super::files::{JournalFile, JournalFiles};
+use super::Frozen;
+use super::files::JournalFile;
 use super::frame::GroupHeader;
 use super::group::{GroupLog, OpenGroup};
-use super::pipeline::{Flush, Pipeline, Sealed, Write};
+use super::pipeline::{Flush, Sealed, Write};
 use super::room::Claim;
 use crate::cache::tail::{JournalPosition, TailGroup};
-use crate::checkpoint::Generations;
+use crate::commit::CommitTimes;
 use crate::error::StorageError;
+use crate::inner::Inner;
 use crate::log::{Log, TailBatch};
-use crate::storage::{CommitTimes, Inner};
 
 /// Sealed groups that wait for a write slot, in units of `group_bytes_max`: beyond it admission stops.
 const READY_GROUPS_MAX: usize = 4;
-
-type Frozen<I> = <<I as Io>::Buffer as Buffer>::Frozen;
-
-/// The journal of a shard: the open group, the pipeline of sealed ones, and which slots rest.
-pub(crate) struct Journal<I: Io> {
-    pub(crate) generations: Generations,
-    pub(crate) open: OpenGroup<I::Buffer>,
-    pub(crate) pipeline: Pipeline<Frozen<I>, Vec<GroupLog>, JournalFile<I>>,
-    idle: Vec<usize>,
-    wake_pending: bool,
-}
-
-impl<I: Io> Journal<I> {
-    /// Continues at `place` with these files and slots.
-    pub(crate) fn new(
-        generations: Generations,
-        place: JournalPosition,
-        files: JournalFiles<JournalFile<I>>,
-        slots: usize,
-    ) -> Journal<I> {
-        Journal {
-            generations,
-            open: OpenGroup::new(),
-            pipeline: Pipeline::new(place, files),
-            idle: (0..slots).collect(),
-            wake_pending: false,
-        }
-    }
-}
 
 impl<I: Io> Inner<I> {
     /// Ends the open group: it gets its header, its batches become readable in the tails, and it waits for a slot.

@@ -7,8 +7,8 @@ use runtime::Io;
 
 use super::files::prepare_file;
 use super::room::Claim;
-use crate::segment_writer::is_disk_full;
-use crate::storage::Inner;
+use crate::disk_space::is_disk_full;
+use crate::inner::Inner;
 
 /// Pause before a full device is asked again for a file that can be done without.
 const PAUSE: Duration = Duration::from_secs(1);

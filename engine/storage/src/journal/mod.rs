@@ -8,3 +8,40 @@ pub(crate) mod group;
 pub(crate) mod pipeline;
 pub(crate) mod replay;
 pub(crate) mod room;
+
+use runtime::{Buffer, Io};
+
+use self::files::{JournalFile, JournalFiles};
+use self::group::{GroupLog, OpenGroup};
+use self::pipeline::Pipeline;
+use crate::cache::tail::JournalPosition;
+use crate::checkpoint::Generations;
+
+pub(crate) type Frozen<I> = <<I as Io>::Buffer as Buffer>::Frozen;
+
+/// The journal of a shard: the open group, the pipeline of sealed ones, and which slots rest.
+pub(crate) struct Journal<I: Io> {
+    pub(crate) generations: Generations,
+    pub(crate) open: OpenGroup<I::Buffer>,
+    pub(crate) pipeline: Pipeline<Frozen<I>, Vec<GroupLog>, JournalFile<I>>,
+    pub(crate) idle: Vec<usize>,
+    pub(crate) wake_pending: bool,
+}
+
+impl<I: Io> Journal<I> {
+    /// Continues at `place` with these files and slots.
+    pub(crate) fn new(
+        generations: Generations,
+        place: JournalPosition,
+        files: JournalFiles<JournalFile<I>>,
+        slots: usize,
+    ) -> Journal<I> {
+        Journal {
+            generations,
+            open: OpenGroup::new(),
+            pipeline: Pipeline::new(place, files),
+            idle: (0..slots).collect(),
+            wake_pending: false,
+        }
+    }
+}

@@ -11,6 +11,7 @@ use super::RecoveryReport;
 use crate::at_once::at_once;
 use crate::cache::tail::TailGroup;
 use crate::error::{OpenError, StorageError, open_io};
+use crate::inner::Inner;
 use crate::journal::files::list_files;
 use crate::journal::frame::{Entry, EntryKind};
 use crate::journal::replay::ReplayedGroup;
@@ -18,7 +19,6 @@ use crate::layout::Layout;
 use crate::log::{Log, TailBatch};
 use crate::options::LogConfig;
 use crate::segment::BatchPlace;
-use crate::storage::Inner;
 
 /// Brings replayed groups into the logs.
 pub(super) struct Applier<'a, I: Io> {

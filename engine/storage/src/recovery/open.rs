@@ -13,14 +13,14 @@ use super::{RecoveryReport, load_checkpoint};
 use crate::cache::tail::JournalPosition;
 use crate::checkpoint::{Checkpoint, Generations, RunState};
 use crate::error::{OpenError, StorageError, open_io};
-use crate::journal::driver::Journal;
+use crate::inner::{Found, Inner};
+use crate::journal::Journal;
 use crate::journal::files::{JournalFiles, list_files, open_file, prepare_file};
 use crate::journal::replay::{Replay, ReplayedGroup};
 use crate::journal::room::Claim;
 use crate::layout::Layout;
 use crate::log::Log;
 use crate::options::{FlushMethod, StorageOptions};
-use crate::storage::{Found, Inner};
 
 impl<I: Io> Inner<I> {
     /// Opens a shard of a recovered data directory. Nothing is written but a checkpoint that names the new run.

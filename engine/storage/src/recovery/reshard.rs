@@ -18,14 +18,14 @@ use crate::checkpoint::{
 };
 use crate::checkpointer::write_checkpoint_file;
 use crate::error::{OpenError, StorageError, open_io};
-use crate::journal::driver::Journal;
+use crate::inner::{Found, Inner};
+use crate::journal::Journal;
 use crate::journal::files::JournalFiles;
 use crate::journal::replay::Replay;
 use crate::layout::Layout;
 use crate::log::Log;
 use crate::lost_found::set_aside_strays;
 use crate::options::StorageOptions;
-use crate::storage::{Found, Inner};
 
 /// A shard after its journal was replayed.
 struct RecoveredShard {
