@@ -16,7 +16,7 @@ use crate::journal::frame::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind};
 use crate::journal::group::GroupBatch;
 use crate::journal::room::Claim;
 use crate::log::{Log, LogState};
-use crate::options::{AppendContext, Durability};
+use crate::options::{AppendContext, Durability, PlantedFault};
 use crate::producer_state::SequenceCheck;
 use crate::segment::BatchPlace;
 
@@ -37,8 +37,60 @@ pub struct Appended {
     pub log_append_time: Option<Timestamp>,
 }
 
+/// An entry of the journal that is no batch.
+#[derive(Clone, Copy)]
+pub(crate) struct NewMark<'a> {
+    kind: EntryKind,
+    leader_epoch: LeaderEpoch,
+    offset: Offset,
+    bytes: &'a [u8],
+}
+
+impl<'a> NewMark<'a> {
+    /// About an offset.
+    pub(crate) fn at(kind: EntryKind, offset: Offset) -> NewMark<'static> {
+        NewMark {
+            kind,
+            leader_epoch: LeaderEpoch::NONE,
+            offset,
+            bytes: &[],
+        }
+    }
+
+    /// The beginning of an epoch.
+    pub(crate) fn epoch(leader_epoch: LeaderEpoch, offset: Offset) -> NewMark<'static> {
+        NewMark {
+            leader_epoch,
+            ..NewMark::at(EntryKind::EpochStarted, offset)
+        }
+    }
+
+    fn is_left_out(&self, planted: Option<PlantedFault>) -> bool {
+        let Some(planted) = planted else {
+            return false;
+        };
+        let left_out = match planted {
+            PlantedFault::CutUnmarked => EntryKind::Truncated,
+            PlantedFault::ResetUnmarked => EntryKind::Reset,
+            PlantedFault::GapUnmarked => EntryKind::Gap,
+            PlantedFault::QuorumUnmarked => EntryKind::QuorumState,
+            PlantedFault::EpochUnmarked => EntryKind::EpochStarted,
+            _ => return false,
+        };
+        self.kind == left_out
+    }
+
+    /// With bytes of its own.
+    pub(crate) fn with_bytes(kind: EntryKind, bytes: &'a [u8]) -> NewMark<'a> {
+        NewMark {
+            bytes,
+            ..NewMark::at(kind, Offset::ZERO)
+        }
+    }
+}
+
 impl<I: Io> Inner<I> {
-    fn check_writable(&self, urgent: bool) -> Result<(), AppendError> {
+    pub(crate) fn check_writable(&self, urgent: bool) -> Result<(), AppendError> {
         self.life.check_appends()?;
         if self.space.is_full() && !urgent {
             return Err(AppendError::DiskFull);
@@ -78,7 +130,7 @@ impl<I: Io> Inner<I> {
     }
 
     /// Makes room in the open group: seals it if `bytes` more would make it too large.
-    fn open_room(&self, bytes: usize) {
+    pub(crate) fn open_room(&self, bytes: usize) {
         let full = {
             let journal = self.journal.borrow();
             journal.open.entry_count > 0
@@ -89,26 +141,35 @@ impl<I: Io> Inner<I> {
         }
     }
 
-    /// Adds an entry without payload to the open group.
-    /// Returns the sequence of the group that holds the mark.
-    pub(crate) fn add_mark(&self, log: &Rc<Log>, kind: EntryKind, offset: Offset) -> u64 {
-        self.open_room(ENTRY_HEADER_BYTES);
+    /// Adds an entry that is no batch to the open group. Returns the sequence of that group.
+    pub(crate) fn add_mark(&self, log: &Rc<Log>, mark: NewMark<'_>) -> u64 {
+        if mark.is_left_out(self.options.planted) {
+            return self.journal.borrow().pipeline.durable_sequence();
+        }
+        self.open_room(ENTRY_HEADER_BYTES + mark.bytes.len());
         let mut state = log.state.borrow_mut();
         let mut journal = self.journal.borrow_mut();
         let sequence = journal.pipeline.next_sequence();
         journal
             .open
             .log_number(log, &mut state.open_group, sequence, Offset::ZERO);
+        let crc = if mark.bytes.is_empty() {
+            0
+        } else {
+            crc32c::crc32c(mark.bytes)
+        };
         let entry = EntryHeader {
-            kind,
+            kind: mark.kind,
             id: log.id(),
-            leader_epoch: LeaderEpoch::NONE,
-            offset,
-            length: 0,
-            batch_crc: 0,
+            leader_epoch: mark.leader_epoch,
+            offset: mark.offset,
+            length: u32::try_from(mark.bytes.len()).expect("a few bytes"),
+            batch_crc: crc,
             offset_delta_of_max_timestamp: 0,
         };
-        journal.open.add_mark(entry, |len| self.io.buffer(len));
+        journal
+            .open
+            .add_mark(entry, mark.bytes, |len| self.io.buffer(len));
         journal.open.flushed = true;
         sequence
     }
@@ -121,7 +182,17 @@ impl<I: Io> Inner<I> {
         context: AppendContext,
     ) -> Result<Appended, AppendError> {
         self.check_writable(context.urgent)?;
-        self.check_size(log, batch, info, context.urgent)?;
+        self.check_takes(log)?;
+        self.check_size(batch, &info.header)?;
+        let claim = if context.urgent {
+            Claim::Urgent
+        } else {
+            Claim::Append
+        };
+        let bytes = ENTRY_HEADER_BYTES + batch.len();
+        if !self.journal_has_room(bytes, claim) && !self.journal_takes(bytes, claim) {
+            return Err(AppendError::JournalFull);
+        }
         self.open_room(ENTRY_HEADER_BYTES + batch.len());
         let mut state = log.state.borrow_mut();
         if context.check_producer
@@ -144,71 +215,6 @@ impl<I: Io> Inner<I> {
             });
         }
         let place = place_batch(log.log_end_offset.get(), info, &context)?;
-        self.add_to_group(log, &mut state, batch, info, &context, place)?;
-        state
-            .leader_epochs
-            .assign(context.leader_epoch, place.base_offset);
-        if info.header.is_idempotent() {
-            let stored = BatchHeader {
-                base_offset: place.base_offset,
-                max_timestamp: place.max_timestamp,
-                ..info.header
-            };
-            state.producers.learn(&stored, context.now);
-        }
-        state.appended_at = context.now;
-        drop(state);
-        log.log_end_offset.set(place.next_offset);
-        log.size_bytes
-            .set(log.size_bytes.get() + batch.len() as u64);
-        self.kick();
-        Ok(Appended {
-            base_offset: place.base_offset,
-            last_offset: Offset(place.next_offset.0 - 1),
-            duplicate: false,
-            log_append_time: context.log_append_time,
-        })
-    }
-
-    /// Refuses what is not one batch, or has no room.
-    fn check_size(
-        &self,
-        log: &Log,
-        batch: &[u8],
-        info: &BatchInfo,
-        urgent: bool,
-    ) -> Result<(), AppendError> {
-        if log.deleted.get() {
-            return Err(AppendError::Deleted);
-        }
-        if info.header.size_bytes() != batch.len() || info.header.last_offset_delta < 0 {
-            return Err(AppendError::Malformed);
-        }
-        let bytes_max = self.options.batch_bytes_max();
-        if batch.len() > bytes_max {
-            return Err(AppendError::TooLarge {
-                bytes: batch.len(),
-                bytes_max,
-            });
-        }
-        let claim = if urgent { Claim::Urgent } else { Claim::Append };
-        let bytes = ENTRY_HEADER_BYTES + batch.len();
-        if !self.journal_has_room(bytes, claim) && !self.journal_takes(bytes, claim) {
-            return Err(AppendError::JournalFull);
-        }
-        Ok(())
-    }
-
-    /// Copies the batch into the open group, stamping the copy.
-    fn add_to_group(
-        &self,
-        log: &Rc<Log>,
-        state: &mut LogState,
-        batch: &[u8],
-        info: &BatchInfo,
-        context: &AppendContext,
-        place: BatchPlace,
-    ) -> Result<(), AppendError> {
         let entry = EntryHeader {
             kind: EntryKind::Batch,
             id: log.id(),
@@ -218,15 +224,67 @@ impl<I: Io> Inner<I> {
             batch_crc: 0,
             offset_delta_of_max_timestamp: info.offset_delta_of_max_timestamp,
         };
+        self.add_to_group(log, &mut state, batch, entry, place, |stored| {
+            stamp(stored, place.base_offset, info, &context)
+        })?;
+        self.journal.borrow_mut().open.flushed |= context.durability == Durability::Flushed;
+        let stored = BatchHeader {
+            base_offset: place.base_offset,
+            leader_epoch: context.leader_epoch,
+            max_timestamp: place.max_timestamp,
+            ..info.header
+        };
+        self.appended(log, &mut state, &stored, place, context.now);
+        drop(state);
+        self.kick();
+        Ok(Appended {
+            base_offset: place.base_offset,
+            last_offset: Offset(place.next_offset.0 - 1),
+            duplicate: false,
+            log_append_time: context.log_append_time,
+        })
+    }
+
+    /// Whether the log takes anything now.
+    pub(crate) fn check_takes(&self, log: &Log) -> Result<(), AppendError> {
+        if log.deleted.get() {
+            return Err(AppendError::Deleted);
+        }
+        if log.is_held() {
+            return Err(AppendError::Held);
+        }
+        Ok(())
+    }
+
+    /// Refuses what is not one batch, or is larger than a journal file.
+    pub(crate) fn check_size(&self, batch: &[u8], header: &BatchHeader) -> Result<(), AppendError> {
+        if header.size_bytes() != batch.len() || header.last_offset_delta < 0 {
+            return Err(AppendError::Malformed);
+        }
+        let bytes_max = self.options.batch_bytes_max();
+        if batch.len() > bytes_max {
+            return Err(AppendError::TooLarge {
+                bytes: batch.len(),
+                bytes_max,
+            });
+        }
+        Ok(())
+    }
+
+    /// Copies a batch into the open group; `patch` makes the copy final.
+    pub(crate) fn add_to_group(
+        &self,
+        log: &Rc<Log>,
+        state: &mut LogState,
+        batch: &[u8],
+        entry: EntryHeader,
+        place: BatchPlace,
+        patch: impl FnOnce(&mut [u8]) -> Result<(), BatchError>,
+    ) -> Result<(), AppendError> {
         let mut journal = self.journal.borrow_mut();
         let start = journal
             .open
-            .add_batch(
-                entry,
-                batch,
-                |len| self.io.buffer(len),
-                |stored| stamp(stored, place.base_offset, info, context),
-            )
+            .add_batch(entry, batch, |len| self.io.buffer(len), patch)
             .map_err(|_| AppendError::Malformed)?;
         let sequence = journal.pipeline.next_sequence();
         let number =
@@ -240,8 +298,31 @@ impl<I: Io> Inner<I> {
             len: batch.len(),
             carried: false,
         });
-        journal.open.flushed |= context.durability == Durability::Flushed;
         Ok(())
+    }
+
+    /// A batch is in the open group: the log goes on behind it.
+    pub(crate) fn appended(
+        &self,
+        log: &Log,
+        state: &mut LogState,
+        batch: &BatchHeader,
+        place: BatchPlace,
+        now: Timestamp,
+    ) {
+        assert_eq!(
+            log.log_end_offset(),
+            place.follows,
+            "batches follow each other"
+        );
+        state
+            .leader_epochs
+            .assign(batch.leader_epoch, place.base_offset);
+        state.producers.learn(batch, now);
+        state.appended_at = now;
+        log.log_end_offset.set(place.next_offset);
+        let size_bytes = log.size_bytes.get() + batch.size_bytes() as u64;
+        log.size_bytes.set(size_bytes);
     }
 }
 
@@ -255,6 +336,7 @@ fn place_batch(
     let next_offset = base_offset.0.checked_add(count);
     let next_offset = next_offset.ok_or(AppendError::Malformed)?;
     Ok(BatchPlace {
+        follows: base_offset,
         base_offset,
         next_offset: Offset(next_offset),
         max_timestamp: context.log_append_time.unwrap_or(info.max_timestamp),

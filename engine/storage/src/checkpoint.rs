@@ -1,7 +1,7 @@
 //! Bytes of a shard's checkpoint: what its logs consist of, and from where the journal must be replayed. Pure.
 //!
 //! Two files are written in turn; the valid one with the higher sequence counts. FORMAT.md, section "Checkpoint".
-//! Format 1, which earlier releases wrote, is read too.
+//! Formats 1 and 2, which earlier releases wrote, are read too.
 
 use std::ops::RangeInclusive;
 use std::rc::Rc;
@@ -11,22 +11,24 @@ use runtime::align_up;
 
 use crate::cache::tail::JournalPosition;
 use crate::encoding::{Decoder, Encoder, Short};
+use crate::identity::BrokerIdentity;
 use crate::index::SegmentId;
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::log::Log;
 use crate::options::LogConfig;
 use crate::producer_state::ProducerStates;
+use crate::quorum_state::QuorumState;
 use crate::segment::Segment;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"RLGC");
 /// Version of the checkpoint's bytes.
-pub(crate) const FORMAT: u16 = 2;
+pub(crate) const FORMAT: u16 = 3;
 /// The oldest version that is read.
 const FORMAT_MIN: u16 = 1;
 /// Bytes before the body.
 pub(crate) const HEADER_BYTES: usize = 32;
 const LOG_BYTES_MIN: usize = 20 + 8 * 3 + 12;
-const REMOVAL_BYTES: usize = 29;
+const REMOVAL_BYTES: usize = 41;
 
 /// What the shard was doing when it wrote the checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub(crate) enum Removal {
     Partition(TopicPartition),
     /// A segment and its index.
     Segment(SegmentId),
+    /// What lies behind this many bytes in the file of a segment that was cut.
+    Behind(SegmentId, u64),
 }
 
 impl Removal {
@@ -53,15 +57,16 @@ impl Removal {
     pub(crate) fn partition(self) -> TopicPartition {
         match self {
             Removal::Partition(id) => id,
-            Removal::Segment(segment) => segment.partition,
+            Removal::Segment(segment) | Removal::Behind(segment, _) => segment.partition,
         }
     }
 
-    /// The segments that it may concern.
-    pub(crate) fn segments(self) -> RangeInclusive<SegmentId> {
+    /// The segments that go with it; `None` if all stay.
+    pub(crate) fn segments(self) -> Option<RangeInclusive<SegmentId>> {
         match self {
-            Removal::Partition(id) => SegmentId::all_of(id),
-            Removal::Segment(segment) => segment..=segment,
+            Removal::Partition(id) => Some(SegmentId::all_of(id)),
+            Removal::Segment(segment) => Some(segment..=segment),
+            Removal::Behind(..) => None,
         }
     }
 }
@@ -81,6 +86,25 @@ impl Generations {
         let follows = self.runs.last().is_none_or(|(first, _)| *first < sequence);
         assert!(follows, "runs follow each other");
         self.runs.push((sequence, generation));
+    }
+
+    /// One run wrote everything.
+    fn all(generation: u64) -> Generations {
+        Generations {
+            runs: vec![(1, generation)],
+        }
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Generations, CheckpointError> {
+        let mut runs = Vec::new();
+        for _ in 0..from.count(16)? {
+            runs.push((from.u64()?, from.u64()?));
+        }
+        if runs.is_sorted_by(|before: &(u64, u64), after| before.0 < after.0) {
+            Ok(Generations { runs })
+        } else {
+            Err(CheckpointError::Damaged("runs out of order"))
+        }
     }
 
     /// The run that wrote, or would write, this group; 0 if none is known.
@@ -111,6 +135,8 @@ pub(crate) struct Checkpoint {
     pub(crate) state: RunState,
     /// Into how many shards the data directory was divided; 0 if it is not known (format 1).
     pub(crate) shard_count: u16,
+    /// Whose it is; older formats do not say.
+    pub(crate) identity: Option<BrokerIdentity>,
     pub(crate) generations: Generations,
     /// Where replay begins. The place is where the group is or would be; if it did not fit, it is the first of
     /// another file.
@@ -159,6 +185,7 @@ pub(crate) struct CheckpointEncoder {
 pub(crate) struct CheckpointHead<'a> {
     pub(crate) state: RunState,
     pub(crate) shard_count: u16,
+    pub(crate) identity: Option<&'a BrokerIdentity>,
     pub(crate) generations: &'a Generations,
     pub(crate) replay: JournalPosition,
 }
@@ -172,6 +199,7 @@ impl CheckpointEncoder {
         out.bytes.resize(HEADER_BYTES, 0);
         out.u8(head.state as u8);
         out.u16(head.shard_count);
+        BrokerIdentity::encode(head.identity, &mut out);
         let generations = head.generations.since(head.replay.sequence);
         out.count(generations.runs.len());
         for (first, generation) in generations.runs {
@@ -250,92 +278,58 @@ impl Checkpoint {
         if crc32c::crc32c(body) != body_checksum {
             return Err(CheckpointError::Damaged("the checksum does not match"));
         }
-        let from = Decoder::new(body);
-        if format == 1 {
-            Checkpoint::decode_body_1(shard, sequence, from)
-        } else {
-            Checkpoint::decode_body(shard, sequence, from)
+        let mut from = Decoder::new(body);
+        let checkpoint = Checkpoint::decode_body(shard, sequence, format, &mut from)?;
+        if !from.is_empty() {
+            return Err(CheckpointError::Damaged("bytes are left over"));
         }
+        Ok(checkpoint)
     }
 
     fn decode_body(
         shard: ShardId,
         sequence: u64,
-        mut from: Decoder<'_>,
+        format: u16,
+        from: &mut Decoder<'_>,
     ) -> Result<Checkpoint, CheckpointError> {
-        let state = decode_state(&mut from)?;
-        let shard_count = from.u16()?;
-        let mut generations = Generations::default();
-        for _ in 0..from.count(16)? {
-            generations.runs.push((from.u64()?, from.u64()?));
-        }
-        if !generations
-            .runs
-            .is_sorted_by(|before, after| before.0 < after.0)
-        {
-            return Err(CheckpointError::Damaged("runs out of order"));
-        }
-        let replay = decode_position(&mut from)?;
+        let state = decode_state(from)?;
+        let (shard_count, identity, generations) = match format {
+            1 => (0, None, Generations::all(from.u64()?)),
+            2 => (from.u16()?, None, Generations::decode(from)?),
+            _ => (
+                from.u16()?,
+                BrokerIdentity::decode(from)?,
+                Generations::decode(from)?,
+            ),
+        };
+        let replay = decode_position(from)?;
+        // The first format had them in another order.
+        let early = match format {
+            1 => Some((from.u64()?, decode_removals(from, format)?)),
+            _ => None,
+        };
         let mut logs = Vec::new();
         for _ in 0..from.count(LOG_BYTES_MIN)? {
-            logs.push(Rc::new(decode_log(&mut from, FORMAT)?));
+            logs.push(Rc::new(decode_log(from, format)?));
         }
-        let mut removals = Vec::new();
-        for _ in 0..from.count(REMOVAL_BYTES)? {
-            removals.push(decode_removal(&mut from)?);
-        }
-        let durable_through = from.u64()?;
-        if !from.is_empty() {
-            return Err(CheckpointError::Damaged("bytes are left over"));
-        }
+        let (durable_through, removals) = match early {
+            // In that format only a running shard has something in its journal.
+            Some((_, removals)) if state != RunState::Running => (0, removals),
+            Some(early) => early,
+            None => {
+                let removals = decode_removals(from, format)?;
+                (from.u64()?, removals)
+            }
+        };
         Ok(Checkpoint {
             shard,
             sequence,
             state,
             shard_count,
+            identity,
             generations,
             replay,
             durable_through,
-            removals,
-            logs,
-        })
-    }
-
-    fn decode_body_1(
-        shard: ShardId,
-        sequence: u64,
-        mut from: Decoder<'_>,
-    ) -> Result<Checkpoint, CheckpointError> {
-        let state = decode_state(&mut from)?;
-        let generation = from.u64()?;
-        let replay = decode_position(&mut from)?;
-        let durable_through = from.u64()?;
-        let mut removals = Vec::new();
-        for _ in 0..from.count(REMOVAL_BYTES)? {
-            removals.push(decode_removal(&mut from)?);
-        }
-        let mut logs = Vec::new();
-        for _ in 0..from.count(LOG_BYTES_MIN)? {
-            logs.push(Rc::new(decode_log(&mut from, 1)?));
-        }
-        if !from.is_empty() {
-            return Err(CheckpointError::Damaged("bytes are left over"));
-        }
-        Ok(Checkpoint {
-            shard,
-            sequence,
-            state,
-            shard_count: 0,
-            generations: Generations {
-                runs: vec![(1, generation)],
-            },
-            replay,
-            // In this format only a running shard has something in its journal.
-            durable_through: if state == RunState::Running {
-                durable_through
-            } else {
-                0
-            },
             removals,
             logs,
         })
@@ -361,28 +355,39 @@ fn decode_position(from: &mut Decoder<'_>) -> Result<JournalPosition, Checkpoint
 }
 
 fn encode_removal(removal: Removal, out: &mut Encoder) {
-    let (kind, id, base_offset) = match removal {
-        Removal::Partition(id) => (0, id, model::Offset::ZERO),
-        Removal::Segment(segment) => (1, segment.partition, segment.base_offset),
+    let nothing = SegmentId::first_of(removal.partition());
+    let (kind, segment, size_bytes) = match removal {
+        Removal::Partition(_) => (0, nothing, 0),
+        Removal::Segment(segment) => (1, segment, 0),
+        Removal::Behind(segment, size_bytes) => (2, segment, size_bytes),
     };
     out.u8(kind);
-    out.topic_partition(id);
-    out.offset(base_offset);
+    out.topic_partition(segment.partition);
+    out.offset(segment.base_offset);
+    out.u32(segment.generation);
+    out.u64(size_bytes);
 }
 
-fn decode_removal(from: &mut Decoder<'_>) -> Result<Removal, CheckpointError> {
-    let kind = from.u8()?;
-    let partition = from.topic_partition()?;
-    let base_offset = from.offset()?;
-    match kind {
-        0 => Ok(Removal::Partition(partition)),
-        1 => Ok(Removal::Segment(SegmentId {
-            partition,
-            base_offset,
-            incarnation: 0,
-        })),
-        _ => Err(CheckpointError::Damaged("an unknown removal")),
+fn decode_removals(from: &mut Decoder<'_>, format: u16) -> Result<Vec<Removal>, CheckpointError> {
+    let bytes = if format > 2 { REMOVAL_BYTES } else { 29 };
+    let mut removals = Vec::new();
+    for _ in 0..from.count(bytes)? {
+        let kind = from.u8()?;
+        let mut segment = SegmentId::first_of(from.topic_partition()?);
+        segment.base_offset = from.offset()?;
+        let mut size_bytes = 0;
+        if format > 2 {
+            segment.generation = from.u32()?;
+            size_bytes = from.u64()?;
+        }
+        removals.push(match kind {
+            0 => Removal::Partition(segment.partition),
+            1 => Removal::Segment(segment),
+            2 => Removal::Behind(segment, size_bytes),
+            _ => return Err(CheckpointError::Damaged("an unknown removal")),
+        });
     }
+    Ok(removals)
 }
 
 fn encode_log(log: &Log, out: &mut Encoder) {
@@ -391,6 +396,9 @@ fn encode_log(log: &Log, out: &mut Encoder) {
     out.u64(state.created_sequence);
     out.offset(log.log_start_offset());
     out.offset(state.written_end_offset);
+    out.offset(log.high_watermark());
+    out.u32(state.generation);
+    state.quorum.encode(out);
     out.count(state.segments.len());
     for segment in &state.segments {
         segment.encode(out);
@@ -408,13 +416,18 @@ fn decode_log(from: &mut Decoder<'_>, format: u16) -> Result<Log, CheckpointErro
     let mut size_bytes = 0u64;
     {
         let mut state = log.state.borrow_mut();
+        if format > 2 {
+            log.restore_high_watermark(from.offset()?);
+            state.generation = from.u32()?;
+            state.quorum = QuorumState::decode(from)?;
+        }
         for _ in 0..from.count(Segment::encoded_bytes_min())? {
             let segment = Segment::decode(id, from, format)?;
             size_bytes = size_bytes.checked_add(segment.size_bytes).ok_or(Short)?;
             state.segments.push(segment);
         }
         state.leader_epochs = LeaderEpochCache::decode(from)?;
-        state.producers = ProducerStates::decode(from)?;
+        state.producers = ProducerStates::decode(from, format)?;
         state.written_end_offset = written_end_offset;
     }
     log.log_start_offset.set(log_start_offset);

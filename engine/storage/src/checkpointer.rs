@@ -111,9 +111,11 @@ impl<I: Io> Inner<I> {
         let removals = self.removals.all();
         let mut logs: Vec<Rc<Log>> = self.logs.borrow().values().cloned().collect();
         logs.extend(self.deletions_waiting());
+        let identity = self.identity.borrow().clone();
         let head = CheckpointHead {
             state: run_state,
             shard_count: self.options.shard_count,
+            identity: identity.as_ref(),
             generations: &self.journal.borrow().generations.clone(),
             replay,
         };
@@ -175,7 +177,7 @@ impl<I: Io> Inner<I> {
             // Also if the log was deleted or the segment expired since: the checkpoint under way may name it, and it is
             // that checkpoint that counts if the deletion does not become durable. Its files are there until the next.
             if what.log {
-                let path = self.layout.segment(id.partition, id.base_offset);
+                let path = self.layout.segment(*id);
                 self.files
                     .open(&self.io, *id, FileKind::LogWrite, &path)
                     .await?
@@ -184,7 +186,7 @@ impl<I: Io> Inner<I> {
                 self.counters.segment.flushes.increment();
             }
             if what.index {
-                let path = self.layout.index(id.partition, id.base_offset);
+                let path = self.layout.index(*id);
                 self.files
                     .open(&self.io, *id, FileKind::Index, &path)
                     .await?

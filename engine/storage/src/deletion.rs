@@ -8,6 +8,7 @@ use std::rc::Rc;
 use model::TopicPartition;
 use runtime::Io;
 
+use crate::append::NewMark;
 use crate::inner::Inner;
 use crate::journal::frame::{ENTRY_HEADER_BYTES, EntryKind};
 use crate::journal::room::Claim;
@@ -67,7 +68,8 @@ impl<I: Io> Inner<I> {
     /// Journals the deletion, drops the log's memory, lists its directory for removal.
     fn delete(&self, log: &Rc<Log>) {
         assert!(log.deleted.get(), "appends have been stopped");
-        self.add_mark(log, EntryKind::PartitionDeleted, log.log_end_offset.get());
+        let end = log.log_end_offset.get();
+        self.add_mark(log, NewMark::at(EntryKind::PartitionDeleted, end));
         let mut state = log.state.borrow_mut();
         let mut tail = self.tail.borrow_mut();
         for batch in state.tail.range(state.tail_written..) {

@@ -36,6 +36,8 @@ pub struct IndexPage {
     pub partition: TopicPartition,
     /// First offset of the segment that the page says it belongs to.
     pub segment_base_offset: Offset,
+    /// The segment's generation.
+    pub generation: u32,
     /// Its chunks, or `None` if the page is damaged or belongs to another place.
     pub chunks: Option<Vec<IndexChunk>>,
 }
@@ -48,6 +50,7 @@ impl IndexPage {
         let id = SegmentId {
             partition: self.partition,
             base_offset: self.segment_base_offset,
+            generation: self.generation,
             incarnation: 0,
         };
         let entry = index::ChunkEntry {
@@ -70,10 +73,11 @@ pub fn index_pages(bytes: &[u8], base_offset: Offset) -> Vec<IndexPage> {
         .chunks(index::PAGE_BYTES)
         .zip(0u32..)
         .map(|(page, number)| {
-            let (partition, segment_base_offset) = page_owner(page);
+            let (partition, segment_base_offset, generation) = page_owner(page);
             let id = SegmentId {
                 partition: *owner.get_or_insert(partition),
                 base_offset,
+                generation,
                 incarnation: 0,
             };
             let entries = index::read_page(id, number, page);
@@ -81,6 +85,7 @@ pub fn index_pages(bytes: &[u8], base_offset: Offset) -> Vec<IndexPage> {
                 number,
                 partition,
                 segment_base_offset,
+                generation,
                 chunks: entries.map(|entries| {
                     let chunk = |entry: index::ChunkEntry| IndexChunk {
                         base_offset: Offset(
@@ -100,11 +105,15 @@ pub fn index_pages(bytes: &[u8], base_offset: Offset) -> Vec<IndexPage> {
         .collect()
 }
 
-/// Partition and base offset of a page's header; zeros if it is too short.
-fn page_owner(page: &[u8]) -> (TopicPartition, Offset) {
+/// Partition, base offset and generation of a page's header; zeros if it is too short.
+fn page_owner(page: &[u8]) -> (TopicPartition, Offset, u32) {
     let mut fields = Decoder::new(page.get(8..).unwrap_or_default());
     let partition = fields.topic_partition().unwrap_or_default();
-    (partition, fields.offset().unwrap_or(Offset::ZERO))
+    let base_offset = fields.offset().unwrap_or(Offset::ZERO);
+    // The page's number and count of entries lie between.
+    let between = fields.u64();
+    let generation = between.and_then(|_| fields.u32()).unwrap_or(0);
+    (partition, base_offset, generation)
 }
 
 /// What one entry of a commit group does.
@@ -124,10 +133,13 @@ pub enum JournalAction {
         /// Where the batch begins in the journal file, in bytes.
         position: usize,
     },
-    /// Moves the log start up to this offset.
-    LogStartAdvanced(Offset),
-    /// Deletes the log.
-    PartitionDeleted,
+    /// Something else happens to the log.
+    Mark {
+        /// What, in words.
+        what: &'static str,
+        /// At which offset, if at any.
+        offset: Option<Offset>,
+    },
 }
 
 /// One entry of a commit group.
@@ -214,13 +226,30 @@ fn journal_entry(group: usize, entry: &frame::Entry) -> JournalEntry {
     let action = match (entry.header.kind, entry.batch) {
         (EntryKind::CarriedBatch, Some(header)) => JournalAction::CarriedBatch { header, position },
         (_, Some(header)) => JournalAction::Batch { header, position },
-        (EntryKind::PartitionDeleted, None) => JournalAction::PartitionDeleted,
-        (_, None) => JournalAction::LogStartAdvanced(entry.header.offset),
+        (kind, None) => {
+            let (what, has_offset) = mark(kind);
+            let offset = has_offset.then_some(entry.header.offset);
+            JournalAction::Mark { what, offset }
+        }
     };
     JournalEntry {
         partition: entry.header.id,
         leader_epoch: entry.header.leader_epoch,
         action,
+    }
+}
+
+/// What an entry that is no batch does, and whether it says where.
+fn mark(kind: EntryKind) -> (&'static str, bool) {
+    match kind {
+        EntryKind::Batch | EntryKind::CarriedBatch => ("a batch", true),
+        EntryKind::LogStartAdvanced => ("log start advanced to", true),
+        EntryKind::PartitionDeleted => ("deleted", false),
+        EntryKind::Truncated => ("cut at", true),
+        EntryKind::Reset => ("emptied, begins anew at", true),
+        EntryKind::Gap => ("no records from here to the next batch:", true),
+        EntryKind::EpochStarted => ("leader epoch begins at", true),
+        EntryKind::QuorumState => ("quorum state", false),
     }
 }
 
@@ -271,8 +300,8 @@ pub struct CheckpointContents {
     pub replay_from: (u64, u32, u64),
     /// The journal is durable at least through this group.
     pub durable_through: u64,
-    /// Partitions that wait for the removal of their directory, or, with an offset, of one segment.
-    pub removals: Vec<(TopicPartition, Option<Offset>)>,
+    /// What waits for its removal, in words.
+    pub removals: Vec<String>,
     /// All logs.
     pub logs: Vec<CheckpointLog>,
 }
@@ -302,8 +331,18 @@ pub fn checkpoint(bytes: &[u8]) -> Result<CheckpointContents, String> {
             .removals
             .iter()
             .map(|removal| match removal {
-                Removal::Partition(partition) => (*partition, None),
-                Removal::Segment(segment) => (segment.partition, Some(segment.base_offset)),
+                Removal::Partition(partition) => partition.to_string(),
+                Removal::Segment(segment) => {
+                    let (base, generation) = (segment.base_offset, segment.generation);
+                    format!(
+                        "{} segment {base} of generation {generation}",
+                        segment.partition
+                    )
+                }
+                Removal::Behind(segment, bytes) => {
+                    let base = segment.base_offset;
+                    format!("{} segment {base} behind byte {bytes}", segment.partition)
+                }
             })
             .collect(),
         logs: checkpoint
@@ -390,6 +429,7 @@ mod tests {
                 partition: model::PartitionIndex(3),
             },
             base_offset: Offset(100),
+            generation: 0,
             incarnation: 0,
         };
         let entry = index::ChunkEntry {

@@ -50,6 +50,18 @@ pub enum OpenError {
         /// The data directory.
         directory: PathBuf,
     },
+    /// The data of another broker.
+    #[error(
+        "{directory} holds data of {found}: nothing was changed. Start the broker that it belongs to, or give this one \
+         a directory of its own",
+        directory = directory.display()
+    )]
+    OtherBroker {
+        /// The data directory.
+        directory: PathBuf,
+        /// Whose it is.
+        found: String,
+    },
     /// A format of another version.
     #[error("{file} has format {found}, this build reads {supported}: use the release that wrote it", file = path.display())]
     FormatUnsupported {
@@ -134,6 +146,20 @@ pub enum AppendError {
     /// The log was deleted.
     #[error("the log was deleted")]
     Deleted,
+    /// The log is being cut: this replica has just changed its leader. Retriable.
+    #[error("the log is being cut")]
+    Held,
+    /// A batch from the leader whose checksum does not match. Nothing of it, or of those sent with it, was appended.
+    #[error("the batch at offset {0} from the leader is damaged")]
+    Damaged(Offset),
+    /// A batch from the leader that begins before the log's end.
+    #[error("a batch at offset {found} from the leader in a log that ends at {log_end_offset}")]
+    NotNext {
+        /// Its first offset.
+        found: Offset,
+        /// The log's end.
+        log_end_offset: Offset,
+    },
     /// The bytes are not exactly one record batch.
     #[error("not a record batch")]
     Malformed,
@@ -189,6 +215,37 @@ pub enum ReadError {
     /// The storage is fenced.
     #[error("storage is fenced: {0}")]
     Fenced(String),
+}
+
+/// Why a log was not cut. It is as before.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CutError {
+    /// The log is being cut already.
+    #[error("the log is being cut already")]
+    Busy,
+    /// The log was deleted.
+    #[error("the log was deleted")]
+    Deleted,
+    /// The storage is being closed.
+    #[error("storage is being closed")]
+    Closing,
+    /// The journal has no room for the marks; retriable.
+    #[error("the journal is full for the moment")]
+    JournalFull,
+    /// The log would end before it begins: it is to be reset instead.
+    #[error("offset {offset} is below the log start {log_start_offset}")]
+    BelowStart {
+        /// Where it was to be cut.
+        offset: Offset,
+        /// The log's start.
+        log_start_offset: Offset,
+    },
+    /// What is left could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Writes fail.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
 }
 
 /// Wraps an I/O error with what was tried on which file.

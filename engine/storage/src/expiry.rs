@@ -44,6 +44,9 @@ impl<I: Io> Inner<I> {
     /// Applies retention to one log. Its files go after the next checkpoint; what was in the journal only is forgotten
     /// with it.
     pub(crate) fn expire(&self, log: &Rc<Log>, now: Timestamp) {
+        if log.is_held() {
+            return;
+        }
         let mut state = log.state.borrow_mut();
         let state = &mut *state;
         let expiration_ms = state.config.producer_id_expiration_ms;

@@ -29,20 +29,41 @@ const FORMAT: u16 = 1;
 pub(crate) struct SegmentId {
     pub(crate) partition: TopicPartition,
     pub(crate) base_offset: Offset,
+    /// Tells apart segments of one log: those begun after a cut have a later one, and names of their own.
+    pub(crate) generation: u32,
     /// Tells apart logs of one name within a run (the log's `created_sequence`), so that nothing cached of a deleted
     /// one is ever taken for its successor's. Not stored.
     pub(crate) incarnation: u64,
 }
 
 impl SegmentId {
+    /// Whether both have the same file, be it in another run.
+    pub(crate) fn is_file_of(&self, other: SegmentId) -> bool {
+        SegmentId {
+            incarnation: other.incarnation,
+            ..*self
+        } == other
+    }
+
+    /// A segment that begins with the log.
+    pub(crate) fn first_of(partition: TopicPartition) -> SegmentId {
+        SegmentId {
+            partition,
+            base_offset: Offset::ZERO,
+            generation: 0,
+            incarnation: 0,
+        }
+    }
+
     /// All that a partition can have.
     pub(crate) fn all_of(partition: TopicPartition) -> RangeInclusive<SegmentId> {
-        let id = |base_offset, incarnation| SegmentId {
+        let id = |base_offset, generation, incarnation| SegmentId {
             partition,
             base_offset: Offset(base_offset),
+            generation,
             incarnation,
         };
-        id(i64::MIN, 0)..=id(i64::MAX, u64::MAX)
+        id(i64::MIN, 0, 0)..=id(i64::MAX, u32::MAX, u64::MAX)
     }
 }
 
@@ -73,6 +94,17 @@ impl ChunkEntry {
             && crc32c::crc32c_append(seed(id, self.position), bytes) == self.checksum
     }
 
+    /// The first batches of this chunk, which the others are cut off of.
+    pub(crate) fn cut(self, id: SegmentId, batches: &[u8], max_timestamp: Timestamp) -> ChunkEntry {
+        assert!(batches.len() <= self.length as usize, "a part of the chunk");
+        ChunkEntry {
+            length: u32::try_from(batches.len()).expect("less than before"),
+            checksum: crc32c::crc32c_append(seed(id, self.position), batches),
+            max_timestamp,
+            ..self
+        }
+    }
+
     pub(crate) fn encode(&self, out: &mut Encoder) {
         out.u32(self.relative_offset);
         out.u32(self.position);
@@ -98,7 +130,11 @@ fn seed(id: SegmentId, position: u32) -> u32 {
     identity[16..20].copy_from_slice(&id.partition.partition.0.to_le_bytes());
     identity[20..28].copy_from_slice(&id.base_offset.0.to_le_bytes());
     identity[28..].copy_from_slice(&position.to_le_bytes());
-    crc32c::crc32c(&identity)
+    let seed = crc32c::crc32c(&identity);
+    match id.generation {
+        0 => seed,
+        generation => crc32c::crc32c_append(seed, &generation.to_le_bytes()),
+    }
 }
 
 /// Builds chunks from batches in order.
@@ -187,6 +223,7 @@ pub(crate) fn write_page(id: SegmentId, number: u32, entries: &[ChunkEntry], pag
     out.offset(id.base_offset);
     out.u32(number);
     out.count(entries.len());
+    out.u32(id.generation);
     out.bytes.resize(PAGE_HEADER_BYTES, 0);
     for entry in entries {
         entry.encode(&mut out);
@@ -214,6 +251,7 @@ pub(crate) fn read_page(id: SegmentId, number: u32, page: &[u8]) -> Option<Vec<C
         && fields.offset().ok()? == id.base_offset
         && fields.u32().ok()? == number;
     let count = fields.u32().ok()? as usize;
+    let sound = sound && fields.u32().ok()? == id.generation;
     if !sound || count > PAGE_ENTRIES {
         return None;
     }
@@ -244,6 +282,7 @@ mod tests {
         SegmentId {
             partition: TopicPartition::default(),
             base_offset: Offset(100),
+            generation: 0,
             incarnation: 0,
         }
     }
@@ -268,6 +307,11 @@ mod tests {
             ..id()
         };
         assert_eq!(read_page(other, 2, &page), None, "another segment");
+        let later = SegmentId {
+            generation: 1,
+            ..id()
+        };
+        assert_eq!(read_page(later, 2, &page), None, "its successor");
         for byte in 0..PAGE_BYTES {
             page[byte] ^= 0x10;
             assert_eq!(read_page(id(), 2, &page), None, "byte {byte}");
@@ -295,6 +339,14 @@ mod tests {
                 ..*entry
             };
             assert!(!moved.matches(id(), chunk));
+            let later = SegmentId {
+                generation: 1,
+                ..id()
+            };
+            assert!(!entry.matches(later, chunk));
+            let part = &chunk[..chunk.len() / 2];
+            let cut = entry.cut(id(), part, Timestamp(1));
+            assert!(cut.matches(id(), part) && !cut.matches(id(), chunk));
             position += entry.length as usize;
         }
         assert_eq!(position, bytes.len());

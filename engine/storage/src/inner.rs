@@ -19,6 +19,7 @@ use crate::commit::CommitListener;
 use crate::deadline::Deadlines;
 use crate::disk_space::DiskSpace;
 use crate::file_cache::FileCache;
+use crate::identity::BrokerIdentity;
 use crate::index::SegmentId;
 use crate::journal::Journal;
 use crate::layout::Layout;
@@ -39,6 +40,8 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 pub(crate) struct Inner<I: Io> {
     pub(crate) io: I,
     pub(crate) options: StorageOptions,
+    /// Noted in checkpoints.
+    pub(crate) identity: RefCell<Option<BrokerIdentity>>,
     pub(crate) layout: Layout,
     pub(crate) counters: Counters,
     pub(crate) life: Life,
@@ -83,6 +86,7 @@ pub(crate) struct Found<I: Io> {
     pub(crate) logs: BTreeMap<TopicPartition, Rc<Log>>,
     pub(crate) removals: Vec<Removal>,
     pub(crate) checkpoint_sequence: u64,
+    pub(crate) identity: Option<BrokerIdentity>,
     pub(crate) journal_durable_writes: bool,
 }
 
@@ -90,6 +94,7 @@ impl<I: Io> Inner<I> {
     pub(crate) fn new(io: I, options: StorageOptions, found: Found<I>) -> Inner<I> {
         let spares = Spares::new(options.spare_bytes_min, options.spares_bytes_max);
         Inner {
+            identity: RefCell::new(found.identity),
             layout: Layout::new(&options.directory),
             counters: Counters::default(),
             life: Life::new(),

@@ -7,12 +7,15 @@
 //! <data>/partitions/<topic id>-<index>/      one directory per partition that has segments
 //!     <20-digit base offset>.log             record batches back to back
 //!     <20-digit base offset>.index           chunk checksums, offsets and timestamps
+//!     <20-digit base offset>.<generation>.log, .index    the same, of segments begun after their log was cut
 //! <data>/lost+found/<topic id>-<index>/      directories of logs that nobody knew; `.1`, `.2` if the name is taken
 //! ```
 
 use std::path::{Path, PathBuf};
 
 use model::{Offset, PartitionIndex, ShardId, TopicId, TopicPartition};
+
+use crate::index::SegmentId;
 
 /// Length of a topic id in base64url.
 const TOPIC_ID_CHARS: usize = 22;
@@ -133,25 +136,36 @@ impl Layout {
     }
 
     /// A segment's record batches.
-    pub fn segment(&self, id: TopicPartition, base_offset: Offset) -> PathBuf {
-        self.partition(id)
-            .join(format!("{:020}.log", base_offset.0))
+    pub(crate) fn segment(&self, id: SegmentId) -> PathBuf {
+        self.file_of(id, "log")
     }
 
     /// A segment's index.
-    pub fn index(&self, id: TopicPartition, base_offset: Offset) -> PathBuf {
-        self.partition(id)
-            .join(format!("{:020}.index", base_offset.0))
+    pub(crate) fn index(&self, id: SegmentId) -> PathBuf {
+        self.file_of(id, "index")
     }
 
-    /// The base offset of a segment or index file, by its name.
-    pub fn base_offset(name: &Path) -> Option<Offset> {
+    fn file_of(&self, id: SegmentId, kind: &str) -> PathBuf {
+        let base_offset = id.base_offset.0;
+        let name = match id.generation {
+            0 => format!("{base_offset:020}.{kind}"),
+            generation => format!("{base_offset:020}.{generation}.{kind}"),
+        };
+        self.partition(id.partition).join(name)
+    }
+
+    /// The base offset of a segment or index file, and its generation, by its name.
+    pub fn segment_of(name: &Path) -> Option<(Offset, u32)> {
         let name = name.file_name()?.to_str()?;
-        let digits = name
+        let name = name
             .strip_suffix(".log")
             .or_else(|| name.strip_suffix(".index"))?;
+        let (digits, generation) = match name.split_once('.') {
+            Some((digits, generation)) => (digits, generation.parse().ok().filter(|it| *it > 0)?),
+            None => (name, 0),
+        };
         (digits.len() == 20).then_some(())?;
-        digits.parse().ok().map(Offset)
+        Some((Offset(digits.parse().ok()?), generation))
     }
 }
 
@@ -176,15 +190,24 @@ mod tests {
         );
         assert_eq!(Layout::checkpoint_shard(Path::new("12.2")), None);
         let id = TopicPartition::default();
-        assert_eq!(
-            Layout::base_offset(&layout.segment(id, Offset(42))),
-            Some(Offset(42))
-        );
-        assert_eq!(
-            Layout::base_offset(&layout.index(id, Offset(7))),
-            Some(Offset(7))
-        );
-        assert_eq!(Layout::base_offset(Path::new("7.log")), None);
+        for (base_offset, generation) in [(42, 0), (7, 3)] {
+            let segment = SegmentId {
+                partition: id,
+                base_offset: Offset(base_offset),
+                generation,
+                incarnation: 0,
+            };
+            let expected = Some((Offset(base_offset), generation));
+            assert_eq!(Layout::segment_of(&layout.segment(segment)), expected);
+            assert_eq!(Layout::segment_of(&layout.index(segment)), expected);
+        }
+        for other in [
+            "7.log",
+            "00000000000000000007.0.log",
+            "00000000000000000007.x.log",
+        ] {
+            assert_eq!(Layout::segment_of(Path::new(other)), None);
+        }
         let dashes = TopicPartition {
             topic: TopicId([0xfb; 16]),
             partition: PartitionIndex(12),

@@ -71,6 +71,17 @@ impl LeaderEpochCache {
         }
     }
 
+    /// Drops epochs that begin at or behind the new end of the log.
+    pub fn truncate_back(&mut self, log_end_offset: Offset) {
+        while self
+            .entries
+            .last()
+            .is_some_and(|(_, start)| *start >= log_end_offset)
+        {
+            self.entries.pop();
+        }
+    }
+
     pub(crate) fn encode(&self, out: &mut Encoder) {
         out.count(self.entries.len());
         for (epoch, start) in &self.entries {
@@ -116,6 +127,11 @@ mod tests {
         }
         assert_eq!(cache.epoch_of(Offset(9)), Some(LeaderEpoch(2)));
         assert_eq!(cache.epoch_of(Offset(10)), Some(LeaderEpoch(4)));
+        let mut cut = cache.clone();
+        cut.truncate_back(Offset(20));
+        assert_eq!(cut.latest(), Some(LeaderEpoch(4)));
+        cut.truncate_back(Offset(10));
+        assert_eq!(cut.latest(), Some(LeaderEpoch(2)));
         cache.truncate_front(Offset(15));
         assert_eq!(cache.epoch_of(Offset(14)), None);
         assert_eq!(cache.epoch_of(Offset(15)), Some(LeaderEpoch(4)));

@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use model::{LeaderEpoch, Offset, Timestamp, TopicPartition};
@@ -15,6 +16,7 @@ use crate::index::SegmentId;
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::options::LogConfig;
 use crate::producer_state::ProducerStates;
+use crate::quorum_state::QuorumState;
 use crate::retention::SegmentSummary;
 use crate::segment::{BatchPlace, Planned, Segment};
 use crate::writer_state::WriterState;
@@ -29,8 +31,16 @@ pub struct Log {
     pub(crate) log_start_offset: Cell<Offset>,
     pub(crate) log_end_offset: Cell<Offset>,
     pub(crate) durable_end_offset: Cell<Offset>,
+    /// Records below are on enough replicas, as far as this one was told. Stored with checkpoints.
+    high_watermark: Cell<Offset>,
     pub(crate) size_bytes: Cell<u64>,
     pub(crate) deleted: Cell<bool>,
+    /// It is about to be cut: appends are refused, nothing is written to segments, nothing expires.
+    held: Cell<bool>,
+    /// Counts cuts: a read that has met one looks again.
+    pub(crate) cuts: Cell<u64>,
+    /// The group that holds the mark of the last cut.
+    pub(crate) cut_in_group: Cell<u64>,
     pub(crate) state: RefCell<LogState>,
 }
 
@@ -42,6 +52,9 @@ pub(crate) struct LogState {
     /// Batches below are in segment files.
     pub(crate) written_end_offset: Offset,
     pub(crate) segments: Vec<Segment>,
+    /// Of segments begun from now on.
+    pub(crate) generation: u32,
+    pub(crate) quorum: QuorumState,
     /// Bytes of the segment that was filled last, in this run.
     pub(crate) filled_bytes: u64,
     pub(crate) tail: VecDeque<TailBatch>,
@@ -101,13 +114,19 @@ impl Log {
             log_start_offset: Cell::new(Offset::ZERO),
             log_end_offset: Cell::new(Offset::ZERO),
             durable_end_offset: Cell::new(Offset::ZERO),
+            high_watermark: Cell::new(Offset::ZERO),
             size_bytes: Cell::new(0),
             deleted: Cell::new(false),
+            held: Cell::new(false),
+            cuts: Cell::new(0),
+            cut_in_group: Cell::new(0),
             state: RefCell::new(LogState {
                 config,
                 created_sequence,
                 written_end_offset: Offset::ZERO,
                 segments: Vec::new(),
+                generation: 0,
+                quorum: QuorumState::default(),
                 filled_bytes: 0,
                 tail: VecDeque::new(),
                 tail_written: 0,
@@ -142,6 +161,51 @@ impl Log {
         self.durable_end_offset.get()
     }
 
+    /// The high watermark last told, or stored by the last checkpoint before a start: the true one may be higher.
+    pub fn high_watermark(&self) -> Offset {
+        self.high_watermark.get()
+    }
+
+    /// Records below `offset` are on enough replicas: they are not cut off but by an unclean election.
+    pub fn set_high_watermark(&self, offset: Offset) {
+        let log_end_offset = self.log_end_offset.get();
+        assert!(
+            offset <= log_end_offset,
+            "a high watermark of {offset} in a log that ends at {log_end_offset}"
+        );
+        if offset > self.high_watermark.get() {
+            self.high_watermark.set(offset);
+            self.state.borrow_mut().producers.settle(offset);
+        }
+    }
+
+    /// As a checkpoint has stored it, or as a cut leaves it.
+    pub(crate) fn restore_high_watermark(&self, offset: Offset) {
+        self.high_watermark.set(offset);
+    }
+
+    /// The log was cut: it ends at `end`, and all that is left is durable.
+    pub(crate) fn moved_end(&self, end: Offset) {
+        self.log_end_offset.set(end);
+        self.durable_end_offset.set(end);
+        self.high_watermark.set(self.high_watermark.get().min(end));
+        self.cuts.set(self.cuts.get() + 1);
+    }
+
+    /// What the quorum member that keeps this log has promised last.
+    pub fn quorum_state(&self) -> QuorumState {
+        self.state.borrow().quorum
+    }
+
+    /// Holds the log until the hold is dropped. `None` if somebody else holds it.
+    pub(crate) fn hold(self: &Rc<Log>) -> Option<Hold> {
+        (!self.held.replace(true)).then(|| Hold(self.clone()))
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.get()
+    }
+
     /// The newest leader epoch that appended.
     pub fn latest_leader_epoch(&self) -> Option<LeaderEpoch> {
         self.state.borrow().leader_epochs.latest()
@@ -168,6 +232,15 @@ impl Log {
     }
 }
 
+/// While it lives, nobody else changes the log.
+pub(crate) struct Hold(Rc<Log>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        assert!(self.0.held.replace(false), "who holds a log lets it go");
+    }
+}
+
 impl std::fmt::Debug for Log {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
@@ -181,17 +254,12 @@ impl std::fmt::Debug for Log {
 }
 
 impl LogState {
-    /// First offset that the tail can serve.
-    pub(crate) fn tail_start(&self) -> Option<Offset> {
-        self.tail.front().map(|batch| batch.place.base_offset)
-    }
-
     /// Puts a sealed group's batch at the end of the tail.
     pub(crate) fn push_tail(&mut self, batch: TailBatch) {
         assert!(
             self.tail
                 .back()
-                .is_none_or(|last| last.place.next_offset == batch.place.base_offset
+                .is_none_or(|last| last.place.next_offset == batch.place.follows
                     && last.sequence <= batch.sequence),
             "batches come in order of offsets and groups"
         );
@@ -248,6 +316,7 @@ impl LogState {
                 let id = SegmentId {
                     partition: TopicPartition::default(),
                     base_offset: batch.place.base_offset,
+                    generation: 0,
                     incarnation: 0,
                 };
                 let segment = begun.insert(Segment::new(id));
@@ -299,6 +368,12 @@ impl LogState {
         groups
     }
 
+    /// Whether the tail serves reads from this offset on.
+    pub(crate) fn tail_covers(&self, offset: Offset) -> bool {
+        let first = self.tail.front();
+        first.is_some_and(|first| first.place.follows <= offset)
+    }
+
     /// Reads from the tail. The caller has checked that the tail covers `request.from`.
     pub(crate) fn read_tail(&self, request: &ReadRequest) -> ReadBatches {
         let first = self
@@ -330,13 +405,12 @@ impl LogState {
         read
     }
 
-    /// The segment that holds `offset`.
+    /// The segment that holds `offset`, or the one behind the gap it lies in.
     pub(crate) fn segment_of(&self, offset: Offset) -> Option<&Segment> {
-        let after = self
+        let place = self
             .segments
-            .partition_point(|segment| segment.id.base_offset <= offset);
-        let segment = &self.segments[after.checked_sub(1)?];
-        (offset < segment.next_offset).then_some(segment)
+            .partition_point(|segment| segment.next_offset <= offset);
+        self.segments.get(place)
     }
 
     /// The segment of this id.

@@ -7,6 +7,7 @@ use model::{LeaderEpoch, ShardId, Timestamp};
 use runtime::ALIGNMENT;
 
 use crate::error::OpenError;
+use crate::identity::BrokerIdentity;
 use crate::journal::frame::{ENTRY_HEADER_BYTES, GROUP_HEADER_BYTES};
 
 /// How a commit group becomes durable.
@@ -29,6 +30,34 @@ pub enum Durability {
     Flushed,
     /// After the write has completed: survives `kill -9`.
     Written,
+}
+
+/// What is wrong on purpose.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlantedFault {
+    /// Groups are acknowledged before they are durable.
+    EarlyAcknowledgement,
+    /// A cut leaves no mark in the journal.
+    CutUnmarked,
+    /// A cut leaves segment files as they are, and what comes next is written behind them.
+    CutOnlyInMemory,
+    /// What is cut off is given back before a checkpoint knows of the cut.
+    CutTrimsAtOnce,
+    /// Segments after a cut have the names of those before.
+    CutKeepsGeneration,
+    /// A log is cut while groups of it are under way.
+    CutWithoutBarrier,
+    /// Emptying a log leaves no mark in the journal.
+    ResetUnmarked,
+    /// A gap of the leader's log is not noted.
+    GapUnmarked,
+    /// Producers are left as they were before a cut.
+    CutKeepsProducers,
+    /// What the quorum member promises is not written.
+    QuorumUnmarked,
+    /// The beginning of an epoch is not written.
+    EpochUnmarked,
 }
 
 /// Settings of one shard's storage. Sizes are bytes.
@@ -85,12 +114,13 @@ pub struct StorageOptions {
     /// Shards that the data directory is known to have had: one that is missing is damage, not news. 0 if that was not
     /// noted, then the shards that are there tell of those before them.
     pub shards_known: u16,
+    /// Whose data it is: a directory of another broker is refused. `None` asks nothing and notes nothing.
+    pub identity: Option<BrokerIdentity>,
     /// Start although a shard's journal and checkpoints are gone (`ringlog.accept.lost.data`).
     pub accept_lost_data: bool,
-    /// Test hook: acknowledges groups before they are durable. Exists so that the crash tests can prove that they
-    /// would notice.
+    /// Something that is wrong on purpose, so that tests can prove that they would notice.
     #[doc(hidden)]
-    pub planted_acknowledge_before_durable: bool,
+    pub planted: Option<PlantedFault>,
 }
 
 impl Default for StorageOptions {
@@ -120,13 +150,19 @@ impl Default for StorageOptions {
             retention_check_interval: Duration::from_secs(300),
             io_time_max: Duration::from_secs(30),
             shards_known: 0,
+            identity: None,
             accept_lost_data: false,
-            planted_acknowledge_before_durable: false,
+            planted: None,
         }
     }
 }
 
 impl StorageOptions {
+    /// Whether this is wrong on purpose.
+    pub(crate) fn is_planted(&self, fault: PlantedFault) -> bool {
+        self.planted == Some(fault)
+    }
+
     /// The largest batch that can be appended: one that fills a whole journal file.
     pub fn batch_bytes_max(&self) -> usize {
         let file = usize::try_from(self.journal_file_bytes).unwrap_or(usize::MAX);
@@ -158,6 +194,10 @@ impl StorageOptions {
             || self.group_bytes_max as u64 > self.journal_file_bytes
         {
             return refuse("group_bytes_max must be at least 8192 and at most journal_file_bytes");
+        }
+        let identity = self.identity.as_ref();
+        if identity.is_some_and(|identity| !identity.is_storable()) {
+            return refuse("a cluster id has at most 255 bytes");
         }
         if self.tail_bytes_max < 2 * self.group_bytes_max {
             return refuse("tail_bytes_max must hold two groups");

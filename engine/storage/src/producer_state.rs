@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use crate::encoding::{Decoder, Encoder, Short};
 use crate::error::AppendError;
+use crate::undo::{Before, Undo, UndoLog};
 
 /// Batches remembered per producer: as many as a client may have in flight.
 pub(crate) const BATCHES_REMEMBERED: usize = 5;
@@ -72,6 +73,7 @@ pub enum SequenceCheck {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProducerStates {
     producers: BTreeMap<ProducerId, Producer>,
+    undo: UndoLog,
 }
 
 /// The sequence after `last`: sequences wrap from 2^31 - 1 to 0.
@@ -140,6 +142,19 @@ impl ProducerStates {
         {
             self.forget_oldest();
         }
+        let last_offset = batch.last_offset();
+        let known = self.producers.get(&batch.producer_id);
+        if known
+            .and_then(|producer| producer.batches.last())
+            .is_some_and(|known| known.last_offset >= last_offset)
+        {
+            return;
+        }
+        self.undo.push(Undo {
+            base_offset: batch.base_offset,
+            producer_id: batch.producer_id,
+            before: before(known, batch),
+        });
         let producer = self
             .producers
             .entry(batch.producer_id)
@@ -148,14 +163,6 @@ impl ProducerStates {
                 last_write: now,
                 batches: SmallVec::new(),
             });
-        let last_offset = batch.last_offset();
-        if producer
-            .batches
-            .last()
-            .is_some_and(|known| known.last_offset >= last_offset)
-        {
-            return;
-        }
         producer.last_write = producer.last_write.max(now);
         if producer.epoch != batch.producer_epoch {
             producer.epoch = batch.producer_epoch;
@@ -174,6 +181,54 @@ impl ProducerStates {
             last_offset_delta: batch.last_offset_delta,
             timestamp: batch.max_timestamp,
         });
+    }
+
+    /// What lies below the high watermark is not cut off any more.
+    pub fn settle(&mut self, high_watermark: Offset) {
+        self.undo.settle(high_watermark);
+    }
+
+    /// Whether [`ProducerStates::truncate`] can undo what lies at or behind `end`. If not, the states are to be learned
+    /// anew from the batches below.
+    pub fn reaches(&self, end: Offset) -> bool {
+        self.undo.reaches(end)
+    }
+
+    /// States of which nothing that was learned up to now can be undone, in a log that ends at `end`.
+    pub(crate) fn forget_undo(&mut self, end: Offset) {
+        self.undo = UndoLog::from(end);
+    }
+
+    /// Undoes all batches at or behind `end`: the log has been cut there.
+    pub fn truncate(&mut self, end: Offset) {
+        assert!(self.reaches(end), "what cannot be undone is learned anew");
+        while let Some(undo) = self.undo.pop_from(end) {
+            match undo.before {
+                Before::Unknown => {
+                    self.producers.remove(&undo.producer_id);
+                }
+                Before::Whole(producer) => {
+                    self.producers.insert(undo.producer_id, producer);
+                }
+                Before::Batch {
+                    last_write,
+                    dropped,
+                } => {
+                    // It may have expired since.
+                    if let Some(producer) = self.producers.get_mut(&undo.producer_id) {
+                        producer.last_write = last_write;
+                        let is_last =
+                            |last: &mut RememberedBatch| last.base_offset() == undo.base_offset;
+                        if producer.batches.last_mut().is_some_and(is_last) {
+                            producer.batches.pop();
+                            if let Some(batch) = dropped {
+                                producer.batches.insert(0, batch);
+                            }
+                        }
+                    }
+                }
+            }
+        }
     }
 
     fn forget_oldest(&mut self) {
@@ -213,44 +268,82 @@ impl ProducerStates {
         out.count(self.producers.len());
         for (id, producer) in &self.producers {
             out.i64(id.0);
-            out.i16(producer.epoch.0);
-            out.timestamp(producer.last_write);
-            out.count(producer.batches.len());
-            for batch in &producer.batches {
-                out.i32(batch.base_sequence);
-                out.i32(batch.last_sequence);
-                out.offset(batch.last_offset);
-                out.i32(batch.last_offset_delta);
-                out.timestamp(batch.timestamp);
-            }
+            producer.encode(out);
         }
+        self.undo.encode(out);
     }
 
-    pub(crate) fn decode(from: &mut Decoder<'_>) -> Result<ProducerStates, Short> {
+    pub(crate) fn decode(from: &mut Decoder<'_>, format: u16) -> Result<ProducerStates, Short> {
         let mut producers = BTreeMap::new();
         for _ in 0..from.count(PRODUCER_BYTES)? {
             let id = ProducerId(from.i64()?);
-            let epoch = ProducerEpoch(from.i16()?);
-            let last_write = from.timestamp()?;
-            let mut batches = SmallVec::new();
-            for _ in 0..from.count(BATCH_BYTES)?.min(BATCHES_REMEMBERED) {
-                batches.push(RememberedBatch {
-                    base_sequence: from.i32()?,
-                    last_sequence: from.i32()?,
-                    last_offset: from.offset()?,
-                    last_offset_delta: from.i32()?,
-                    timestamp: from.timestamp()?,
-                });
-            }
-            producers.insert(
-                id,
-                Producer {
-                    epoch,
-                    last_write,
-                    batches,
-                },
-            );
+            producers.insert(id, Producer::decode(from)?);
         }
-        Ok(ProducerStates { producers })
+        let undo = if format > 2 {
+            UndoLog::decode(from)?
+        } else {
+            // Nothing was cut in these formats; from the end of the start on it can be.
+            UndoLog::from(Offset(i64::MAX))
+        };
+        Ok(ProducerStates { producers, undo })
+    }
+}
+
+/// What a producer is like before `batch` is learned.
+fn before(known: Option<&Producer>, batch: &BatchHeader) -> Before {
+    match known {
+        None => Before::Unknown,
+        Some(producer) if producer.epoch != batch.producer_epoch || batch.is_control() => {
+            Before::Whole(producer.clone())
+        }
+        Some(producer) => Before::Batch {
+            last_write: producer.last_write,
+            dropped: (producer.batches.len() == BATCHES_REMEMBERED).then(|| producer.batches[0]),
+        },
+    }
+}
+
+impl Producer {
+    pub(crate) fn encode(&self, out: &mut Encoder) {
+        out.i16(self.epoch.0);
+        out.timestamp(self.last_write);
+        out.count(self.batches.len());
+        for batch in &self.batches {
+            batch.encode(out);
+        }
+    }
+
+    pub(crate) fn decode(from: &mut Decoder<'_>) -> Result<Producer, Short> {
+        let epoch = ProducerEpoch(from.i16()?);
+        let last_write = from.timestamp()?;
+        let mut batches = SmallVec::new();
+        for _ in 0..from.count(BATCH_BYTES)?.min(BATCHES_REMEMBERED) {
+            batches.push(RememberedBatch::decode(from)?);
+        }
+        Ok(Producer {
+            epoch,
+            last_write,
+            batches,
+        })
+    }
+}
+
+impl RememberedBatch {
+    pub(crate) fn encode(&self, out: &mut Encoder) {
+        out.i32(self.base_sequence);
+        out.i32(self.last_sequence);
+        out.offset(self.last_offset);
+        out.i32(self.last_offset_delta);
+        out.timestamp(self.timestamp);
+    }
+
+    pub(crate) fn decode(from: &mut Decoder<'_>) -> Result<RememberedBatch, Short> {
+        Ok(RememberedBatch {
+            base_sequence: from.i32()?,
+            last_sequence: from.i32()?,
+            last_offset: from.offset()?,
+            last_offset_delta: from.i32()?,
+            timestamp: from.timestamp()?,
+        })
     }
 }

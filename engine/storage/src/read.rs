@@ -23,7 +23,7 @@ use crate::storage::Storage;
 use crate::unsynced::Unsynced;
 
 impl<I: Io> Inner<I> {
-    async fn read(
+    pub(crate) async fn read(
         &self,
         log: &Rc<Log>,
         mut request: ReadRequest,
@@ -39,10 +39,7 @@ impl<I: Io> Inner<I> {
         }
         let (segment, sequential) = {
             let state = log.state.borrow();
-            if state
-                .tail_start()
-                .is_some_and(|start| start <= request.from)
-            {
+            if state.tail_covers(request.from) {
                 self.counters.tail_reads.increment();
                 return Ok(state.read_tail(&request));
             }
@@ -56,8 +53,14 @@ impl<I: Io> Inner<I> {
             return Err(ReadError::Fenced(reason));
         }
         self.counters.cold_reads.increment();
+        let cuts = log.cuts.get();
         let read = self.read_segment(log, segment, &request, sequential).await;
         match read {
+            // What was read may be what was cut off.
+            _ if log.cuts.get() != cuts => {
+                self.check_range(log, request.from)?;
+                Ok(empty)
+            }
             Ok(read) => {
                 log.state.borrow_mut().cold_read_end = read.next_offset;
                 Ok(read)
@@ -157,7 +160,8 @@ impl<I: Io> Inner<I> {
         let len = usize::try_from(last.end() - start).unwrap_or(usize::MAX);
         loop {
             if let Some(bytes) = self.extents.extent(key, len) {
-                return Ok(bytes);
+                // Of a segment that was cut since, more may be here than is left of it.
+                return Ok(bytes.slice(..len));
             }
             if self.extents.claim(key) {
                 break;
@@ -204,7 +208,7 @@ impl<I: Io> Inner<I> {
         position: u64,
         len: usize,
     ) -> Result<Bytes, ReadError> {
-        let path = self.layout.segment(id.partition, id.base_offset);
+        let path = self.layout.segment(id);
         let failed = |error: std::io::Error| ReadError::Io {
             path: path.clone(),
             kind: error.kind(),
@@ -220,7 +224,7 @@ impl<I: Io> Inner<I> {
     }
 
     pub(crate) fn corrupt(&self, id: SegmentId, position: u64, reason: &str) -> ReadError {
-        let path: PathBuf = self.layout.segment(id.partition, id.base_offset);
+        let path: PathBuf = self.layout.segment(id);
         tracing::error!(file = %path.display(), position, reason, "stored bytes are damaged");
         ReadError::Corrupt {
             path,
@@ -255,9 +259,7 @@ impl<I: Io> Inner<I> {
         if let Some(entries) = self.extents.index(segment.id, segment.pages) {
             return Ok(entries);
         }
-        let path = self
-            .layout
-            .index(segment.id.partition, segment.id.base_offset);
+        let path = self.layout.index(segment.id);
         let len = segment.pages as usize * PAGE_BYTES;
         let read = match self
             .files
@@ -356,7 +358,7 @@ impl<I: Io> Inner<I> {
 
     /// Stores a rebuilt index of a sealed segment. If that fails it will be rebuilt again.
     async fn rewrite_index(&self, log: &Rc<Log>, id: SegmentId, entries: &[ChunkEntry]) {
-        let path = self.layout.index(id.partition, id.base_offset);
+        let path = self.layout.index(id);
         let pages: Vec<&[ChunkEntry]> = entries.chunks(PAGE_ENTRIES).collect();
         let mut buffer = self.io.buffer(pages.len() * PAGE_BYTES);
         buffer.truncate(pages.len() * PAGE_BYTES);

@@ -83,7 +83,8 @@ impl<I: Io> Inner<I> {
             let state = log.state.borrow();
             let dirty = state.dirty_bytes;
             let entries = (state.tail.len() - state.tail_written) as u64;
-            let cost = dirty + entries * ENTRY_HEADER_BYTES as u64;
+            // Each may come with a gap.
+            let cost = dirty + 2 * entries * ENTRY_HEADER_BYTES as u64;
             let fits = dirty <= self.options.carry_bytes_max as u64 && carry_bytes + cost <= budget;
             let carry = fits && !state.writer.is_writing();
             drop(state);
@@ -149,6 +150,15 @@ impl<I: Io> Inner<I> {
                     offset_delta_of_max_timestamp: i32::try_from(delta).expect("within its batch"),
                 };
                 let sequence = journal.pipeline.next_sequence();
+                if batch.place.follows < batch.place.base_offset {
+                    let gap = EntryHeader {
+                        kind: EntryKind::Gap,
+                        offset: batch.place.follows,
+                        length: 0,
+                        ..entry
+                    };
+                    journal.open.add_mark(gap, &[], |len| self.io.buffer(len));
+                }
                 let unpatched: Result<usize, std::convert::Infallible> =
                     journal
                         .open

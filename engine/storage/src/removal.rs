@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::io;
 
 use model::TopicPartition;
-use runtime::Io;
+use runtime::{File, Io};
 
 use crate::checkpoint::Removal;
+use crate::file_cache::FileKind;
 use crate::index::SegmentId;
 use crate::inner::Inner;
 
@@ -44,6 +45,7 @@ impl<I: Io> Inner<I> {
                     self.io.remove_dir_all(&self.layout.partition(id)).await
                 }
                 Removal::Segment(segment) => self.remove_segment(segment).await,
+                Removal::Behind(segment, bytes) => self.remove_behind(segment, bytes).await,
             };
             match removed {
                 Ok(()) => self.removals.done(removal),
@@ -59,9 +61,12 @@ impl<I: Io> Inner<I> {
 
     /// The checkpoint that was just written does not name these segments, so no later one waits for their flush.
     fn forget_unsynced(&self, removal: Removal) {
+        let Some(segments) = removal.segments() else {
+            return;
+        };
         let mut unsynced = self.unsynced.borrow_mut();
         let gone: Vec<SegmentId> = unsynced
-            .range(removal.segments())
+            .range(segments)
             .map(|(segment, _)| *segment)
             .collect();
         for segment in gone {
@@ -71,12 +76,32 @@ impl<I: Io> Inner<I> {
 
     async fn remove_segment(&self, id: SegmentId) -> io::Result<()> {
         self.files.forget(id);
-        self.io
-            .remove_file(&self.layout.index(id.partition, id.base_offset))
+        self.io.remove_file(&self.layout.index(id)).await?;
+        self.io.remove_file(&self.layout.segment(id)).await
+    }
+
+    /// Gives back the space behind the end of a segment that was cut.
+    async fn remove_behind(&self, id: SegmentId, size: u64) -> io::Result<()> {
+        let log = self.logs.borrow().get(&id.partition).cloned();
+        let is_there = log.is_some_and(|log| {
+            let state = log.state.borrow();
+            let mut segments = state.segments.iter();
+            segments.any(|segment| segment.id.is_file_of(id) && segment.sealed)
+        });
+        if !is_there {
+            // It has gone meanwhile, or was cut again to nothing.
+            return Ok(());
+        }
+        let path = self.layout.segment(id);
+        self.files.forget(id);
+        let file = self
+            .files
+            .open(&self.io, id, FileKind::LogWrite, &path)
             .await?;
-        self.io
-            .remove_file(&self.layout.segment(id.partition, id.base_offset))
-            .await
+        if file.len().await? > size {
+            file.truncate(size).await?;
+        }
+        Ok(())
     }
 
     /// Moves the file of a segment that is gone to the spares, if it is of use there.
@@ -92,7 +117,7 @@ impl<I: Io> Inner<I> {
         let Some(number) = self.removals.place_spare(bytes, now) else {
             return false;
         };
-        let path = self.layout.segment(id.partition, id.base_offset);
+        let path = self.layout.segment(id);
         let spare = self.layout.spare(self.options.shard, number);
         let moved = self.io.rename(&path, &spare).await;
         if let Err(error) = &moved {

@@ -39,8 +39,9 @@ impl Removals {
         files: impl IntoIterator<Item = (SegmentId, u64)>,
     ) {
         let mut waiting = self.waiting.borrow_mut();
-        waiting
-            .retain(|removal| !matches!(removal, Removal::Segment(gone) if gone.partition == id));
+        waiting.retain(|removal| {
+            matches!(removal, Removal::Partition(_)) || removal.partition() != id
+        });
         waiting.insert(Removal::Partition(id));
         for (segment, bytes) in files {
             assert_eq!(segment.partition, id, "a file of another log");
@@ -57,6 +58,13 @@ impl Removals {
         }
     }
 
+    /// A segment was cut: what lies behind `size_bytes` in its file goes.
+    pub(crate) fn behind(&self, id: SegmentId, size_bytes: u64) {
+        self.waiting
+            .borrow_mut()
+            .insert(Removal::Behind(id, size_bytes));
+    }
+
     /// Nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.borrow().is_empty()
@@ -71,8 +79,9 @@ impl Removals {
     pub(crate) fn segments_of(&self, id: TopicPartition) -> Vec<Removal> {
         let waiting = self.waiting.borrow();
         let (first, last) = SegmentId::all_of(id).into_inner();
-        let range = Removal::Segment(first)..=Removal::Segment(last);
-        waiting.range(range).copied().collect()
+        let gone = waiting.range(Removal::Segment(first)..=Removal::Segment(last));
+        let cut = waiting.range(Removal::Behind(first, 0)..=Removal::Behind(last, u64::MAX));
+        gone.chain(cut).copied().collect()
     }
 
     /// Whether the directory of this name still belongs to a log that is gone.
@@ -88,8 +97,11 @@ impl Removals {
     /// Segments of a removal that were there in this run, and what their files hold.
     pub(crate) fn take_gone(&self, removal: Removal) -> Vec<(SegmentId, u64)> {
         let mut gone = self.gone_bytes.borrow_mut();
+        let Some(segments) = removal.segments() else {
+            return Vec::new();
+        };
         let found: Vec<(SegmentId, u64)> = gone
-            .range(removal.segments())
+            .range(segments)
             .map(|(segment, bytes)| (*segment, *bytes))
             .collect();
         for (segment, _) in &found {

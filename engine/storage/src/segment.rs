@@ -1,6 +1,7 @@
 //! What memory knows of one segment: its extent, timestamps and the part of its index that is not on disk yet. Pure.
 //!
-//! Invariants: a sealed segment has no pending index entries; `pending` holds fewer than two pages of entries.
+//! Invariants: a sealed segment has no pending index entries, unless it was cut; `pending` holds at most two pages of
+//! entries.
 
 use model::{Offset, Timestamp};
 
@@ -102,7 +103,11 @@ impl Segment {
 
     /// Notes a batch that is in the file now.
     pub(crate) fn push(&mut self, batch: &[u8], entry: BatchPlace, chunk_bytes: u32) {
-        assert_eq!(entry.base_offset, self.next_offset, "a segment has no gaps");
+        assert!(
+            entry.follows == self.next_offset || self.size_bytes == 0,
+            "a segment has no gaps but those of the log"
+        );
+        assert!(!self.sealed, "a sealed segment does not change");
         let relative = entry.base_offset.0 - self.id.base_offset.0;
         let relative =
             u32::try_from(relative).expect("the segment rolls before offsets exceed 31 bits");
@@ -121,6 +126,30 @@ impl Segment {
         self.next_offset = entry.next_offset;
     }
 
+    /// Cuts off what lies behind, and ends the segment: what follows goes to another one. Its file is not written over, since
+    /// the cut may not be durable yet. The index keeps its whole pages; the chunks behind them stay in memory and in
+    /// checkpoints, at most two pages.
+    pub(crate) fn cut(&mut self, cut: SegmentCut) {
+        assert_eq!(self.id, cut.id, "the segment that was looked at");
+        assert!(
+            cut.next_offset < self.next_offset && cut.size_bytes < self.size_bytes,
+            "something is cut off"
+        );
+        assert!(
+            cut.next_offset > self.id.base_offset && cut.size_bytes > 0,
+            "something is left"
+        );
+        self.next_offset = cut.next_offset;
+        self.size_bytes = cut.size_bytes;
+        self.index_pages = cut.index_pages;
+        self.pending = cut.pending;
+        self.chunks = ChunkBuilder::new(self.id);
+        self.max_timestamp = cut.max_timestamp;
+        self.offset_of_max_timestamp = cut.offset_of_max_timestamp;
+        self.sealed = true;
+        self.partial = None;
+    }
+
     /// What retention looks at.
     pub(crate) fn summary(&self) -> SegmentSummary {
         SegmentSummary {
@@ -134,6 +163,7 @@ impl Segment {
 
     pub(crate) fn encode(&self, out: &mut Encoder) {
         out.offset(self.id.base_offset);
+        out.u32(self.id.generation);
         out.offset(self.next_offset);
         out.u64(self.size_bytes);
         out.timestamp(self.first_timestamp);
@@ -157,6 +187,7 @@ impl Segment {
         let id = SegmentId {
             partition,
             base_offset: from.offset()?,
+            generation: if format > 2 { from.u32()? } else { 0 },
             incarnation: 0,
         };
         let mut segment = Segment::new(id);
@@ -196,8 +227,24 @@ pub(crate) struct Planned {
 /// Offsets and timestamps of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BatchPlace {
+    /// Where the log ended before it: at its base offset, unless the leader's log has a gap there (compaction).
+    pub(crate) follows: Offset,
     pub(crate) base_offset: Offset,
     pub(crate) next_offset: Offset,
+    pub(crate) max_timestamp: Timestamp,
+    pub(crate) offset_of_max_timestamp: Offset,
+}
+
+/// What is left of a segment that is cut.
+#[derive(Debug)]
+pub(crate) struct SegmentCut {
+    pub(crate) id: SegmentId,
+    pub(crate) next_offset: Offset,
+    pub(crate) size_bytes: u64,
+    /// Whole pages of its index that still hold.
+    pub(crate) index_pages: u32,
+    /// The chunks behind these.
+    pub(crate) pending: Vec<ChunkEntry>,
     pub(crate) max_timestamp: Timestamp,
     pub(crate) offset_of_max_timestamp: Offset,
 }
@@ -210,7 +257,7 @@ mod tests {
     fn restored(segment: &Segment) -> Segment {
         let mut out = Encoder::default();
         segment.encode(&mut out);
-        Segment::decode(segment.id.partition, &mut Decoder::new(&out.bytes), 2).unwrap()
+        Segment::decode(segment.id.partition, &mut Decoder::new(&out.bytes), 3).unwrap()
     }
 
     #[test]
@@ -218,11 +265,13 @@ mod tests {
         let id = SegmentId {
             partition: model::TopicPartition::default(),
             base_offset: Offset(7),
+            generation: 0,
             incarnation: 0,
         };
         let mut segment = Segment::new(id);
         assert!(!restored(&segment).file_created);
         let place = BatchPlace {
+            follows: Offset(7),
             base_offset: Offset(7),
             next_offset: Offset(8),
             max_timestamp: Timestamp(1),

@@ -8,6 +8,7 @@ use crate::index::{ChunkEntry, SegmentId, chunk_of_offset};
 use crate::segment::Segment;
 
 /// What a read needs of a segment, copied out of the borrow.
+#[derive(Clone)]
 pub(crate) struct Snapshot {
     pub(crate) id: SegmentId,
     pub(crate) pages: u32,
@@ -56,6 +57,11 @@ impl SegmentView {
         self.stored.len() + self.recent.len()
     }
 
+    /// Count of those in the index file.
+    pub(crate) fn stored_len(&self) -> usize {
+        self.stored.len()
+    }
+
     /// A chunk.
     pub(crate) fn chunk(&self, number: usize) -> Option<&ChunkEntry> {
         match number.checked_sub(self.stored.len()) {
@@ -66,8 +72,9 @@ impl SegmentView {
 
     /// The chunk that an offset is in, or that comes before it.
     pub(crate) fn chunk_of(&self, offset: Offset) -> Option<usize> {
-        let relative =
-            u32::try_from(offset.0.saturating_sub(self.id.base_offset.0)).unwrap_or(u32::MAX);
+        // An offset in the gap before the segment is served by its first chunk.
+        let relative = (offset.0 - self.id.base_offset.0).max(0);
+        let relative = u32::try_from(relative).unwrap_or(u32::MAX);
         let recent = chunk_of_offset(&self.recent, relative).map(|found| found + self.stored.len());
         recent.or_else(|| chunk_of_offset(&self.stored, relative))
     }

@@ -202,13 +202,14 @@ impl<I: Io> Inner<I> {
         else {
             return Step::Nothing;
         };
-        if self.removals.occupies(log.id()) {
+        if log.is_held() || self.removals.occupies(log.id()) {
             return Step::Nothing;
         }
         if state.segments.last().is_none_or(|segment| segment.sealed) {
             let id = SegmentId {
                 partition: log.id(),
                 base_offset: first.place.base_offset,
+                generation: state.generation,
                 incarnation: state.created_sequence,
             };
             state.segments.push(Segment::new(id));
@@ -273,7 +274,7 @@ impl<I: Io> Inner<I> {
     }
 
     async fn write_plan(&self, log: &Rc<Log>, plan: WritePlan<I::Buffer>) -> io::Result<()> {
-        let path = self.layout.segment(plan.id.partition, plan.id.base_offset);
+        let path = self.layout.segment(plan.id);
         let mut is_taken_over = false;
         if plan.new_file {
             self.io.create_dir(&self.layout.partition(log.id())).await?;
@@ -398,7 +399,7 @@ impl<I: Io> Inner<I> {
         position: u64,
         len: usize,
     ) -> io::Result<()> {
-        let path = self.layout.segment(id.partition, id.base_offset);
+        let path = self.layout.segment(id);
         let file = self
             .files
             .open(&self.io, id, FileKind::LogWrite, &path)
@@ -445,7 +446,7 @@ impl<I: Io> Inner<I> {
             segment.allocated_bytes = segment.size_bytes;
             segment.size_bytes
         });
-        let path = self.layout.segment(id.partition, id.base_offset);
+        let path = self.layout.segment(id);
         let file = self
             .files
             .open(&self.io, id, FileKind::LogWrite, &path)
@@ -484,7 +485,7 @@ impl<I: Io> Inner<I> {
             let mut page = self.io.buffer(PAGE_BYTES);
             page.truncate(PAGE_BYTES);
             write_page(id, number, &entries, page.as_mut());
-            let path = self.layout.index(id.partition, id.base_offset);
+            let path = self.layout.index(id);
             let file = self
                 .files
                 .open(&self.io, id, FileKind::Index, &path)

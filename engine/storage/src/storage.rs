@@ -9,7 +9,7 @@ use model::record::BatchInfo;
 use model::{LeaderEpoch, Offset, TopicPartition};
 use runtime::{Io, Snapshot, TaskClass};
 
-use crate::append::Appended;
+use crate::append::{Appended, NewMark};
 use crate::commit::CommitListener;
 use crate::error::{AppendError, OpenError, StorageError};
 use crate::inner::Inner;
@@ -38,6 +38,13 @@ impl<I: Io> Clone for Storage<I> {
 /// Something that was noted in the journal and will be durable with its commit group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark(u64);
+
+impl Mark {
+    /// In this group.
+    pub(crate) fn of(sequence: u64) -> Mark {
+        Mark(sequence)
+    }
+}
 
 impl<I: Io> Storage<I> {
     /// Opens the storage of one shard. [`crate::recover_data_dir`] must have run before, once for all shards.
@@ -133,9 +140,7 @@ impl<I: Io> Storage<I> {
     pub fn advance_log_start(&self, log: &Rc<Log>, offset: Offset) -> Result<Mark, AppendError> {
         let inner = &self.inner;
         inner.life.check_appends()?;
-        if log.deleted.get() {
-            return Err(AppendError::Deleted);
-        }
+        inner.check_takes(log)?;
         if !inner.journal_has_room(ENTRY_HEADER_BYTES, Claim::Mark) {
             inner.reclaim_signal.raise();
             return Err(AppendError::JournalFull);
@@ -152,7 +157,7 @@ impl<I: Io> Storage<I> {
             log.state.borrow_mut().leader_epochs.truncate_front(offset);
         }
         let start = log.log_start_offset.get();
-        let mark = Mark(inner.add_mark(log, EntryKind::LogStartAdvanced, start));
+        let mark = Mark(inner.add_mark(log, NewMark::at(EntryKind::LogStartAdvanced, start)));
         inner.kick();
         if inner.life.is_running() {
             // What it frees is not to wait for the next look: the device may be full.
@@ -165,6 +170,13 @@ impl<I: Io> Storage<I> {
     /// Waits until a mark is on the device.
     pub async fn wait_for_mark(&self, mark: Mark) -> Result<(), StorageError> {
         self.inner.wait_durable(mark.0).await
+    }
+
+    /// Notes the epoch of the broker's registration, for the checkpoints from now on.
+    pub fn set_broker_epoch(&self, broker_epoch: i64) {
+        if let Some(identity) = self.inner.identity.borrow_mut().as_mut() {
+            identity.broker_epoch = broker_epoch;
+        }
     }
 
     /// The largest known epoch at most `epoch`, and the offset where it ends (KIP-101).

@@ -78,7 +78,7 @@ impl<I: Io> Storage<I> {
             state
                 .tail
                 .get(state.tail_written)
-                .is_none_or(|first| first.place.base_offset == written_end)
+                .is_none_or(|first| first.place.follows == written_end)
         );
         let mut best: Option<(Timestamp, Offset)> = None;
         for (next_offset, timestamp, offset) in segments.chain(tail) {
@@ -171,6 +171,23 @@ impl<I: Io> Inner<I> {
         }
     }
 
+    /// The first record of a segment with a timestamp of at least `timestamp`, below `end`.
+    pub(crate) async fn find_in_segment(
+        &self,
+        log: &Rc<Log>,
+        segment: Snapshot,
+        timestamp: Timestamp,
+        end: Offset,
+    ) -> Result<Option<Offset>, ReadError> {
+        let wanted = Wanted {
+            timestamp,
+            from: segment.id.base_offset,
+            end,
+        };
+        let found = self.search_segment(log, segment, wanted).await?;
+        Ok(found.map(|(_, offset)| offset))
+    }
+
     async fn search_segment(
         &self,
         log: &Rc<Log>,
@@ -201,6 +218,7 @@ fn tail_id(log: &Log) -> SegmentId {
     SegmentId {
         partition: log.id(),
         base_offset: log.log_start_offset.get(),
+        generation: 0,
         incarnation: 0,
     }
 }

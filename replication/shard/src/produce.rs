@@ -290,5 +290,8 @@ pub(crate) fn error_code(error: &AppendError) -> ErrorCode {
         AppendError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
         AppendError::LeaderEpochStale { .. } => ErrorCode::FencedLeaderEpoch,
         AppendError::Malformed => ErrorCode::InvalidRecord,
+        AppendError::Held => ErrorCode::NotLeaderOrFollower,
+        AppendError::Damaged(_) => ErrorCode::CorruptMessage,
+        AppendError::NotNext { .. } => ErrorCode::UnknownServerError,
     }
 }

@@ -73,8 +73,8 @@ struct Driver<'a> {
 pub fn run(scenario: &Scenario, seed: u64, planted: Option<Planted>) -> Outcome {
     let simulation = Simulation::new(seed, 1, SHARDS_MAX);
     let mut plan = (scenario.draw)(&Generator::new(seed, PLAN_STREAM));
-    plan.broker.storage.planted_acknowledge_before_durable =
-        planted == Some(Planted::EarlyAcknowledgement);
+    plan.broker.storage.planted = (planted == Some(Planted::EarlyAcknowledgement))
+        .then_some(storage::PlantedFault::EarlyAcknowledgement);
     let history = Rc::new(History::default());
     let broker = Broker::new(plan.broker.clone());
     let mut driver = Driver {

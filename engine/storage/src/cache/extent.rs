@@ -123,6 +123,11 @@ impl ExtentCache {
             .insert(ExtentKey::Index(id), Cached::Index(pages, entries));
     }
 
+    /// The index of a segment that was cut is another one.
+    pub(crate) fn forget_index(&self, id: SegmentId) {
+        self.store.borrow_mut().remove(&ExtentKey::Index(id));
+    }
+
     /// Claims the reading of an extent; false if another task is at it.
     pub(crate) fn claim(&self, key: ExtentKey) -> bool {
         let claimed = self.in_flight.borrow_mut().insert(key);

@@ -15,6 +15,7 @@ use crate::commit::CommitTimes;
 use crate::error::StorageError;
 use crate::inner::Inner;
 use crate::log::{Log, TailBatch};
+use crate::options::PlantedFault;
 
 /// Sealed groups that wait for a write slot, in units of `group_bytes_max`: beyond it admission stops.
 const READY_GROUPS_MAX: usize = 4;
@@ -163,7 +164,7 @@ impl<I: Io> Inner<I> {
             };
             self.kick_if_more();
             let sequence = write.sequence;
-            if self.options.planted_acknowledge_before_durable {
+            if self.options.is_planted(PlantedFault::EarlyAcknowledgement) {
                 self.planted_report(sequence);
             }
             let path = self
@@ -260,7 +261,7 @@ impl<I: Io> Inner<I> {
                 submitted_at: group.submitted_at,
                 durable_at,
             };
-            self.report(&group.report, times);
+            self.report(group.sequence, &group.report, times);
         }
         self.journal_changed.notify();
         self.relieve_tail();
@@ -274,14 +275,15 @@ impl<I: Io> Inner<I> {
             submitted_at: durable_at,
             durable_at,
         };
-        self.report(&logs, times);
+        self.report(sequence, &logs, times);
     }
 
-    fn report(&self, logs: &[GroupLog], times: CommitTimes) {
+    fn report(&self, sequence: u64, logs: &[GroupLog], times: CommitTimes) {
         let listener = self.listener.borrow().clone();
         for member in logs {
             let log: &Rc<Log> = &member.log;
-            if log.deleted.get() {
+            // What a group before the cut has of a log was reported before; where it ends now is not durable yet.
+            if log.deleted.get() || sequence < log.cut_in_group.get() {
                 continue;
             }
             if member.end > log.durable_end_offset.get() {

@@ -130,6 +130,36 @@ pub(crate) enum EntryKind {
     LogStartAdvanced = 3,
     /// The log is gone, with all entries before this one.
     PartitionDeleted = 4,
+    /// The log now ends at `offset`: what it held from there on is gone.
+    Truncated = 5,
+    /// The log is empty and begins at `offset`.
+    Reset = 6,
+    /// Between `offset` and the batch of the next entry, of the same log and group, there are no records: the leader's
+    /// log has none there either.
+    Gap = 7,
+    /// `leader_epoch` begins at `offset`.
+    EpochStarted = 8,
+    /// What the quorum member that keeps this log has promised: [`QuorumState`] follows.
+    QuorumState = 9,
+}
+
+impl EntryKind {
+    const ALL: [EntryKind; 9] = [
+        EntryKind::Batch,
+        EntryKind::CarriedBatch,
+        EntryKind::LogStartAdvanced,
+        EntryKind::PartitionDeleted,
+        EntryKind::Truncated,
+        EntryKind::Reset,
+        EntryKind::Gap,
+        EntryKind::EpochStarted,
+        EntryKind::QuorumState,
+    ];
+
+    fn of(number: u32) -> Option<EntryKind> {
+        let mut all = EntryKind::ALL.into_iter();
+        all.find(|kind| *kind as u32 == number)
+    }
 }
 
 /// The head of an entry.
@@ -138,11 +168,11 @@ pub(crate) struct EntryHeader {
     pub(crate) kind: EntryKind,
     pub(crate) id: TopicPartition,
     pub(crate) leader_epoch: LeaderEpoch,
-    /// Base offset of the batch, or the new log start.
+    /// Base offset of the batch, or what the kind says.
     pub(crate) offset: Offset,
-    /// Bytes of the batch that follows.
+    /// Bytes of the batch, or of the quorum's state, that follow.
     pub(crate) length: u32,
-    /// Copy of the batch's CRC-32C field.
+    /// Copy of the batch's CRC-32C field; of other bytes that follow, their CRC-32C.
     pub(crate) batch_crc: u32,
     /// Which record of the batch has the largest timestamp (known from validation, not in the batch header).
     pub(crate) offset_delta_of_max_timestamp: i32,
@@ -165,15 +195,8 @@ impl EntryHeader {
 
     fn parse(bytes: &[u8; ENTRY_HEADER_BYTES]) -> Option<EntryHeader> {
         let mut fields = Decoder::new(bytes);
-        let kind = match fields.u32().ok()? {
-            1 => EntryKind::Batch,
-            2 => EntryKind::CarriedBatch,
-            3 => EntryKind::LogStartAdvanced,
-            4 => EntryKind::PartitionDeleted,
-            _ => return None,
-        };
         Some(EntryHeader {
-            kind,
+            kind: EntryKind::of(fields.u32().ok()?)?,
             id: fields.topic_partition().ok()?,
             leader_epoch: LeaderEpoch(fields.i32().ok()?),
             offset: fields.offset().ok()?,
@@ -223,7 +246,12 @@ pub(crate) fn read_group(header: &GroupHeader, group: &[u8]) -> Result<Vec<Entry
                 check_batch(&entry, bytes)
                     .ok_or_else(|| format!("batch {number} does not match its entry"))?,
             ),
-            EntryKind::LogStartAdvanced | EntryKind::PartitionDeleted => None,
+            EntryKind::QuorumState if crc32c::crc32c(bytes) == entry.batch_crc => None,
+            EntryKind::QuorumState => {
+                return Err(format!("the bytes of entry {number} are damaged"));
+            }
+            _ if bytes.is_empty() => None,
+            _ => return Err(format!("entry {number} has bytes of its own")),
         };
         entries.push(Entry {
             header: entry,

@@ -124,15 +124,24 @@ impl<B: Buffer> OpenGroup<B> {
         Ok(start)
     }
 
-    /// Adds an entry without payload.
-    pub(crate) fn add_mark(&mut self, entry: EntryHeader, allocate: impl Fn(usize) -> B) {
-        assert_eq!(entry.length, 0, "a mark has no payload");
+    /// Adds an entry that is no batch, with bytes of its own if its kind has any.
+    pub(crate) fn add_mark(
+        &mut self,
+        entry: EntryHeader,
+        bytes: &[u8],
+        allocate: impl Fn(usize) -> B,
+    ) {
+        assert_eq!(entry.length as usize, bytes.len(), "as the entry says");
         if entry.kind == EntryKind::PartitionDeleted {
             self.deleted.insert(entry.id);
         }
-        self.reserve(ENTRY_HEADER_BYTES, &allocate);
+        self.reserve(ENTRY_HEADER_BYTES + bytes.len(), &allocate);
         self.put_header(entry);
-        self.used += ENTRY_HEADER_BYTES;
+        let start = self.used + ENTRY_HEADER_BYTES;
+        let end = start + bytes.len();
+        let buffer = self.buffer.as_mut().expect("reserved above").as_mut();
+        buffer[start..end].copy_from_slice(bytes);
+        self.used = end;
     }
 
     /// Whether an entry of this group deletes the log of this name: whatever follows belongs to another log.

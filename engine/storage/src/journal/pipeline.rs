@@ -86,6 +86,7 @@ pub(crate) struct Write<W, F> {
 /// A group that is committed.
 #[must_use]
 pub(crate) struct Committed<R> {
+    pub(crate) sequence: u64,
     pub(crate) submitted_at: MonotonicTime,
     pub(crate) report: R,
 }
@@ -270,6 +271,7 @@ impl<W, R, F> Pipeline<W, R, F> {
             self.durable_sequence = group.sequence;
         }
         Some(Committed {
+            sequence: group.sequence,
             submitted_at: group.submitted_at,
             report: group.report,
         })

@@ -1,6 +1,7 @@
 //! Brings the groups of a journal back into the logs: each batch that is a log's next is appended to its tail.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -10,7 +11,9 @@ use runtime::{File, Io, OpenMode};
 use super::RecoveryReport;
 use crate::at_once::at_once;
 use crate::cache::tail::TailGroup;
+use crate::encoding::Decoder;
 use crate::error::{OpenError, StorageError, open_io};
+use crate::index::SegmentId;
 use crate::inner::Inner;
 use crate::journal::files::list_files;
 use crate::journal::frame::{Entry, EntryKind};
@@ -18,6 +21,7 @@ use crate::journal::replay::ReplayedGroup;
 use crate::layout::Layout;
 use crate::log::{Log, TailBatch};
 use crate::options::LogConfig;
+use crate::quorum_state::QuorumState;
 use crate::segment::BatchPlace;
 
 /// Brings replayed groups into the logs.
@@ -25,8 +29,8 @@ pub(super) struct Applier<'a, I: Io> {
     inner: &'a Inner<I>,
     /// Logs of which a later batch came before an earlier one; carried batches will close the gap.
     gaps: BTreeMap<TopicPartition, Offset>,
-    /// Logs that got batches, and where their segments ended before.
-    touched: BTreeMap<TopicPartition, Offset>,
+    /// Logs that got batches, or were cut: where their segments ended before, and how far they reached.
+    touched: BTreeMap<TopicPartition, Range<Offset>>,
     /// The group that deleted a log of this name.
     deleted: BTreeMap<TopicPartition, u64>,
     report: &'a mut RecoveryReport,
@@ -48,14 +52,14 @@ impl<'a, I: Io> Applier<'a, I> {
     pub(super) async fn apply(&mut self, group: ReplayedGroup) -> Result<(), OpenError> {
         let mut dirty_batches = 0;
         let mut logs: Vec<Rc<Log>> = Vec::new();
+        // Where the log ended before the batch of the next entry.
+        let mut gap: Option<(TopicPartition, Offset)> = None;
+        let sequence = group.place.sequence;
         for entry in &group.entries {
             let id = entry.header.id;
-            let sequence = group.place.sequence;
             let known = self.inner.logs.borrow().get(&id).cloned();
-            if known
-                .as_ref()
-                .is_some_and(|log| sequence <= log.state.borrow().created_sequence)
-            {
+            let is_of = |log: &Rc<Log>| sequence > log.state.borrow().created_sequence;
+            if known.as_ref().is_some_and(|log| !is_of(log)) {
                 continue;
             }
             match entry.header.kind {
@@ -66,23 +70,24 @@ impl<'a, I: Io> Applier<'a, I> {
                         logs.retain(|member| !Rc::ptr_eq(member, &log));
                     }
                 }
-                EntryKind::LogStartAdvanced => {
-                    let log = known.unwrap_or_else(|| self.create(id));
-                    log.log_start_offset
-                        .set(log.log_start_offset.get().max(entry.header.offset));
-                    log.state
-                        .borrow_mut()
-                        .leader_epochs
-                        .truncate_front(entry.header.offset);
-                }
+                EntryKind::Gap => gap = Some((id, entry.header.offset)),
                 EntryKind::Batch | EntryKind::CarriedBatch => {
                     let log = known.unwrap_or_else(|| self.create(id));
-                    if self.append(&log, entry, &group) {
+                    let follows = match gap.take() {
+                        Some((of, follows)) if of == id => follows,
+                        Some(_) => return Err(self.damaged(&group)),
+                        None => entry.header.offset,
+                    };
+                    if self.append(&log, entry, follows, &group) {
                         dirty_batches += 1;
                         if logs.last().is_none_or(|last| !Rc::ptr_eq(last, &log)) {
                             logs.push(log);
                         }
                     }
+                }
+                _ => {
+                    let log = known.unwrap_or_else(|| self.create(id));
+                    dirty_batches -= self.apply_mark(&log, entry, &group).await?;
                 }
             }
         }
@@ -98,6 +103,11 @@ impl<'a, I: Io> Applier<'a, I> {
             dirty_batches,
             logs,
         });
+        self.bound_memory().await
+    }
+
+    /// What does not fit memory goes to segments.
+    async fn bound_memory(&self) -> Result<(), OpenError> {
         if self.inner.tail.borrow().bytes() > self.inner.options.tail_bytes_max / 2 {
             match self.write_dirty().await {
                 Err(OpenError::Storage(StorageError::DiskFull)) => {}
@@ -108,6 +118,40 @@ impl<'a, I: Io> Applier<'a, I> {
         Ok(())
     }
 
+    /// Does to a log what an entry says that holds no batch. Returns how many of the log's batches that belong to this group
+    /// are gone.
+    async fn apply_mark(
+        &mut self,
+        log: &Rc<Log>,
+        entry: &Entry,
+        group: &ReplayedGroup,
+    ) -> Result<u32, OpenError> {
+        let offset = entry.header.offset;
+        match entry.header.kind {
+            EntryKind::LogStartAdvanced => {
+                let start = log.log_start_offset.get().max(offset);
+                log.log_start_offset.set(start);
+                log.state.borrow_mut().leader_epochs.truncate_front(offset);
+            }
+            EntryKind::Truncated => return self.truncate(log, offset, group.place.sequence).await,
+            EntryKind::Reset => return Ok(self.reset(log, offset, group.place.sequence)),
+            EntryKind::EpochStarted => {
+                let epochs = &mut log.state.borrow_mut().leader_epochs;
+                epochs.assign(entry.header.leader_epoch, offset);
+            }
+            EntryKind::QuorumState => {
+                let mut bytes = Decoder::new(&group.bytes[entry.batch_start..]);
+                let decoded = QuorumState::decode(&mut bytes);
+                log.state.borrow_mut().quorum = decoded.map_err(|_| self.damaged(group))?;
+            }
+            EntryKind::Batch
+            | EntryKind::CarriedBatch
+            | EntryKind::Gap
+            | EntryKind::PartitionDeleted => unreachable!("applied with the group"),
+        }
+        Ok(0)
+    }
+
     fn create(&self, id: TopicPartition) -> Rc<Log> {
         let created_sequence = self.deleted.get(&id).copied().unwrap_or(0);
         let log = Rc::new(Log::new(id, LogConfig::default(), created_sequence));
@@ -116,17 +160,23 @@ impl<'a, I: Io> Applier<'a, I> {
     }
 
     /// Appends a batch if it is the log's next. Returns whether it was.
-    fn append(&mut self, log: &Rc<Log>, entry: &Entry, group: &ReplayedGroup) -> bool {
+    fn append(
+        &mut self,
+        log: &Rc<Log>,
+        entry: &Entry,
+        follows: Offset,
+        group: &ReplayedGroup,
+    ) -> bool {
         let Some(batch) = entry.batch else {
             return false;
         };
         let (base_offset, next_offset) = (batch.base_offset, batch.next_offset());
         let end = log.log_end_offset.get();
-        if base_offset > end {
+        if follows > end {
             let gap = self.gaps.entry(log.id()).or_insert(next_offset);
             *gap = next_offset.max(*gap);
         }
-        if base_offset != end {
+        if follows != end {
             return false;
         }
         let bytes = group
@@ -134,9 +184,8 @@ impl<'a, I: Io> Applier<'a, I> {
             .slice(entry.batch_start..entry.batch_start + entry.header.length as usize);
         self.report.batches_replayed += 1;
         self.report.bytes_replayed += bytes.len() as u64;
-        self.touched
-            .entry(log.id())
-            .or_insert_with(|| log.state.borrow().written_end_offset);
+        let touched = self.touch(log);
+        touched.end = touched.end.max(next_offset);
         log.log_end_offset.set(next_offset);
         log.durable_end_offset.set(next_offset);
         log.size_bytes
@@ -146,6 +195,7 @@ impl<'a, I: Io> Applier<'a, I> {
             .offset_delta_of_max_timestamp
             .clamp(0, batch.last_offset_delta);
         let place = BatchPlace {
+            follows,
             base_offset,
             next_offset,
             max_timestamp: batch.max_timestamp,
@@ -162,19 +212,88 @@ impl<'a, I: Io> Applier<'a, I> {
         true
     }
 
+    /// The log changes from here on.
+    fn touch(&mut self, log: &Log) -> &mut Range<Offset> {
+        let written_end = log.state.borrow().written_end_offset;
+        let touched = self.touched.entry(log.id());
+        touched.or_insert(written_end..written_end)
+    }
+
+    /// Cuts a log as it was cut. Returns how many of its batches belong to group `sequence`, which is being applied.
+    async fn truncate(
+        &mut self,
+        log: &Rc<Log>,
+        end: Offset,
+        sequence: u64,
+    ) -> Result<u32, OpenError> {
+        // What came behind the cut is not missing; what comes before must be there, unless a later cut takes it.
+        let log_end_offset = log.log_end_offset();
+        self.gaps.remove(&log.id());
+        if log_end_offset < end {
+            self.gaps.insert(log.id(), end);
+        }
+        let cut = self.inner.find_cut(log, end).await;
+        let cut = cut.map_err(|error| OpenError::Corrupt {
+            path: self.inner.layout.partition(log.id()),
+            position: 0,
+            reason: error.to_string(),
+        })?;
+        let Some(cut) = cut else {
+            return Ok(0);
+        };
+        let touched = self.touch(log);
+        touched.start = touched.start.min(cut.end);
+        touched.end = touched.end.max(log_end_offset);
+        let groups = self.inner.apply_cut(log, cut);
+        Ok(self.clean(groups, sequence))
+    }
+
+    /// Empties a log as it was emptied. Returns the same.
+    fn reset(&mut self, log: &Rc<Log>, start: Offset, sequence: u64) -> u32 {
+        self.gaps.remove(&log.id());
+        let log_end_offset = log.log_end_offset();
+        let touched = self.touch(log);
+        touched.start = touched.start.min(start);
+        touched.end = touched.end.max(log_end_offset);
+        let groups = self.inner.apply_reset(log, start);
+        self.clean(groups, sequence)
+    }
+
+    /// These groups hold a batch less each that is to be kept. Returns how many of them are `sequence`, which is not held
+    /// yet.
+    fn clean(&self, groups: Vec<u64>, sequence: u64) -> u32 {
+        let mut tail = self.inner.tail.borrow_mut();
+        let mut of_this_group = 0;
+        for group in groups {
+            if group == sequence {
+                of_this_group += 1;
+            } else {
+                tail.cleaned(group, 1);
+            }
+        }
+        of_this_group
+    }
+
+    fn damaged(&self, group: &ReplayedGroup) -> OpenError {
+        let (inner, place) = (self.inner, group.place);
+        OpenError::Corrupt {
+            path: inner.layout.journal_file(inner.options.shard, place.file),
+            position: place.position,
+            reason: format!(
+                "the entries of group {} do not fit each other",
+                place.sequence
+            ),
+        }
+    }
+
     /// Takes a log out. Returns how many of its batches belong to group `sequence`, which is being applied.
     fn delete(&mut self, log: &Rc<Log>, sequence: u64) -> u32 {
         self.inner.logs.borrow_mut().remove(&log.id());
         log.deleted.set(true);
-        let mut of_this_group = 0;
         let mut state = log.state.borrow_mut();
-        for batch in state.tail.range(state.tail_written..) {
-            if batch.sequence == sequence {
-                of_this_group += 1;
-            } else {
-                self.inner.tail.borrow_mut().cleaned(batch.sequence, 1);
-            }
-        }
+        let dirty = state.tail.range(state.tail_written..);
+        let groups = dirty.map(|batch| batch.sequence).collect();
+        let of_this_group = self.clean(groups, sequence);
         state.tail.clear();
         state.tail_written = 0;
         state.dirty_bytes = 0;
@@ -272,12 +391,18 @@ impl<'a, I: Io> Applier<'a, I> {
     }
 
     fn is_stranger(&self, log: &Log, name: &Path) -> bool {
-        let Some(base) = Layout::base_offset(name) else {
+        let Some((base, generation)) = Layout::segment_of(name) else {
             return false;
         };
-        let replayed = self.touched[&log.id()]..log.log_end_offset.get();
+        let replayed = self.touched[&log.id()].contains(&base);
+        let is_named = |id: SegmentId| id.base_offset == base && id.generation == generation;
         let state = log.state.borrow();
         let mut segments = state.segments.iter();
-        replayed.contains(&base) && segments.all(|segment| segment.id.base_offset != base)
+        // What is to be removed is removed when a checkpoint says so.
+        let leaving = self.inner.removals.segments_of(log.id());
+        let mut leaving = leaving.iter().filter_map(|removal| removal.segments());
+        replayed
+            && segments.all(|segment| !is_named(segment.id))
+            && leaving.all(|segments| !is_named(*segments.start()))
     }
 }

@@ -22,7 +22,7 @@ use self::decide::{Known, Start, decide};
 use self::load::{check_shards, shards_on_disk};
 use self::reshard::divide;
 use self::survey::survey;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, RunState};
 use crate::error::{OpenError, open_io};
 use crate::layout::Layout;
 use crate::lost_found;
@@ -35,6 +35,8 @@ pub(crate) use self::load::load_checkpoint;
 pub struct RecoveryReport {
     /// Every shard had been shut down in order (or there was nothing).
     pub clean: bool,
+    /// Under which registration the broker that stopped in order had written last; `None` if it did not, or none is noted.
+    pub broker_epoch: Option<i64>,
     /// Shards found on disk.
     pub shards: u16,
     /// Logs found.
@@ -74,6 +76,7 @@ pub async fn recover_data_dir<I: Io>(
     check_shards(io, options, &layout, &shards).await?;
     remove_spares(io, &layout).await?;
     let checkpoints = load_checkpoints(io, &layout, shards).await?;
+    check_identity(options, &checkpoints)?;
     let known: BTreeMap<ShardId, Option<Known>> = checkpoints
         .iter()
         .map(|(shard, checkpoint)| (*shard, checkpoint.as_ref().map(Known::of)))
@@ -81,6 +84,7 @@ pub async fn recover_data_dir<I: Io>(
     let mut report = RecoveryReport {
         clean: known.values().flatten().all(|known| known.is_clean),
         shards: u16::try_from(known.len()).expect("shards are numbered by u16"),
+        broker_epoch: broker_epoch(&checkpoints),
         ..RecoveryReport::default()
     };
     match decide(&known, shard_count) {
@@ -106,6 +110,38 @@ async fn load_checkpoints<I: Io>(
         checkpoints.insert(shard, load_checkpoint(io, layout, shard).await?);
     }
     Ok(checkpoints)
+}
+
+/// Refuses the data of another broker.
+fn check_identity(
+    options: &StorageOptions,
+    checkpoints: &BTreeMap<ShardId, Option<Checkpoint>>,
+) -> Result<(), OpenError> {
+    let Some(wanted) = &options.identity else {
+        return Ok(());
+    };
+    let noted = checkpoints.values().flatten();
+    for found in noted.filter_map(|checkpoint| checkpoint.identity.as_ref()) {
+        if let Some(found) = found.difference(wanted) {
+            return Err(OpenError::OtherBroker {
+                directory: options.directory.clone(),
+                found,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The epoch that all shards have ended under in order.
+fn broker_epoch(checkpoints: &BTreeMap<ShardId, Option<Checkpoint>>) -> Option<i64> {
+    let mut epochs = BTreeSet::new();
+    for checkpoint in checkpoints.values().flatten() {
+        let is_clean = checkpoint.state == RunState::CleanShutdown;
+        let identity = checkpoint.identity.as_ref().filter(|_| is_clean)?;
+        epochs.insert(identity.broker_epoch);
+    }
+    let epoch = epochs.pop_first().filter(|epoch| *epoch >= 0)?;
+    epochs.is_empty().then_some(epoch)
 }
 
 /// Moves the directories of these logs to `lost+found` and takes the logs out of the checkpoints. To be called after

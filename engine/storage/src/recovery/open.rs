@@ -13,6 +13,7 @@ use super::{RecoveryReport, load_checkpoint};
 use crate::cache::tail::JournalPosition;
 use crate::checkpoint::{Checkpoint, Generations, RunState};
 use crate::error::{OpenError, StorageError, open_io};
+use crate::identity::BrokerIdentity;
 use crate::inner::{Found, Inner};
 use crate::journal::Journal;
 use crate::journal::files::{JournalFiles, list_files, open_file, prepare_file};
@@ -78,6 +79,7 @@ impl<I: Io> Inner<I> {
             logs: logs_of(&checkpoint, io.wall_clock(), has_journal),
             removals: checkpoint.removals,
             checkpoint_sequence: checkpoint.sequence,
+            identity: BrokerIdentity::adopt(checkpoint.identity, options.identity.as_ref()),
             journal_durable_writes: is_durable,
         };
         let inner = Inner::new(io, options, found);
@@ -134,7 +136,11 @@ impl<I: Io> Inner<I> {
         report.torn_tail |= replay.torn;
         let now = self.io.wall_clock();
         for log in self.logs.borrow().values() {
-            log.state.borrow_mut().appended_at = now;
+            let mut state = log.state.borrow_mut();
+            state.appended_at = now;
+            if !state.producers.reaches(log.log_end_offset()) {
+                state.producers.forget_undo(log.log_end_offset());
+            }
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use crate::checkpoint::{
 };
 use crate::checkpointer::write_checkpoint_file;
 use crate::error::{OpenError, StorageError, open_io};
+use crate::identity::BrokerIdentity;
 use crate::inner::{Found, Inner};
 use crate::journal::Journal;
 use crate::journal::files::JournalFiles;
@@ -31,6 +32,7 @@ use crate::options::StorageOptions;
 struct RecoveredShard {
     shard: ShardId,
     sequence: u64,
+    identity: Option<BrokerIdentity>,
     removals: Vec<Removal>,
     logs: BTreeMap<TopicPartition, Rc<Log>>,
 }
@@ -50,7 +52,7 @@ pub(super) async fn divide<I: Io>(
     for (shard, checkpoint) in checkpoints {
         let recovered = match checkpoint {
             Some(checkpoint) => recover_shard(io, options, layout, checkpoint, report).await,
-            None => Ok(RecoveredShard::empty(shard)),
+            None => Ok(RecoveredShard::empty(shard, options)),
         };
         let recovered = recovered.map_err(|error| match error {
             OpenError::Storage(StorageError::DiskFull) => OpenError::NoSpaceToDivide { present },
@@ -61,7 +63,7 @@ pub(super) async fn divide<I: Io>(
     for shard in (0..shard_count).map(ShardId) {
         shards
             .entry(shard)
-            .or_insert_with(|| RecoveredShard::empty(shard));
+            .or_insert_with(|| RecoveredShard::empty(shard, options));
     }
     let logs = shards.values().flat_map(|shard| shard.logs.keys());
     report.found = logs.copied().collect();
@@ -74,10 +76,11 @@ pub(super) async fn divide<I: Io>(
 }
 
 impl RecoveredShard {
-    fn empty(shard: ShardId) -> RecoveredShard {
+    fn empty(shard: ShardId, options: &StorageOptions) -> RecoveredShard {
         RecoveredShard {
             shard,
             sequence: 0,
+            identity: options.identity.clone(),
             removals: Vec::new(),
             logs: BTreeMap::new(),
         }
@@ -97,10 +100,12 @@ async fn recover_shard<I: Io>(
         .iter()
         .map(|log| (log.id(), log.clone()))
         .collect();
+    let identity = BrokerIdentity::adopt(checkpoint.identity.clone(), options.identity.as_ref());
     if !checkpoint.has_journal() {
         return Ok(RecoveredShard {
             shard,
             sequence: checkpoint.sequence,
+            identity,
             removals: checkpoint.removals,
             logs,
         });
@@ -124,6 +129,7 @@ async fn recover_shard<I: Io>(
         logs,
         removals: checkpoint.removals,
         checkpoint_sequence: checkpoint.sequence,
+        identity: identity.clone(),
         journal_durable_writes: false,
     };
     let inner = Inner::new(io.clone(), options, found);
@@ -145,6 +151,7 @@ async fn recover_shard<I: Io>(
     Ok(RecoveredShard {
         shard,
         sequence: inner.checkpoints.sequence(),
+        identity,
         removals: inner.removals.all(),
         logs: inner.logs.take(),
     })
@@ -279,6 +286,7 @@ async fn write_recovered<I: Io>(
             RunState::CleanShutdown
         },
         shard_count,
+        identity: shard.identity.as_ref(),
         generations: &Generations::default(),
         replay: JournalPosition::first(),
     };
@@ -316,6 +324,7 @@ pub(super) async fn forget_logs<I: Io>(
     let mut shard = RecoveredShard {
         shard: checkpoint.shard,
         sequence: checkpoint.sequence,
+        identity: checkpoint.identity,
         removals: checkpoint.removals,
         logs: kept,
     };

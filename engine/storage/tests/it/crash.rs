@@ -4,14 +4,17 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use model::{Offset, ShardId, TopicPartition};
+use model::{LeaderEpoch, Offset, ShardId, Timestamp, TopicPartition};
 use runtime::sim::{SimIo, Simulation};
 use runtime::{Io, Snapshot, labels};
-use storage::{Durability, FlushMethod, LogConfig, Storage, StorageOptions, recover_data_dir};
+use storage::{
+    CutError, Durability, FlushMethod, LogConfig, PlantedFault, QuorumState, ReplicatedBatch,
+    Storage, StorageOptions, recover_data_dir,
+};
 
 use crate::harness::{
-    Model, append, batch, listener, partition, partition_files, pause, tiny_log, tiny_options,
-    verify,
+    Model, ModelLog, append, batch, listener, partition, partition_files, pause, stored, tiny_log,
+    tiny_options, verify,
 };
 
 const LIVES: u64 = 4;
@@ -28,6 +31,10 @@ struct Sights {
     replayed: u64,
     resharded: u64,
     taken_over: u64,
+    cuts: u64,
+    cuts_in_segments: u64,
+    resets: u64,
+    gaps: u64,
 }
 
 /// Half of the logs keep little, so that their new segments take over the files of expired ones.
@@ -67,6 +74,9 @@ async fn write(
         }
         storage.set_config(&log, config);
         timestamp += 10;
+        if id.topic.0[0] == 4 && !follow(&storage, &model, &log, &io, &sights).await {
+            return;
+        }
         let size = if io.random().is_multiple_of(8) {
             6000
         } else {
@@ -81,12 +91,17 @@ async fn write(
         } else {
             Durability::Flushed
         };
-        if append(&storage, &model, &log, &bytes, durability).is_err() {
+        let appended = if id.topic.0[0] == 4 {
+            replicate(&storage, &model, &log, &bytes, &io, &sights)
+        } else {
+            append(&storage, &model, &log, &bytes, durability).is_ok()
+        };
+        if !appended {
             return;
         }
         sights.borrow_mut().appends += 1;
         match io.random() % 200 {
-            0 => cut(&storage, &model, &log, &io).await,
+            0 => advance(&storage, &model, &log, &io).await,
             1 if id.topic.0[0] == 3 => {
                 storage.delete_log(id);
                 // The deletion is durable with the next committed group; until then the log may come back.
@@ -111,7 +126,127 @@ async fn write(
     }
 }
 
-async fn cut(storage: &Storage<SimIo>, model: &Model, log: &Rc<storage::Log>, io: &SimIo) {
+/// Appends a batch as a leader would send it, sometimes behind a gap.
+fn replicate(
+    storage: &Storage<SimIo>,
+    model: &Model,
+    log: &Rc<storage::Log>,
+    bytes: &[u8],
+    io: &SimIo,
+    sights: &Rc<RefCell<Sights>>,
+) -> bool {
+    let follows = log.log_end_offset();
+    let gap = if io.random().is_multiple_of(6) {
+        1 + (io.random() % 5) as i64
+    } else {
+        0
+    };
+    let base = follows.plus(gap);
+    let epoch = log.latest_leader_epoch().unwrap_or(LeaderEpoch(3));
+    let bytes = stored(bytes, base, epoch);
+    let batch = ReplicatedBatch {
+        bytes: &bytes,
+        offset_delta_of_max_timestamp: 0,
+    };
+    let now = Timestamp(1 << 40);
+    let Ok(next) = storage.append_replicated(log, &[batch], Durability::Flushed, now) else {
+        return false;
+    };
+    let mut model = model.borrow_mut();
+    let known = model.entry(log.id()).or_default();
+    known.attempted.insert(base, (next, bytes.clone()));
+    known.gaps.remove(&base);
+    if gap > 0 {
+        known.gaps.insert(base, follows);
+        sights.borrow_mut().gaps += 1;
+    }
+    true
+}
+
+/// What else happens to the log of a replica, now and then: it is cut, emptied, learns of an epoch or keeps a promise.
+/// False if the storage has ended.
+async fn follow(
+    storage: &Storage<SimIo>,
+    model: &Model,
+    log: &Rc<storage::Log>,
+    io: &SimIo,
+    sights: &Rc<RefCell<Sights>>,
+) -> bool {
+    let id = log.id();
+    let known = |change: &mut dyn FnMut(&mut ModelLog)| {
+        change(model.borrow_mut().entry(id).or_default());
+    };
+    match io.random() % 60 {
+        0..3 => {
+            let (start, end) = (log.log_start_offset(), log.log_end_offset());
+            let span = (end.0 - start.0) as u64 + 1;
+            // Mostly near the end, as after a change of leaders.
+            let back = if io.random().is_multiple_of(3) {
+                io.random() % span
+            } else {
+                io.random() % span.min(40)
+            };
+            let to = Offset(end.0 - back as i64);
+            known(&mut |log| {
+                log.cut = Some(log.border(to));
+                log.epoch = 0;
+            });
+            let before = log.segment_count();
+            match storage.truncate(&[(log.clone(), to)]).await {
+                Ok(ends) => known(&mut |log| log.is_cut(ends[0])),
+                // Retention came first.
+                Err(CutError::BelowStart { .. }) => known(&mut |log| log.cut = None),
+                Err(_) => return false,
+            }
+            let mut sights = sights.borrow_mut();
+            sights.cuts += 1;
+            sights.cuts_in_segments += u64::from(log.segment_count() < before);
+        }
+        3 if io.random().is_multiple_of(3) => {
+            let start = log.log_end_offset().plus(1 + (io.random() % 9) as i64);
+            known(&mut |log| {
+                log.reset = Some(start);
+                log.epoch = 0;
+            });
+            if storage.reset(log, start).await.is_err() {
+                return false;
+            }
+            known(&mut |log| log.is_empty_from(start));
+            sights.borrow_mut().resets += 1;
+        }
+        4 => {
+            let epoch = log.latest_leader_epoch().map_or(3, |epoch| epoch.0) + 1;
+            let Ok(mark) = storage.start_epoch(log, LeaderEpoch(epoch)) else {
+                return false;
+            };
+            if storage.wait_for_mark(mark).await.is_err() {
+                return false;
+            }
+            // A later cut may take it back.
+            known(&mut |log| log.epoch = epoch);
+        }
+        5 => {
+            let present = log.quorum_state();
+            let next = QuorumState {
+                term: present.term + 1,
+                vote: 1 + io.random() % 3,
+                commit: present.commit + 1,
+            };
+            known(&mut |log| log.quorum = vec![present, next]);
+            let Ok(mark) = storage.set_quorum_state(log, next) else {
+                return false;
+            };
+            if storage.wait_for_mark(mark).await.is_err() {
+                return false;
+            }
+            known(&mut |log| log.quorum = vec![next]);
+        }
+        _ => {}
+    }
+    true
+}
+
+async fn advance(storage: &Storage<SimIo>, model: &Model, log: &Rc<storage::Log>, io: &SimIo) {
     let span = (log.durable_end_offset().0 - log.log_start_offset().0).max(1) as u64;
     let offset = log.log_start_offset().plus((io.random() % span) as i64);
     let mut model = model.borrow_mut();
@@ -145,10 +280,14 @@ fn of_shard(options: &StorageOptions, shard: u16, shard_count: u16) -> StorageOp
 }
 
 /// Several lives of one node. The error says what was lost.
-fn run(seed: u64, planted: bool, sights: &Rc<RefCell<Sights>>) -> Result<(), String> {
+fn run(
+    seed: u64,
+    planted: Option<PlantedFault>,
+    sights: &Rc<RefCell<Sights>>,
+) -> Result<(), String> {
     let simulation = Simulation::new(seed, 1, 3);
     let mut options = options_of(&simulation, seed);
-    options.planted_acknowledge_before_durable = planted;
+    options.planted = planted;
     let model = Model::default();
     let mut power_cut = false;
     for life in 0..LIVES {
@@ -228,7 +367,7 @@ fn run(seed: u64, planted: bool, sights: &Rc<RefCell<Sights>>) -> Result<(), Str
         power_cut = false;
         for (shard, storage) in storages.iter().enumerate() {
             storage.start(listener(&model));
-            let mine: Vec<TopicPartition> = (1..4u8)
+            let mine: Vec<TopicPartition> = (1..5u8)
                 .flat_map(|topic| (0..4).map(move |index| partition(topic, index)))
                 .filter(|id| usize::from(owner(shards)(*id).0) == shard)
                 .collect();
@@ -282,7 +421,7 @@ fn nothing_acknowledged_is_lost() {
         .and_then(|first| first.parse().ok())
         .unwrap_or(0);
     for seed in first..first + seeds {
-        if let Err(error) = run(seed, false, &sights) {
+        if let Err(error) = run(seed, None, &sights) {
             panic!("{error}");
         }
     }
@@ -299,6 +438,10 @@ fn nothing_acknowledged_is_lost() {
             sights.replayed,
             sights.resharded,
             sights.taken_over,
+            sights.cuts,
+            sights.cuts_in_segments,
+            sights.resets,
+            sights.gaps,
         ];
         assert!(
             all.iter().all(|count| *count > 0),
@@ -307,26 +450,44 @@ fn nothing_acknowledged_is_lost() {
     }
 }
 
+/// What is wrong on purpose, and how many seeds may pass before a run notices. A run that panics has noticed, too: an
+/// assertion of the storage came first.
+const PLANTED: [(PlantedFault, u64); 10] = [
+    (PlantedFault::EarlyAcknowledgement, 50),
+    (PlantedFault::CutUnmarked, 50),
+    (PlantedFault::CutOnlyInMemory, 500),
+    (PlantedFault::CutTrimsAtOnce, 500),
+    (PlantedFault::CutKeepsGeneration, 500),
+    (PlantedFault::CutWithoutBarrier, 200),
+    (PlantedFault::ResetUnmarked, 200),
+    (PlantedFault::GapUnmarked, 50),
+    (PlantedFault::QuorumUnmarked, 50),
+    (PlantedFault::EpochUnmarked, 500),
+];
+
 #[test]
-fn acknowledging_before_durable_is_caught() {
+fn what_is_wrong_on_purpose_is_caught() {
     let sights = Rc::new(RefCell::new(Sights::default()));
-    let lost = |seed| {
-        run(seed, true, &sights).is_err_and(|error| {
-            error.contains("acknowledged up to") || error.contains("is nowhere")
-        })
-    };
-    let caught = (0..50).find(|seed| lost(*seed));
-    assert!(
-        caught.is_some(),
-        "50 seeds did not notice that groups are acknowledged before they are durable"
-    );
+    for (fault, seeds_max) in PLANTED {
+        let is_noticed = |seed| {
+            let run = || run(seed, Some(fault), &sights);
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+            outcome.map_or(true, |outcome| outcome.is_err())
+        };
+        let noticed = (0..seeds_max).find(|seed| is_noticed(*seed));
+        println!("{fault:?}: noticed at seed {noticed:?}");
+        assert!(
+            noticed.is_some(),
+            "{seeds_max} seeds did not notice {fault:?}"
+        );
+    }
 }
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
     let trace = |seed| {
         let sights = Rc::new(RefCell::new(Sights::default()));
-        run(seed, false, &sights).unwrap();
+        run(seed, None, &sights).unwrap();
         let sights = sights.borrow();
         (
             sights.appends,

@@ -16,7 +16,7 @@ use runtime::Io;
 use runtime::sim::{SimIo, Simulation};
 use storage::{
     AppendContext, AppendError, Appended, CommitListener, CommitTimes, Durability, FlushMethod,
-    Log, LogConfig, ReadRequest, Storage, StorageOptions, recover_data_dir,
+    Log, LogConfig, QuorumState, ReadRequest, Storage, StorageOptions, recover_data_dir,
 };
 
 pub(crate) const DIRECTORY: &str = "/data";
@@ -114,8 +114,59 @@ pub(crate) struct ModelLog {
     pub(crate) start: Offset,
     /// The highest start that was asked for or that retention may have set.
     pub(crate) start_max: Offset,
+    /// Where the log ended before a batch that does not follow the one before it.
+    pub(crate) gaps: BTreeMap<Offset, Offset>,
+    /// A cut is under way: what lies at or behind this offset may be gone.
+    pub(crate) cut: Option<Offset>,
+    /// A reset is under way: the log may be empty and begin here.
+    pub(crate) reset: Option<Offset>,
+    /// What the quorum's state may be: the last that is durable, and one that may be.
+    pub(crate) quorum: Vec<QuorumState>,
+    /// The latest epoch that is durable.
+    pub(crate) epoch: i32,
     pub(crate) written_only: bool,
     pub(crate) deleted: bool,
+}
+
+impl ModelLog {
+    /// The end of the last batch that ends at or before `to`.
+    pub(crate) fn border(&self, to: Offset) -> Offset {
+        let ends = self.attempted.values().map(|(next, _)| *next);
+        ends.filter(|next| *next <= to).max().unwrap_or(self.start)
+    }
+
+    /// A cut is durable.
+    pub(crate) fn is_cut(&mut self, end: Offset) {
+        self.attempted.retain(|base, _| *base < end);
+        self.gaps.retain(|base, _| *base < end);
+        self.acknowledged_end = self.acknowledged_end.min(end);
+        self.cut = None;
+    }
+
+    /// A reset is durable.
+    pub(crate) fn is_empty_from(&mut self, start: Offset) {
+        self.attempted.clear();
+        self.gaps.clear();
+        self.acknowledged_end = start;
+        self.start = start;
+        self.start_max = self.start_max.max(start);
+        self.reset = None;
+    }
+
+    /// What is no record survives, too.
+    fn verify_marks(&mut self, log: &Log) -> Result<(), String> {
+        let id = log.id();
+        let found = log.quorum_state();
+        if !self.quorum.is_empty() && !self.quorum.contains(&found) {
+            return Err(format!("{id}: {found:?}, promised were {:?}", self.quorum));
+        }
+        self.quorum = vec![found];
+        let epoch = log.latest_leader_epoch().map_or(0, |epoch| epoch.0);
+        if epoch < self.epoch {
+            return Err(format!("{id}: epoch {epoch}, begun was {}", self.epoch));
+        }
+        Ok(())
+    }
 }
 
 pub(crate) type Model = Rc<RefCell<BTreeMap<TopicPartition, ModelLog>>>;
@@ -245,6 +296,15 @@ pub(crate) async fn verify(
         ));
     };
     let (start, end) = (log.log_start_offset(), log.log_end_offset());
+    if let Some(reset) = known.reset.take()
+        && start >= reset
+    {
+        known.is_empty_from(reset);
+    }
+    if let Some(cut) = known.cut.take() {
+        known.acknowledged_end = known.acknowledged_end.min(cut);
+    }
+    known.verify_marks(&log)?;
     let lossy = known.written_only && power_cut;
     if !lossy && end < known.acknowledged_end {
         return Err(format!(
@@ -261,7 +321,8 @@ pub(crate) async fn verify(
     let found = read_all(storage, &log, 3000).await?;
     let mut next = None;
     for (base, after, bytes) in &found {
-        if next.is_some_and(|next| next != *base) || (next.is_none() && *base > start) {
+        let follows = known.gaps.get(base).copied().unwrap_or(*base);
+        if next.is_some_and(|next| next != follows) || (next.is_none() && follows > start) {
             return Err(format!("{id}: a gap before {base}"));
         }
         match known.attempted.get(base) {
@@ -275,6 +336,7 @@ pub(crate) async fn verify(
         return Err(format!("{id}: reading ends at {next:?}, the log at {end}"));
     }
     known.attempted.retain(|base, _| *base < end);
+    known.gaps.retain(|base, _| *base < end);
     known.acknowledged_end = end;
     known.start = start;
     Ok(())

@@ -5,6 +5,7 @@
 
 mod crash;
 mod faults;
+mod follow;
 mod harness;
 mod log;
 mod producer;

@@ -121,7 +121,7 @@ fn dump(kind: FileKind, path: &Path, bytes: &[u8], printer: &mut Printer<'_>) ->
 
 /// A segment's name is its first offset.
 fn base_offset(path: &Path) -> Option<model::Offset> {
-    storage::Layout::base_offset(path)
+    storage::Layout::segment_of(path).map(|(base_offset, _)| base_offset)
 }
 
 /// The kind of a file; `None` for files that are not the storage's.

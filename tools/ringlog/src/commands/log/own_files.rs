@@ -118,13 +118,9 @@ fn print_entry(
 ) -> io::Result<()> {
     let partition = entry.partition;
     let (what, header, position) = match &entry.action {
-        JournalAction::LogStartAdvanced(offset) => {
-            return printer.line(&format!(
-                "              {partition}  log start advanced to {offset}"
-            ));
-        }
-        JournalAction::PartitionDeleted => {
-            return printer.line(&format!("              {partition}  deleted"));
+        JournalAction::Mark { what, offset } => {
+            let offset = offset.map_or(String::new(), |offset| format!(" {offset}"));
+            return printer.line(&format!("              {partition}  {what}{offset}"));
         }
         JournalAction::Batch { header, position } => ("batch", header, *position),
         JournalAction::CarriedBatch { header, position } => ("carried batch", header, *position),
@@ -155,11 +151,8 @@ pub(super) fn dump_checkpoint(bytes: &[u8], printer: &mut Printer<'_>) -> io::Re
         "  replay from group {sequence} in {file}.journal at {position}  durable through {}",
         checkpoint.durable_through
     ))?;
-    for (partition, segment) in &checkpoint.removals {
-        printer.line(&match segment {
-            None => format!("  to be removed: {partition}"),
-            Some(offset) => format!("  to be removed: {partition} segment {offset}"),
-        })?;
+    for removal in &checkpoint.removals {
+        printer.line(&format!("  to be removed: {removal}"))?;
     }
     for log in &checkpoint.logs {
         print_log(log, printer)?;
