@@ -31,6 +31,8 @@ pub trait Io: Clone + 'static {
     type Buffer: Buffer;
     /// Open files.
     type File: File<Buffer = Self::Buffer>;
+    /// The lock of a file, held until it is dropped or the process ends, however it ends.
+    type Lock: 'static;
     /// Connections.
     type Stream: Stream;
     /// Listening sockets.
@@ -85,6 +87,10 @@ pub trait Io: Clone + 'static {
 
     /// Makes creations, renames and removals in a directory durable.
     async fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Locks a file against every other holder, this process included; creates it if it is not there. `WouldBlock` if
+    /// somebody has it. The kernel may let go of a killed process's locks some time after the process is gone.
+    async fn try_lock(&self, path: &Path) -> io::Result<Self::Lock>;
 
     /// Makes everything written to the file system that holds `path` durable (syncfs). One call instead of thousands
     /// of [`File::sync_data`]; it also flushes what other programs wrote there.

@@ -15,6 +15,7 @@ pub mod mailbox;
 pub mod metrics;
 pub mod signal;
 pub mod sim;
+pub mod small_file;
 pub mod socket;
 
 pub use budget::{Budget, Reservation};

@@ -19,6 +19,7 @@ use crate::buffer::UringBuffer;
 use crate::clock;
 use crate::directory;
 use crate::file::UringFile;
+use crate::lock::{self, UringLock};
 use crate::metrics::Counters;
 use crate::options::UringOptions;
 use crate::pool::Pool;
@@ -111,6 +112,7 @@ impl UringIo {
 impl Io for UringIo {
     type Buffer = UringBuffer;
     type File = UringFile;
+    type Lock = UringLock;
     type Stream = UringStream;
     type Listener = UringListener;
 
@@ -191,6 +193,10 @@ impl Io for UringIo {
 
     async fn sync_dir(&self, path: &Path) -> io::Result<()> {
         directory::sync_dir(&self.shared, path).await
+    }
+
+    async fn try_lock(&self, path: &Path) -> io::Result<UringLock> {
+        lock::try_lock(&self.shared, path).await
     }
 
     async fn sync_file_system(&self, path: &Path) -> io::Result<()> {

@@ -7,6 +7,7 @@ use super::{Setup, frozen, pattern};
 use crate::buffer::ALIGNMENT;
 use crate::file::{File, OpenMode};
 use crate::io::Io;
+use crate::small_file::{self, SMALL_FILE_BYTES_MAX};
 
 async fn create<I: Io>(io: &I, path: PathBuf, tag: u64) {
     let file = io.open(&path, OpenMode::Write).await.unwrap();
@@ -120,4 +121,70 @@ pub(super) async fn missing_names_are_errors<I: Io>(setup: Setup<I>) {
     let error = io.read_dir(&missing).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(io.sync_dir(&missing).await.is_err());
+}
+
+pub(super) async fn a_lock_has_one_holder_and_ends_with_it<I: Io>(setup: Setup<I>) {
+    let Setup { io, directory } = setup;
+    let path = directory.join("lock");
+    let first = io.try_lock(&path).await.unwrap();
+    for _ in 0..2 {
+        let error = io.try_lock(&path).await.err().expect("it is held");
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    }
+    drop(first);
+    let second = io.try_lock(&path).await.unwrap();
+    assert!(io.try_lock(&path).await.is_err());
+    drop(second);
+    io.try_lock(&path).await.map(drop).unwrap();
+    let missing = io.try_lock(&directory.join("missing/lock")).await;
+    let error = missing.err().expect("its directory is not there");
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+pub(super) async fn locks_of_two_files_are_apart<I: Io>(setup: Setup<I>) {
+    let Setup { io, directory } = setup;
+    let (one, other) = (directory.join("one"), directory.join("other"));
+    let held = io.try_lock(&one).await.unwrap();
+    let apart = io.try_lock(&other).await.unwrap();
+    io.rename(&one, &other).await.unwrap();
+    let error = io.try_lock(&other).await.err().expect("it came along");
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    io.try_lock(&one).await.map(drop).unwrap();
+    drop(apart);
+    assert!(io.try_lock(&other).await.is_err(), "that was another file");
+    drop(held);
+    io.try_lock(&other).await.map(drop).unwrap();
+}
+
+pub(super) async fn small_files_are_replaced_whole<I: Io>(setup: Setup<I>) {
+    let Setup { io, directory } = setup;
+    let path = directory.join("small");
+    let missing = small_file::read(&io, &path).await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    for len in [10_000, 5, 0, ALIGNMENT, SMALL_FILE_BYTES_MAX] {
+        let bytes = pattern(8, len);
+        small_file::replace(&io, &path, &bytes).await.unwrap();
+        assert_eq!(small_file::read(&io, &path).await.unwrap(), bytes);
+        let names = io.read_dir(&directory).await.unwrap();
+        assert_eq!(names, [PathBuf::from("small")]);
+    }
+    // What a call that did not end has left is not part of the next one's file.
+    create(&io, directory.join("small.tmp"), 9).await;
+    small_file::replace(&io, &path, b"new").await.unwrap();
+    assert_eq!(small_file::read(&io, &path).await.unwrap(), &b"new"[..]);
+}
+
+pub(super) async fn small_files_have_a_bound<I: Io>(setup: Setup<I>) {
+    let Setup { io, directory } = setup;
+    let path = directory.join("large");
+    let bytes = pattern(8, SMALL_FILE_BYTES_MAX + 1);
+    let refused = small_file::replace(&io, &path, &bytes).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+    assert!(io.read_dir(&directory).await.unwrap().is_empty());
+    let file = io.open(&path, OpenMode::Write).await.unwrap();
+    file.truncate(SMALL_FILE_BYTES_MAX as u64 + 1)
+        .await
+        .unwrap();
+    let refused = small_file::read(&io, &path).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::InvalidData);
 }

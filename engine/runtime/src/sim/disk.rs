@@ -14,6 +14,7 @@ use super::clock::Event;
 use super::completion::Slot;
 use super::content::Survival;
 use super::faults::Fault;
+use super::lock::Locks;
 use super::random::Generator;
 use super::trace::Step;
 use super::tree::{Directory, Inode, Tree};
@@ -83,6 +84,10 @@ pub(crate) enum Operation {
     },
     RemoveFile,
     RemoveDirAll,
+    Lock {
+        /// The life of the node that asks.
+        incarnation: u64,
+    },
     SyncDir,
     SyncFileSystem,
 }
@@ -105,6 +110,7 @@ impl Operation {
             Operation::Rename { .. } => "rename",
             Operation::RemoveFile => "remove_file",
             Operation::RemoveDirAll => "remove_dir_all",
+            Operation::Lock { .. } => "try_lock",
             Operation::SyncDir => "sync_dir",
             Operation::SyncFileSystem => "sync_file_system",
         }
@@ -159,6 +165,7 @@ pub(crate) enum Output {
     Data(Bytes),
     Length(u64),
     File(Rc<Inode>),
+    Locked(Rc<Inode>),
     Names(Vec<PathBuf>),
 }
 
@@ -180,6 +187,7 @@ pub(crate) struct Disk {
     pub(crate) tree: RefCell<Rc<Tree>>,
     pub(crate) counters: Cell<DiskCounters>,
     pub(crate) capacity_bytes: Cell<u64>,
+    pub(crate) locks: Locks,
     hung: RefCell<Vec<DiskRequest>>,
 }
 
@@ -189,6 +197,7 @@ impl Disk {
             tree: RefCell::new(Rc::new(Tree::default())),
             counters: Cell::new(DiskCounters::default()),
             capacity_bytes: Cell::new(u64::MAX),
+            locks: Locks::default(),
             hung: RefCell::new(Vec::new()),
         }
     }
@@ -284,6 +293,13 @@ pub(crate) fn kill(world: &World, node: usize, in_flight: Vec<DiskRequest>) {
             perform(world, &request).ok();
         }
     }
+    let locks = &world.node(node).disk.locks;
+    locks.process_ended(world.clock.nanos(), |path| {
+        match world.fault(Fault::LateUnlock, node, Some(path)) {
+            true => world.random.disk.between(10_000_000, 2_000_000_000),
+            false => 0,
+        }
+    });
 }
 
 /// Power went off: the device keeps what was flushed and a random part of the rest, torn at sectors.
@@ -310,6 +326,7 @@ pub(crate) fn power_cut(world: &World, node: usize, in_flight: Vec<DiskRequest>)
             _ => {}
         }
     }
+    disk.locks.clear();
     let survival = Survival::draw(&world.random.disk);
     tree.power_cut(&survival);
 }
@@ -395,7 +412,10 @@ fn perform_sync_names(disk: &Disk, tree: &Tree, request: &DiskRequest) -> io::Re
 
 fn perform_names(world: &World, tree: &Tree, request: &DiskRequest) -> io::Result<Output> {
     let path = &*request.path;
-    let opens = matches!(request.operation, Operation::Open { .. });
+    let opens = matches!(
+        request.operation,
+        Operation::Open { .. } | Operation::Lock { .. }
+    );
     if opens && world.fault(Fault::NoDescriptors, request.node, Some(path)) {
         return Err(io::Error::from_raw_os_error(EMFILE));
     }
@@ -404,6 +424,16 @@ fn perform_names(world: &World, tree: &Tree, request: &DiskRequest) -> io::Resul
             mode: OpenMode::Read,
         } => tree.file(path).map(Output::File),
         Operation::Open { .. } => tree.create(path).map(Output::File),
+        Operation::Lock { incarnation } => {
+            let inode = tree.create(path)?;
+            // A request that outlived its process must not leave a lock that nobody holds.
+            if !world.is_alive(request.node, *incarnation) {
+                return Err(io::ErrorKind::NotConnected.into());
+            }
+            let locks = &world.node(request.node).disk.locks;
+            locks.take(&request.path, &inode, world.clock.nanos())?;
+            Ok(Output::Locked(inode))
+        }
         Operation::CreateDirAll => tree.create_dir_all(path).map(|()| Output::Done),
         Operation::CreateDir => tree.create_dir(path).map(|()| Output::Done),
         Operation::ReadDir => tree.read_dir(path).map(Output::Names),

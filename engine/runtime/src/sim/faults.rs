@@ -34,6 +34,8 @@ pub enum Fault {
     LostWrite,
     /// A write lands at another place of the same file.
     MisdirectedWrite,
+    /// The locks of a killed process outlive it by 10 ms to 2 s.
+    LateUnlock,
     /// A connection is reset while it sends.
     ConnectionReset,
 }

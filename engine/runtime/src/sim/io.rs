@@ -15,6 +15,7 @@ use super::clock::Event;
 use super::completion::{Completion, Slot, Watch};
 use super::disk::{self, Operation, Output};
 use super::file::{Descriptor, SimBuffer, SimFile};
+use super::lock::SimLock;
 use super::network;
 use super::scheduler::Owner;
 use super::stream::{SimListener, SimStream};
@@ -115,6 +116,7 @@ impl SimIo {
 impl Io for SimIo {
     type Buffer = SimBuffer;
     type File = SimFile;
+    type Lock = SimLock;
     type Stream = SimStream;
     type Listener = SimListener;
 
@@ -219,6 +221,15 @@ impl Io for SimIo {
 
     async fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.names(path, Operation::SyncDir).await.map(drop)
+    }
+
+    async fn try_lock(&self, path: &Path) -> io::Result<SimLock> {
+        let descriptor = Descriptor::new(&self.world().open_files(self.node()));
+        let incarnation = self.shard.incarnation;
+        match self.names(path, Operation::Lock { incarnation }).await? {
+            Output::Locked(inode) => Ok(SimLock::new(self, incarnation, inode, descriptor)),
+            _ => unreachable!("try_lock gives a lock"),
+        }
     }
 
     async fn sync_file_system(&self, path: &Path) -> io::Result<()> {

@@ -31,6 +31,7 @@ mod disk;
 mod faults;
 mod file;
 mod io;
+mod lock;
 mod network;
 mod random;
 mod scheduler;
@@ -57,6 +58,7 @@ pub use self::disk::DiskCounters;
 pub use self::faults::{Fault, FaultId, FaultRule, Faults};
 pub use self::file::{SimBuffer, SimFile, SimFrozen};
 pub use self::io::SimIo;
+pub use self::lock::SimLock;
 pub use self::random::Generator;
 pub use self::stream::{SimListener, SimStream};
 

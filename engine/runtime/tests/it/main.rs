@@ -7,3 +7,4 @@ mod determinism;
 mod disk;
 mod network;
 mod rules;
+mod small_files;
