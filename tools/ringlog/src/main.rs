@@ -7,12 +7,12 @@
 
 mod allocator;
 mod commands;
-mod data_directory;
 mod descriptors;
 mod fence;
 mod http;
 mod memory;
 mod node;
+mod shard_thread;
 
 use std::process::ExitCode;
 

@@ -1,51 +1,38 @@
-//! A running broker: one executor per core, wired together and to this process.
+//! A running broker: one executor per core with a shard on each, wired by `net/broker`, and their ties to this process.
 //!
-//! The main thread starts the shards, waits until all of them listen, and at the end takes them down in two steps:
-//! first every shard answers what it owes, then every shard closes its log. A shard that is still answering may need
-//! the others.
+//! The main thread divides the machine, starts the shards, waits until all of them serve, and at the end has them stop.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use broker::plan::served_listener;
+use broker::{
+    BrokerPlan, CLOSE_PATIENCE, DRAIN_MARGIN, INBOX_CAPACITY, Links, ListenerRefused, Resources,
+    StartError, StopError,
+};
 use console::{Console, ConsoleError, Phase, Question, ShardQuestions};
-use metadata::controller::BrokerRegistrationRequest;
-use metadata::record::{BrokerEndpoint, BrokerFeature};
-use model::ShardId;
 use model::config::{BrokerConfig, Listener};
-use runtime::mailbox::{Inbox, Sender, mailbox};
-use runtime::{Io, Listener as _, Signal, TaskClass};
-use server::memory::Oversize;
-use server::outbox::OutboxLimits;
-use server::{Server, ServerOptions, listener};
-use shard::message::Envelope;
-use shard::{Closed, ShardOptions, boot};
-use storage::{RecoveryReport, StorageOptions};
-use uring::{Running, UringIo, UringOptions};
+use shard::Closed;
+use storage::RecoveryReport;
+use uring::{Running, UringOptions};
 
-use crate::data_directory::{DataDirectory, DirectoryError, random_identity};
 use crate::descriptors::{DescriptorPlan, TooFewDescriptors};
 use crate::fence::{self, Fence, FenceWatch};
 use crate::http;
 use crate::memory::MemoryPlan;
-
-/// Messages a shard's inbox holds. Each is one request or answer of another shard; connections bound their number.
-const INBOX_CAPACITY: usize = 4096;
+use crate::shard_thread::{Report, ShardThread};
 
 /// How long all shards together may take to start: recovery replays at most the journals.
 const START_PATIENCE: Duration = Duration::from_secs(600);
 
-/// How long a port in use is waited for: the kernel takes down the rings, and with them the listener, of a killed
-/// process some time after the process is gone.
-const PORT_PATIENCE: Duration = Duration::from_secs(3);
+/// How much later than a shard must have reported its end the main thread stops waiting for the report.
+const REPORT_MARGIN: Duration = Duration::from_secs(5);
 
-/// How long closing the logs may take after the last answer.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(60);
-
-/// The feature level that clients of Kafka 4.3 expect (`metadata.version`, 30 is 4.3-IV0).
-const METADATA_VERSION: i16 = 30;
+/// How long the executors may take to end after their shards have.
+const EXECUTOR_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why a broker does not start or end.
 #[derive(Debug, thiserror::Error)]
@@ -53,19 +40,21 @@ pub enum NodeError {
     /// The limit of open files is too low.
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),
-    /// The data directory cannot be used.
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
     /// The executors cannot start.
     #[error(transparent)]
     Start(#[from] uring::StartError),
-    /// A listener cannot be used.
-    #[error("listeners={listener}: {reason}")]
-    Listener {
+    /// A listener cannot be served.
+    #[error(transparent)]
+    Listener(#[from] ListenerRefused),
+    /// The address of a listener is taken.
+    #[error(
+        "listeners={listener}: {source}. Is another broker running there? Use --listen HOST:PORT"
+    )]
+    Taken {
         /// As configured.
         listener: String,
-        /// Why not.
-        reason: String,
+        /// What the system said.
+        source: std::io::Error,
     },
     /// The address of the HTTP server cannot be used.
     #[error("ringlog.http.listen={address}: {reason}")]
@@ -78,14 +67,36 @@ pub enum NodeError {
     /// The HTTP server does not start.
     #[error(transparent)]
     Console(#[from] ConsoleError),
-    /// A shard gave up.
-    #[error("shard {shard}: {reason}")]
-    Shard {
+    /// The data directory is not for this broker.
+    #[error(transparent)]
+    Directory(broker::DirectoryError),
+    /// A shard does not start.
+    #[error("shard {shard}: {error}")]
+    NotStarted {
         /// Which.
         shard: usize,
         /// Why.
-        reason: String,
+        error: StartError,
     },
+    /// A shard did not end in order.
+    #[error("shard {shard}: {error}")]
+    Stop {
+        /// Which.
+        shard: usize,
+        /// Why.
+        error: StopError,
+    },
+    /// A shard told what does not fit.
+    #[error("shard {shard} is out of step: {report}")]
+    OutOfStep {
+        /// Which.
+        shard: usize,
+        /// What it told.
+        report: String,
+    },
+    /// The executors did not end.
+    #[error(transparent)]
+    Join(#[from] uring::JoinError),
     /// A shard acknowledges nothing until a restart.
     #[error(
         "the storage of shard {shard} is fenced, only a restart helps (ringlog.fenced.exit.delay.ms=-1 would stay): {reason}"
@@ -101,35 +112,16 @@ pub enum NodeError {
     TimedOut(&'static str),
 }
 
-/// What the main thread tells a shard.
-#[derive(Clone, Copy, Debug)]
-enum Order {
-    Drain(Duration),
-    Close,
-}
-
-/// What a shard tells the main thread.
-#[derive(Debug)]
-enum Report {
-    /// Shard 0 has bound the port that the others are to share.
-    Bound(SocketAddr),
-    /// Every connection will be served.
-    Listening {
-        recovery: Option<RecoveryReport>,
-    },
-    Drained,
-    Closed(Closed),
-    Failed(String),
-}
-
 /// A running broker.
 pub struct Node {
     running: Running,
-    orders: Vec<flume::Sender<Order>>,
+    stops: Vec<flume::Sender<Duration>>,
     reports: flume::Receiver<(usize, Report)>,
     drain_patience: Duration,
     console: Option<Console>,
     fences: FenceWatch,
+    /// As configured.
+    listener: String,
     /// Where clients connect.
     pub address: SocketAddr,
     /// Shards, one per core.
@@ -140,34 +132,21 @@ pub struct Node {
     pub recovery: Option<String>,
     /// How long the start took.
     pub started_in: Duration,
-    directory: DataDirectory,
 }
 
-/// What every shard is started with.
+/// What each shard's thread takes for itself.
+type Handover<T> = flume::Receiver<T>;
+
+/// What every shard's thread is started with.
 #[derive(Clone)]
-struct ShardPlan {
-    config: Arc<BrokerConfig>,
-    cluster_id: Arc<str>,
-    data_dir: PathBuf,
-    listener: Listener,
-    advertised: Listener,
-    memory: MemoryPlan,
-    oversize: Oversize,
-    incarnation: metadata::Uuid,
-    directory_id: metadata::Uuid,
-    descriptors: DescriptorPlan,
-    /// Receives the port that shard 0 has bound.
-    port: flume::Receiver<SocketAddr>,
+struct Threads {
+    plan: BrokerPlan,
+    links: Vec<Handover<Links>>,
     reports: flume::Sender<(usize, Report)>,
-    senders: Vec<Sender<Envelope>>,
-    /// Each holds the inbox of one shard, for that shard to take.
-    inboxes: Vec<InboxHandover>,
-    orders: Vec<flume::Receiver<Order>>,
+    stops: Vec<flume::Receiver<Duration>>,
     /// What the console asks each shard.
     questions: Vec<flume::Receiver<Question>>,
     fences: flume::Sender<Fence>,
-    /// As noted in the data directory.
-    shards_known: u16,
 }
 
 impl Node {
@@ -175,66 +154,55 @@ impl Node {
     pub fn start(config: BrokerConfig) -> Result<Node, NodeError> {
         let start = Instant::now();
         let cpus = cpus(&config)?;
-        let data_dir = PathBuf::from(&config.data_dir);
-        let directory = DataDirectory::open(&data_dir, config.node_id)?;
-        let (listener, address) = listener(&config)?;
-        check_free(&listener, address)?;
+        let config = Arc::new(config);
+        let memory = plan_memory(&config, cpus.len());
+        let plan = plan(&config, cpus.len(), memory)?;
         // Before the shards: an address that cannot be used is known at once.
         let http_listener = http::bind(&config)?;
         let (report_to, reports) = flume::unbounded();
-        let (port_to, port) = flume::bounded(cpus.len());
-        let (order_to, orders) = cpus.iter().map(|_| flume::bounded(2)).unzip();
+        let (stop_to, stops) = cpus.iter().map(|_| flume::bounded(1)).unzip();
         let (ask, questions) = cpus.iter().map(|_| console::shards::questions()).unzip();
         // Before recovery, which may take its time: probes are told that the broker starts.
         let console = start_console(http_listener, ask)?;
         let (fences_to, fences) = fence::watch(config.fenced_exit_delay_ms);
-        let (senders, inboxes) = inboxes(cpus.len());
-        let memory = plan_memory(&config, cpus.len());
-        let uring_options = UringOptions {
-            data_directories: vec![data_dir.clone()],
+        let threads = Threads {
+            links: hand_over(broker::links(plan.shards, INBOX_CAPACITY)),
+            plan,
+            reports: report_to,
+            stops,
+            questions,
+            fences: fences_to,
+        };
+        // The data directory is not named here: nothing in it is touched before it is known to be ours.
+        let options = UringOptions {
             pool_bytes_max: memory.buffer_pool_bytes,
             ..UringOptions::default()
         };
-        let plan = ShardPlan {
-            cluster_id: directory.cluster_id.as_str().into(),
-            advertised: advertised(&config, &listener),
-            listener,
-            memory,
-            oversize: Oversize::default(),
-            incarnation: identity()?,
-            directory_id: directory.directory_id,
-            descriptors: plan_descriptors(&config, cpus.len())?,
-            data_dir: data_dir.clone(),
-            config: Arc::new(config),
-            port,
-            reports: report_to,
-            senders,
-            inboxes,
-            orders,
-            questions,
-            fences: fences_to,
-            shards_known: directory.shards,
-        };
-        let drain_ms = u64::try_from(plan.config.drain_timeout_ms).unwrap_or(0);
-        let drain_patience = Duration::from_millis(drain_ms);
-        let running = uring::start(&cpus, uring_options, move |index, io| {
-            run_shard(index, io, address, plan.clone())
+        let address = threads.plan.address;
+        let running = uring::start(&cpus, options, move |index, io| {
+            let thread = threads.of(index);
+            async move {
+                match thread {
+                    Some(thread) => thread.run(io).await,
+                    None => tracing::error!(shard = index, "was started twice"),
+                }
+            }
         })?;
         let mut node = Node {
             running,
-            orders: order_to,
+            stops: stop_to,
             reports,
-            drain_patience,
+            drain_patience: drain_patience(&config),
             console,
             fences,
+            listener: served_listener(&config)?.to_string(),
             address,
             shard_count: cpus.len(),
-            data_dir,
+            data_dir: PathBuf::from(&config.data_dir),
             recovery: None,
             started_in: Duration::ZERO,
-            directory,
         };
-        node.wait_until_listening(&port_to)?;
+        node.wait_until_serving(start + START_PATIENCE)?;
         if let Some(console) = &node.console {
             console.set_phase(Phase::Serving);
         }
@@ -242,30 +210,16 @@ impl Node {
         Ok(node)
     }
 
-    fn wait_until_listening(&mut self, port: &flume::Sender<SocketAddr>) -> Result<(), NodeError> {
-        let deadline = Instant::now() + START_PATIENCE;
-        let mut listening = 0;
-        let mut found = None;
-        while listening < self.shard_count {
+    fn wait_until_serving(&mut self, deadline: Instant) -> Result<(), NodeError> {
+        for _ in 0..self.shard_count {
             match self.next_report(deadline, "start")? {
-                (_, Report::Bound(address)) => {
+                (_, Report::Serving { address, recovery }) => {
                     self.address = address;
-                    for _ in 1..self.shard_count {
-                        port.send(address)
-                            .map_err(|_| NodeError::TimedOut("start"))?;
-                    }
+                    let described = recovery.as_ref().and_then(describe_recovery);
+                    self.recovery = self.recovery.take().or(described);
                 }
-                (_, Report::Listening { recovery }) => {
-                    listening += 1;
-                    found = found.or(recovery);
-                }
-                (shard, report) => return Err(unexpected(shard, report)),
+                (shard, report) => return Err(self.failure(shard, report)),
             }
-        }
-        if let Some(report) = found {
-            let shards = u16::try_from(self.shard_count).expect("cores fit 16 bits");
-            self.directory.note_shards(shards.max(report.shards));
-            self.recovery = describe_recovery(&report);
         }
         Ok(())
     }
@@ -277,6 +231,25 @@ impl Node {
     ) -> Result<(usize, Report), NodeError> {
         let report = self.reports.recv_deadline(deadline);
         report.map_err(|_| NodeError::TimedOut(what))
+    }
+
+    /// What a report that was not hoped for means.
+    fn failure(&self, shard: usize, report: Report) -> NodeError {
+        match report {
+            Report::NotStarted(StartError::Directory(error)) => NodeError::Directory(error),
+            Report::NotStarted(StartError::Listen { source, .. })
+                if source.kind() == ErrorKind::AddrInUse =>
+            {
+                let listener = self.listener.clone();
+                NodeError::Taken { listener, source }
+            }
+            Report::NotStarted(error) => NodeError::NotStarted { shard, error },
+            Report::Stopped(Err(error)) => NodeError::Stop { shard, error },
+            other => NodeError::OutOfStep {
+                shard,
+                report: format!("{other:?}"),
+            },
+        }
     }
 
     /// Where metrics are served, if they are.
@@ -302,66 +275,62 @@ impl Node {
         if let Some(console) = &self.console {
             console.set_phase(Phase::Stopping);
         }
-        // A shard gives slow clients this long; the margin is for the report itself.
-        let deadline = Instant::now() + self.drain_patience + Duration::from_secs(5);
-        self.order(Order::Drain(self.drain_patience));
-        self.wait_for_all(deadline, "drain")?;
-        self.order(Order::Close);
-        let deadline = Instant::now() + CLOSE_PATIENCE;
-        let reports = self.wait_for_all(deadline, "close their logs")?;
-        let is_full = reports
-            .iter()
-            .any(|report| matches!(report, Report::Closed(Closed::DiskFull)));
-        // It has told how draining went; from now on no shard is there to answer it.
-        drop(self.console);
-        self.running
-            .join(CLOSE_PATIENCE)
-            .map_err(|error| NodeError::Shard {
-                shard: 0,
-                reason: error.to_string(),
-            })?;
-        Ok(match is_full {
-            true => Closed::DiskFull,
-            false => Closed::Clean,
-        })
-    }
-
-    fn order(&self, order: Order) {
-        for shard in &self.orders {
+        for shard in &self.stops {
             // A shard that is gone cannot take orders; the wait for its report says so.
-            if shard.send(order).is_err() {
+            if shard.send(self.drain_patience).is_err() {
                 tracing::error!("a shard is gone");
             }
         }
+        let closed = self.wait_until_stopped()?;
+        // It has told how draining went; from now on no shard is there to answer it.
+        drop(self.console);
+        self.running.join(EXECUTOR_PATIENCE)?;
+        Ok(closed)
     }
 
     /// One report of each shard, also if one of them has failed: the others are to end in order. Tells the first failure.
-    fn wait_for_all(
-        &self,
-        deadline: Instant,
-        what: &'static str,
-    ) -> Result<Vec<Report>, NodeError> {
-        let mut reports = Vec::with_capacity(self.shard_count);
+    fn wait_until_stopped(&self) -> Result<Closed, NodeError> {
+        let patience = self.drain_patience + DRAIN_MARGIN + CLOSE_PATIENCE;
+        let deadline = Instant::now() + patience + REPORT_MARGIN;
+        let mut closed = Closed::Clean;
         let mut failure = None;
         for _ in 0..self.shard_count {
-            match self.next_report(deadline, what) {
-                Ok((_, report @ (Report::Drained | Report::Closed(_)))) => reports.push(report),
+            match self.next_report(deadline, "close their logs") {
+                Ok((_, Report::Stopped(Ok(Closed::Clean)))) => {}
+                Ok((_, Report::Stopped(Ok(Closed::DiskFull)))) => closed = Closed::DiskFull,
                 Ok((shard, report)) => {
-                    failure.get_or_insert(unexpected(shard, report));
+                    failure.get_or_insert(self.failure(shard, report));
                 }
                 Err(error) => return Err(failure.unwrap_or(error)),
             }
         }
-        failure.map_or(Ok(reports), Err)
+        failure.map_or(Ok(closed), Err)
     }
 }
 
-fn unexpected(shard: usize, report: Report) -> NodeError {
-    let reason = match report {
-        Report::Failed(reason) => reason,
-        other => format!("out of step: {other:?}"),
+impl Threads {
+    /// What one shard's thread is given; once.
+    fn of(&self, index: usize) -> Option<ShardThread> {
+        Some(ShardThread {
+            index,
+            plan: self.plan.clone(),
+            links: self.links[index].try_recv().ok()?,
+            reports: self.reports.clone(),
+            stop: self.stops[index].clone(),
+            questions: self.questions[index].clone(),
+            fences: self.fences.clone(),
+        })
+    }
+}
+
+/// Threads are started by a closure that they share, so what is for one of them alone comes in a queue.
+fn hand_over<T>(each: Vec<T>) -> Vec<Handover<T>> {
+    let one = |value| {
+        let (to, taken) = flume::bounded(1);
+        to.send(value).expect("the queue has room for one");
+        taken
     };
-    NodeError::Shard { shard, reason }
+    each.into_iter().map(one).collect()
 }
 
 fn start_console(
@@ -374,47 +343,40 @@ fn start_console(
         .transpose()
 }
 
-type InboxHandover = flume::Receiver<Inbox<Envelope>>;
-
-fn inboxes(count: usize) -> (Vec<Sender<Envelope>>, Vec<InboxHandover>) {
-    let one = |_| {
-        let (sender, inbox) = mailbox(INBOX_CAPACITY);
-        let (hand_over, taken) = flume::bounded(1);
-        hand_over.send(inbox).expect("the queue has room for one");
-        (sender, taken)
-    };
-    (0..count).map(one).unzip()
-}
-
-fn identity() -> Result<metadata::Uuid, NodeError> {
-    let drawn = random_identity().map_err(|source| DirectoryError::Io {
-        path: "/dev/urandom".into(),
-        source,
-    })?;
-    Ok(metadata::Uuid(drawn.0))
-}
-
-/// The listener to serve and its address.
-fn listener(config: &BrokerConfig) -> Result<(Listener, SocketAddr), NodeError> {
-    let listener = config.listeners.first().cloned();
-    let listener = listener.ok_or_else(|| NodeError::Listener {
-        listener: String::new(),
-        reason: "no listener is configured".into(),
-    })?;
-    let refuse = |reason: String| NodeError::Listener {
+/// The plan of a broker on so many cores of this machine.
+fn plan(
+    config: &Arc<BrokerConfig>,
+    cores: usize,
+    memory: MemoryPlan,
+) -> Result<BrokerPlan, NodeError> {
+    let listener = served_listener(config)?;
+    let address = resolve(listener).map_err(|reason| ListenerRefused {
         listener: listener.to_string(),
         reason,
+    })?;
+    let descriptors = plan_descriptors(config, cores)?;
+    let resources = Resources {
+        tail_bytes: memory.tail_bytes,
+        cache_bytes: memory.cache_bytes as u64,
+        request_bytes: memory.request_bytes,
+        answer_bytes: memory.answer_bytes,
+        open_files: descriptors.shard_files,
+        connections: descriptors.connections / cores,
     };
-    if config.listeners.len() > 1 {
-        return Err(refuse("this release serves one listener".into()));
-    }
-    if listener.name != "PLAINTEXT" {
-        return Err(refuse(
-            "this release serves PLAINTEXT only; put TLS in front of it".into(),
-        ));
-    }
-    let address = resolve(&listener).map_err(refuse)?;
-    Ok((listener.clone(), address))
+    let shards = u16::try_from(cores).expect("cores fit 16 bits");
+    let host_name = host_name();
+    Ok(BrokerPlan::new(
+        config.clone(),
+        shards,
+        resources,
+        address,
+        &host_name,
+    )?)
+}
+
+fn drain_patience(config: &BrokerConfig) -> Duration {
+    let millis = u64::try_from(config.drain_timeout_ms);
+    Duration::from_millis(millis.expect("the registry of settings bounds it"))
 }
 
 /// The first address of a listener's host; of every interface if it names none.
@@ -429,28 +391,6 @@ pub(crate) fn resolve(listener: &Listener) -> Result<SocketAddr, String> {
     addresses
         .next()
         .ok_or_else(|| "the host has no address".to_owned())
-}
-
-/// Refuses an address that another process listens on. The shards share theirs (SO_REUSEPORT), so the kernel would let
-/// a second broker in beside a first one.
-fn check_free(listener: &Listener, address: SocketAddr) -> Result<(), NodeError> {
-    let deadline = Instant::now() + PORT_PATIENCE;
-    loop {
-        match TcpListener::bind(address) {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Err(error) => {
-                return Err(NodeError::Listener {
-                    listener: listener.to_string(),
-                    reason: format!(
-                        "{error}. Is another broker running there? Use --listen HOST:PORT"
-                    ),
-                });
-            }
-        }
-    }
 }
 
 /// Divides the memory, says what it cannot hold, and has what is not used given back.
@@ -480,69 +420,6 @@ fn plan_descriptors(
     Ok(plan)
 }
 
-async fn run_shard(index: usize, io: UringIo, address: SocketAddr, plan: ShardPlan) {
-    let reports = plan.reports.clone();
-    let result = serve_shard(index, io, address, plan).await;
-    let report = match result {
-        Ok(closed) => Report::Closed(closed),
-        Err(reason) => Report::Failed(reason),
-    };
-    // The main thread may have given up waiting; then nobody is left to tell.
-    if reports.send((index, report)).is_err() {
-        tracing::warn!(
-            shard = index,
-            "ended after the main thread stopped listening"
-        );
-    }
-}
-
-async fn serve_shard(
-    index: usize,
-    io: UringIo,
-    address: SocketAddr,
-    plan: ShardPlan,
-) -> Result<Closed, String> {
-    let inbox = plan.inboxes[index].try_recv();
-    let inbox = inbox.map_err(|_| "this shard's inbox was taken before")?;
-    let orders = Orders::start(&io, plan.orders[index].clone());
-    let tell = |report| {
-        plan.reports
-            .send((index, report))
-            .map_err(|e| e.to_string())
-    };
-
-    // The port is known before anything is registered: with port 0, clients must be told the real one.
-    let listener = if index == 0 {
-        let listener = listen(&io, address, &plan).await?;
-        let bound = listener.local_addr().map_err(|error| error.to_string())?;
-        tell(Report::Bound(bound))?;
-        listener
-    } else {
-        let bound = receive(&io, plan.port.clone()).await;
-        listen(&io, bound, &plan).await?
-    };
-    let bound = listener.local_addr().map_err(|error| error.to_string())?;
-    let options = shard_options(index, bound, &plan);
-    let booted = boot(io.clone(), options, inbox, plan.senders.clone())
-        .await
-        .map_err(|error| error.to_string())?;
-    let shard = booted.shard;
-    let server = Server::new(shard.clone(), server_options(&plan));
-    http::answer(&io, &shard, &server, plan.questions[index].clone());
-    fence::report(&io, index, &shard, plan.fences.clone());
-    listener::start(&server, listener);
-    tell(Report::Listening {
-        recovery: booted.recovery,
-    })?;
-
-    if let Order::Drain(patience) = orders.next().await {
-        listener::drain(&server, patience).await;
-    }
-    tell(Report::Drained)?;
-    orders.next().await;
-    shard.close().await.map_err(|error| error.to_string())
-}
-
 /// What recovery did, in a sentence, if the directory was not new.
 fn describe_recovery(report: &RecoveryReport) -> Option<String> {
     if report.logs == 0 {
@@ -559,60 +436,6 @@ fn describe_recovery(report: &RecoveryReport) -> Option<String> {
     ))
 }
 
-async fn listen(
-    io: &UringIo,
-    address: SocketAddr,
-    plan: &ShardPlan,
-) -> Result<<UringIo as Io>::Listener, String> {
-    io.listen(address, plan.senders.len() > 1)
-        .await
-        .map_err(|error| format!("cannot listen on {address}: {error}"))
-}
-
-fn shard_options(index: usize, bound: SocketAddr, plan: &ShardPlan) -> ShardOptions {
-    let shard = ShardId(u16::try_from(index).expect("cores fit 16 bits"));
-    let advertised = &plan.advertised;
-    let is_any =
-        |host: &str| host.is_empty() || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified());
-    let host = if is_any(&advertised.host) {
-        host_name()
-    } else {
-        advertised.host.clone()
-    };
-    let port = if advertised.port == 0 {
-        bound.port()
-    } else {
-        advertised.port
-    };
-    let registration = BrokerRegistrationRequest {
-        cluster_id: plan.cluster_id.to_string(),
-        broker_id: plan.config.node_id,
-        incarnation_id: plan.incarnation,
-        endpoints: vec![BrokerEndpoint {
-            name: plan.listener.name.clone(),
-            host,
-            port,
-            security_protocol: 0,
-        }],
-        features: vec![BrokerFeature {
-            name: "metadata.version".into(),
-            min_supported_version: 7,
-            max_supported_version: METADATA_VERSION,
-        }],
-        rack: plan.config.rack.clone(),
-        log_dirs: vec![plan.directory_id],
-        clean_shutdown_epoch: None,
-    };
-    ShardOptions {
-        shard,
-        broker: plan.config.node_id,
-        cluster_id: plan.cluster_id.clone(),
-        registration: Arc::new(registration),
-        config: plan.config.clone(),
-        storage: storage_options(shard, plan),
-    }
-}
-
 /// The cores that the broker runs on, a shard each.
 fn cpus(config: &BrokerConfig) -> Result<Vec<usize>, NodeError> {
     if config.cores.is_empty() {
@@ -622,94 +445,7 @@ fn cpus(config: &BrokerConfig) -> Result<Vec<usize>, NodeError> {
     }
 }
 
-/// What clients are told.
-fn advertised(config: &BrokerConfig, listener: &Listener) -> Listener {
-    let first = config.advertised_listeners.first();
-    first.unwrap_or(listener).clone()
-}
-
-fn storage_options(shard: ShardId, plan: &ShardPlan) -> StorageOptions {
-    let interval = u64::try_from(plan.config.log_retention_check_interval_ms).unwrap_or(u64::MAX);
-    let defaults = StorageOptions::default();
-    StorageOptions {
-        directory: plan.data_dir.clone(),
-        shard,
-        journal_bytes_max: plan.config.journal_bytes_max,
-        spares_bytes_max: plan.config.spares_bytes_max,
-        shards_known: plan.shards_known,
-        accept_lost_data: plan.config.accept_lost_data,
-        tail_bytes_max: plan.memory.tail_bytes,
-        cache_bytes_max: plan.memory.cache_bytes as u64,
-        open_files_max: plan.descriptors.shard_files,
-        retention_check_interval: Duration::from_millis(interval),
-        ..defaults
-    }
-}
-
-fn server_options(plan: &ShardPlan) -> ServerOptions {
-    let config = &plan.config;
-    let ms = |value: i64| Duration::from_millis(u64::try_from(value).unwrap_or(u64::MAX));
-    ServerOptions {
-        listener: plan.listener.name.clone(),
-        request_bytes_max: usize::try_from(config.socket_request_max_bytes).unwrap_or(0),
-        request_memory_bytes: plan.memory.request_bytes,
-        answer_memory_bytes: plan.memory.answer_bytes,
-        oversize: plan.oversize.clone(),
-        outbox: OutboxLimits {
-            requests_max: config.connection_requests_max,
-            bytes_max: usize::try_from(config.connection_bytes_max).unwrap_or(usize::MAX),
-        },
-        connections_max: plan.descriptors.connections / plan.senders.len(),
-        idle_max: ms(config.connections_max_idle_ms),
-        frame_duration_max: ms(i64::from(config.request_read_timeout_ms)),
-        write_duration_max: ms(i64::from(config.request_read_timeout_ms)),
-    }
-}
-
 fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map_or_else(|_| "localhost".to_owned(), |name| name.trim().to_owned())
-}
-
-/// Orders of the main thread, brought in by a detached task of the shard: futures that another thread wakes are
-/// awaited by nothing else.
-struct Orders {
-    queue: std::rc::Rc<std::cell::RefCell<std::collections::VecDeque<Order>>>,
-    signal: std::rc::Rc<Signal>,
-}
-
-impl Orders {
-    fn start(io: &UringIo, orders: flume::Receiver<Order>) -> Orders {
-        let queue = std::rc::Rc::new(std::cell::RefCell::new(std::collections::VecDeque::new()));
-        let signal = Signal::new();
-        let (to, raise) = (queue.clone(), signal.clone());
-        io.spawn(TaskClass::Foreground, async move {
-            while let Ok(order) = orders.recv_async().await {
-                to.borrow_mut().push_back(order);
-                raise.raise();
-            }
-        });
-        Orders { queue, signal }
-    }
-
-    async fn next(&self) -> Order {
-        loop {
-            if let Some(order) = self.queue.borrow_mut().pop_front() {
-                return order;
-            }
-            self.signal.wait().await;
-        }
-    }
-}
-
-/// A value from the main thread, awaited by a detached task as above.
-async fn receive(io: &UringIo, from: flume::Receiver<SocketAddr>) -> SocketAddr {
-    let slot = runtime::Oneshot::new();
-    let to = slot.clone();
-    io.spawn(TaskClass::Foreground, async move {
-        if let Ok(address) = from.recv_async().await {
-            to.set(address);
-        }
-    });
-    slot.take().await
 }

@@ -13,7 +13,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 type Arrows = (&'static str, &'static [&'static str]);
 
 /// The allow-list.
-const ARROWS: [Arrows; 17] = [
+const ARROWS: [Arrows; 18] = [
     ("model", &[]),
     ("runtime", &["model"]),
     ("storage", &["model", "runtime"]),
@@ -44,6 +44,10 @@ const ARROWS: [Arrows; 17] = [
             "shard",
             "protocol",
         ],
+    ),
+    (
+        "broker",
+        &["model", "runtime", "storage", "metadata", "shard", "server"],
     ),
     ("load", &["model", "runtime", "protocol", "client"]),
     (

@@ -1,0 +1,232 @@
+//! The data directory's owner: its lock and its identity, which must hold before any shard opens it.
+//!
+//! Owned by shard 0. Invariants: nothing is changed in a directory before it is known to be nobody's or ours, and
+//! nothing but the lock before it is locked; the identity is durable before anything else is written; the lock is let
+//! go only when every shard has closed its logs, else it goes with the process.
+
+use std::io;
+use std::mem::ManuallyDrop;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use model::{BrokerId, TopicId};
+use runtime::{Io, small_file};
+
+use crate::identity::{IDENTITY_FILE, Identity, Owner, Refusal, decide, kafka_sign, random_uuid};
+
+/// Held by one process. Kafka's name for it, too.
+const LOCK_FILE: &str = ".lock";
+
+/// How long the lock of a data directory is waited for: the kernel lets go of the files of a killed process, which its
+/// rings hold, some time after the process is gone.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it is tried meanwhile.
+const LOCK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// The file system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// Another broker has it.
+    #[error(
+        "{} is in use by another broker: stop that one, or give this one its own --data-dir",
+        .0.display()
+    )]
+    Locked(PathBuf),
+    /// Apache Kafka's.
+    #[error(
+        "{} is a data directory of Apache Kafka ({sign}), and nothing in it was changed: give this broker its own \
+         --data-dir (ringlog.data.dir)",
+        path.display()
+    )]
+    Kafka {
+        /// The directory.
+        path: PathBuf,
+        /// What says so.
+        sign: String,
+    },
+    /// There is data, and nothing that says whose.
+    #[error(
+        "{} is missing, and there is data beside it. Restore the file; without it the broker does not know whose data \
+         this is",
+        .0.display()
+    )]
+    Missing(PathBuf),
+    /// The identity file is damaged.
+    #[error("{}: {reason}. Restore the file; without it the broker does not know whose data this is", path.display())]
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The data belongs to another broker.
+    #[error("this directory belongs to node.id={found}, but node.id={configured} is configured")]
+    OtherNode {
+        /// In the file.
+        found: BrokerId,
+        /// In the configuration.
+        configured: BrokerId,
+    },
+    /// The data belongs to another cluster.
+    #[error("this directory belongs to cluster {found}, but this broker is to join {expected}")]
+    OtherCluster {
+        /// In the file.
+        found: String,
+        /// As planned.
+        expected: String,
+    },
+}
+
+/// A data directory that this process owns.
+pub struct DataDirectory<I: Io> {
+    /// What it says about itself.
+    pub identity: Identity,
+    io: I,
+    path: PathBuf,
+    /// Dropping does not let it go: after a failure other shards of this process may still write.
+    lock: ManuallyDrop<I::Lock>,
+}
+
+impl<I: Io> DataDirectory<I> {
+    /// Opens a data directory, making it if it is not there.
+    pub async fn open(io: &I, path: &Path, owner: &Owner) -> Result<Self, DirectoryError> {
+        io.create_dir_all(path).await.map_err(failed(path))?;
+        let (names, text) = look(io, path).await?;
+        if let Some(sign) = kafka_sign(&names, text.as_deref()) {
+            return Err(refused(path, Refusal::Kafka(sign), owner));
+        }
+        let lock = take(io, path).await?;
+        // Its last holder may have made it what it is.
+        let (names, text) = look(io, path).await?;
+        let decided = decide(&names, text.as_deref(), owner);
+        let known = decided.map_err(|refusal| refused(path, refusal, owner))?;
+        let identity = match known {
+            Some(identity) => identity,
+            None => {
+                let new = fresh(io, owner);
+                write(io, path, &new).await?;
+                new
+            }
+        };
+        Ok(DataDirectory {
+            identity,
+            io: io.clone(),
+            path: path.to_owned(),
+            lock: ManuallyDrop::new(lock),
+        })
+    }
+
+    /// Notes how many shards have left their checkpoints here, so that one that is missing is missed. To be called when
+    /// all of them are there: a number that is too large would refuse a good directory.
+    pub async fn note_shards(&mut self, shards: u16) {
+        if shards == self.identity.shards {
+            return;
+        }
+        let noted = Identity {
+            shards,
+            ..self.identity.clone()
+        };
+        match write(&self.io, &self.path, &noted).await {
+            Ok(()) => self.identity = noted,
+            // The next start does it, if there is space then; until then one shard less is watched over.
+            Err(error) => tracing::warn!("the number of shards cannot be noted: {error}"),
+        }
+    }
+
+    /// Lets another process have the directory. Nothing of this one may write to it any more.
+    pub fn release(self) {
+        drop(ManuallyDrop::into_inner(self.lock));
+    }
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> DirectoryError {
+    let path = path.to_owned();
+    move |source| DirectoryError::Io { path, source }
+}
+
+fn refused(path: &Path, refusal: Refusal, owner: &Owner) -> DirectoryError {
+    let file = path.join(IDENTITY_FILE);
+    match refusal {
+        Refusal::Kafka(sign) => DirectoryError::Kafka {
+            path: path.to_owned(),
+            sign,
+        },
+        Refusal::Missing => DirectoryError::Missing(file),
+        Refusal::Damaged(reason) => DirectoryError::Damaged { path: file, reason },
+        Refusal::OtherNode(found) => DirectoryError::OtherNode {
+            found,
+            configured: owner.node,
+        },
+        Refusal::OtherCluster(found) => DirectoryError::OtherCluster {
+            found,
+            expected: owner.cluster_id.clone().unwrap_or_default(),
+        },
+    }
+}
+
+/// The names in a directory, and the text of its identity file if there is one.
+async fn look<I: Io>(
+    io: &I,
+    path: &Path,
+) -> Result<(Vec<PathBuf>, Option<String>), DirectoryError> {
+    let names = io.read_dir(path).await.map_err(failed(path))?;
+    let file = path.join(IDENTITY_FILE);
+    let bytes = match small_file::read(io, &file).await {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((names, None)),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            let reason = error.to_string();
+            return Err(DirectoryError::Damaged { path: file, reason });
+        }
+        read => read.map_err(failed(&file))?,
+    };
+    match String::from_utf8(bytes.into()) {
+        Ok(text) => Ok((names, Some(text))),
+        Err(error) => Err(DirectoryError::Damaged {
+            path: file,
+            reason: error.to_string(),
+        }),
+    }
+}
+
+/// Takes the lock, maybe after its last holder has gone.
+async fn take<I: Io>(io: &I, path: &Path) -> Result<I::Lock, DirectoryError> {
+    let file = path.join(LOCK_FILE);
+    let deadline = io.now().plus(LOCK_PATIENCE);
+    loop {
+        match io.try_lock(&file).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if io.now() >= deadline {
+                    return Err(DirectoryError::Locked(path.to_owned()));
+                }
+                io.sleep(LOCK_INTERVAL).await;
+            }
+            outcome => return outcome.map_err(failed(&file)),
+        }
+    }
+}
+
+fn fresh<I: Io>(io: &I, owner: &Owner) -> Identity {
+    let random = || random_uuid([io.random(), io.random()]);
+    let new_cluster = || TopicId(random().0).to_string();
+    Identity {
+        cluster_id: owner.cluster_id.clone().unwrap_or_else(new_cluster),
+        node: owner.node,
+        directory_id: random(),
+        shards: 0,
+    }
+}
+
+async fn write<I: Io>(io: &I, path: &Path, identity: &Identity) -> Result<(), DirectoryError> {
+    let file = path.join(IDENTITY_FILE);
+    let written = small_file::replace(io, &file, identity.text().as_bytes()).await;
+    written.map_err(failed(&file))
+}

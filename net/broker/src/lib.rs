@@ -1,0 +1,18 @@
+//! One wiring of a whole broker over `I: Io`: what the binary runs is what the simulator runs.
+//!
+//! A broker is a [`BrokerPlan`] and one [`start`] on each of its cores, with what [`links()`] gives that core. The
+//! binary adds threads, signals and the division of the machine; the simulator adds faults and clocks. Nothing in
+//! here knows either.
+
+pub mod data_directory;
+pub mod identity;
+pub mod links;
+pub mod plan;
+pub mod running;
+pub mod start;
+
+pub use data_directory::DirectoryError;
+pub use links::{INBOX_CAPACITY, Links, links};
+pub use plan::{BrokerPlan, ListenerRefused, Resources};
+pub use running::{CLOSE_PATIENCE, DRAIN_MARGIN, Running, StopError};
+pub use start::{StartError, start};
