@@ -1,30 +1,26 @@
 //! A broker of one to three shards on a node of the simulation: its settings, its lives, their ends.
 //!
-//! Wires shards as the real program does: mailboxes, `boot`, server, listener. Owned by the scenario; clients only ask
-//! it whether a shard was fenced, which is what no client may see an acknowledgement after.
+//! `net/broker` wires it as in the real program; here is what the real program has a process for. Several of them, each
+//! on its node, are as many machines. Owned by the scenario; clients only ask it whether a shard was fenced, which is
+//! what no client may see an acknowledgement after.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metadata::Uuid;
-use metadata::controller::BrokerRegistrationRequest;
-use metadata::record::{BrokerEndpoint, BrokerFeature};
+use broker::{BrokerPlan, Resources, Running};
+use model::TopicPartition;
 use model::config::{BrokerConfig, broker::Settings};
-use model::{ShardId, TopicPartition};
-use runtime::mailbox::{Inbox, Sender, mailbox};
 use runtime::sim::{Generator, SimIo, Simulation};
-use runtime::{Io, Snapshot, TaskClass, labels};
-use server::memory::Oversize;
-use server::outbox::OutboxLimits;
-use server::{Server, ServerOptions, listener};
-use shard::message::Envelope;
-use shard::{Shard, ShardOptions, boot};
+use runtime::{Io, Signal, Snapshot, TaskClass, labels};
+use server::Server;
+use shard::{Closed, Shard};
 use storage::{FlushMethod, StorageOptions};
 
-/// The node that the broker runs on.
+/// The node that the only broker of most scenarios runs on.
 pub const NODE: usize = 0;
 /// The port it listens on.
 pub const PORT: u16 = 9092;
@@ -32,10 +28,12 @@ pub const PORT: u16 = 9092;
 pub const SHARDS_MAX: usize = 3;
 /// Messages that an inbox holds.
 const INBOX_CAPACITY: usize = 256;
-/// `metadata.version` of Kafka 4.3.
-const METADATA_VERSION: i16 = 30;
 /// How long a clean stop waits for clients.
 const DRAIN_PATIENCE: Duration = Duration::from_millis(50);
+/// Memory for requests and for answers, of a shard.
+const MEMORY_BYTES: usize = 4 << 20;
+/// Connections of a shard.
+const CONNECTIONS_MAX: usize = 100;
 
 /// What stays the same over the lives of a broker.
 #[derive(Clone)]
@@ -81,6 +79,10 @@ impl BrokerSettings {
         };
         let overrides: Settings = [
             ("node.id", "1"),
+            ("listeners", "PLAINTEXT://:9092"),
+            ("socket.request.max.bytes", "1048576"),
+            ("ringlog.connection.requests.max", "16"),
+            ("ringlog.connection.bytes.max", "65536"),
             ("auto.create.topics.enable", "false"),
             ("offsets.topic.num.partitions", "2"),
             ("group.initial.rebalance.delay.ms", "0"),
@@ -105,6 +107,8 @@ struct Life {
     shard_count: Cell<u16>,
     shards: RefCell<Vec<Rc<Shard<SimIo>>>>,
     servers: RefCell<Vec<Rc<Server<SimIo>>>>,
+    /// Shards that serve and were not told to stop.
+    running: RefCell<Vec<Running<SimIo>>>,
     failure: RefCell<Option<String>>,
 }
 
@@ -121,14 +125,21 @@ pub enum Start {
 
 /// A broker. See the module's text.
 pub struct Broker {
+    node: usize,
     settings: BrokerSettings,
     life: RefCell<Rc<Life>>,
 }
 
 impl Broker {
-    /// A broker that does not run yet.
+    /// A broker that does not run yet, on the usual node.
     pub fn new(settings: BrokerSettings) -> Rc<Broker> {
+        Broker::on(NODE, settings)
+    }
+
+    /// The same on another node.
+    pub fn on(node: usize, settings: BrokerSettings) -> Rc<Broker> {
         Rc::new(Broker {
+            node,
             settings,
             life: RefCell::default(),
         })
@@ -144,18 +155,37 @@ impl Broker {
         let life = Rc::new(Life::default());
         life.shard_count.set(shard_count);
         *self.life.borrow_mut() = life.clone();
-        let (senders, inboxes): (Vec<Sender<Envelope>>, Vec<Inbox<Envelope>>) =
-            (0..shard_count).map(|_| mailbox(INBOX_CAPACITY)).unzip();
-        for (index, inbox) in inboxes.into_iter().enumerate() {
-            let io = simulation.io(NODE, index);
-            let address = simulation.address(NODE, PORT);
-            let options = self.shard_options(&io, index as u16, address.ip().to_string());
-            let (life, senders) = (life.clone(), senders.clone());
+        let plan = self.plan(simulation.address(self.node, PORT), shard_count);
+        let links = broker::links(shard_count, INBOX_CAPACITY);
+        for (index, links) in links.into_iter().enumerate() {
+            let io = simulation.io(self.node, index);
+            let (life, plan) = (life.clone(), plan.clone());
             io.clone().spawn(TaskClass::Foreground, async move {
-                if let Err(reason) = serve(io, address, options, inbox, senders, &life).await {
-                    life.failure.borrow_mut().get_or_insert(reason);
+                match broker::start(io, plan, links).await {
+                    Ok(running) => life.serves(running),
+                    Err(error) => life.failed(format!("shard {index}: {error}")),
                 }
             });
+        }
+    }
+
+    fn plan(&self, address: SocketAddr, shard_count: u16) -> BrokerPlan {
+        let storage = &self.settings.storage;
+        let resources = Resources {
+            tail_bytes: storage.tail_bytes_max,
+            cache_bytes: storage.cache_bytes_max,
+            request_bytes: MEMORY_BYTES,
+            answer_bytes: MEMORY_BYTES,
+            open_files: storage.open_files_max,
+            connections: CONNECTIONS_MAX,
+        };
+        let config = self.settings.config.clone();
+        let host = address.ip().to_string();
+        let plan = BrokerPlan::new(config, shard_count, resources, address, &host);
+        let plan = plan.expect("the simulation's own listener is served");
+        BrokerPlan {
+            storage: storage.clone(),
+            ..plan
         }
     }
 
@@ -179,18 +209,32 @@ impl Broker {
     }
 
     /// Answers what is owed, closes the logs. Kill the node afterwards.
-    pub async fn stop(&self) -> Result<(), String> {
+    pub async fn stop(&self) -> Result<Closed, String> {
         let life = self.life.borrow().clone();
-        let servers = life.servers.borrow().clone();
-        for server in &servers {
-            listener::drain(server, DRAIN_PATIENCE).await;
+        let running = life.running.take();
+        let count = running.len();
+        let ended = Rc::new(RefCell::new(Vec::new()));
+        let signal = Signal::new();
+        for shard in running {
+            let io = shard.shard.io.clone();
+            let (ended, signal) = (ended.clone(), signal.clone());
+            io.spawn(TaskClass::Foreground, async move {
+                let outcome = shard.stop(DRAIN_PATIENCE).await;
+                ended.borrow_mut().push(outcome);
+                signal.raise();
+            });
         }
-        let shards = life.shards.borrow().clone();
-        for shard in &shards {
-            let closed = shard.storage.shutdown().await;
-            closed.map_err(|error| error.to_string())?;
+        while ended.borrow().len() < count {
+            signal.wait().await;
         }
-        Ok(())
+        let mut closed = Closed::Clean;
+        for outcome in ended.take() {
+            match outcome.map_err(|error| error.to_string())? {
+                Closed::Clean => {}
+                Closed::DiskFull => closed = Closed::DiskFull,
+            }
+        }
+        Ok(closed)
     }
 
     /// Why shards are fenced, if any is.
@@ -238,82 +282,22 @@ impl Broker {
         )
     }
 
-    fn shard_options(&self, io: &SimIo, index: u16, host: String) -> ShardOptions {
-        let cluster_id = "simulated";
-        let mut incarnation = [0; 16];
-        incarnation[..8].copy_from_slice(&io.random().to_be_bytes());
-        let registration = BrokerRegistrationRequest {
-            cluster_id: cluster_id.to_owned(),
-            broker_id: self.settings.config.node_id,
-            incarnation_id: Uuid(incarnation),
-            endpoints: vec![BrokerEndpoint {
-                name: "PLAINTEXT".to_owned(),
-                host,
-                port: PORT,
-                security_protocol: 0,
-            }],
-            features: vec![BrokerFeature {
-                name: "metadata.version".to_owned(),
-                min_supported_version: 7,
-                max_supported_version: METADATA_VERSION,
-            }],
-            rack: None,
-            log_dirs: vec![Uuid([7; 16])],
-            clean_shutdown_epoch: None,
-        };
-        ShardOptions {
-            shard: ShardId(index),
-            broker: self.settings.config.node_id,
-            cluster_id: cluster_id.into(),
-            registration: Arc::new(registration),
-            config: self.settings.config.clone(),
-            storage: StorageOptions {
-                shard: ShardId(index),
-                ..self.settings.storage.clone()
-            },
-        }
+    /// The identity of the cluster that it found or made; `None` before it serves.
+    pub fn cluster_id(&self) -> Option<Arc<str>> {
+        let life = self.life.borrow();
+        let shards = life.shards.borrow();
+        shards.first().map(|shard| shard.options.cluster_id.clone())
     }
 }
 
-async fn serve(
-    io: SimIo,
-    address: std::net::SocketAddr,
-    options: ShardOptions,
-    inbox: Inbox<Envelope>,
-    senders: Vec<Sender<Envelope>>,
-    life: &Rc<Life>,
-) -> Result<(), String> {
-    let number = options.shard;
-    let shared = senders.len() > 1;
-    let describe = |error: &dyn std::error::Error| format!("shard {number}: {error}");
-    let listener = io
-        .listen(address, shared)
-        .await
-        .map_err(|error| describe(&error))?;
-    let booted = boot(io, options, inbox, senders)
-        .await
-        .map_err(|error| describe(&error))?;
-    let server = Server::new(booted.shard.clone(), server_options());
-    listener::start(&server, listener);
-    life.servers.borrow_mut().push(server);
-    life.shards.borrow_mut().push(booted.shard);
-    Ok(())
-}
+impl Life {
+    fn serves(&self, running: Running<SimIo>) {
+        self.servers.borrow_mut().push(running.server.clone());
+        self.shards.borrow_mut().push(running.shard.clone());
+        self.running.borrow_mut().push(running);
+    }
 
-fn server_options() -> ServerOptions {
-    ServerOptions {
-        listener: "PLAINTEXT".to_owned(),
-        request_bytes_max: 1 << 20,
-        request_memory_bytes: 4 << 20,
-        answer_memory_bytes: 4 << 20,
-        oversize: Oversize::default(),
-        outbox: OutboxLimits {
-            requests_max: 16,
-            bytes_max: 64 << 10,
-        },
-        connections_max: 100,
-        idle_max: Duration::from_secs(600),
-        frame_duration_max: Duration::from_secs(30),
-        write_duration_max: Duration::from_secs(30),
+    fn failed(&self, reason: String) {
+        self.failure.borrow_mut().get_or_insert(reason);
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use runtime::sim::{Fault, FaultRule, Generator, SimIo, Simulation};
 use runtime::{Io, TaskClass};
+use shard::Closed;
 
 use crate::checker;
 use crate::cluster::{Broker, NODE, PORT, SHARDS_MAX, Start};
@@ -27,6 +28,8 @@ const START_PATIENCE: Duration = Duration::from_secs(120);
 const FINISH_PATIENCE: Duration = Duration::from_secs(60);
 /// Virtual time in which a clean stop must end, whatever the disk is like.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
+/// After one kill in so many the lock of the data directory outlives the process.
+const LATE_UNLOCK_SHARE: u64 = 4;
 /// How often the driver looks.
 const LOOK_INTERVAL: Duration = Duration::from_micros(500);
 /// Starts that may be cut short in a row.
@@ -261,11 +264,17 @@ impl Driver<'_> {
         self.background_work.1 += writes;
         match stop {
             Stop::PowerCut => self.simulation.power_cut(NODE),
-            Stop::Kill => self.simulation.kill(NODE),
+            Stop::Kill => self.kill(),
             Stop::Clean => {
-                let stopped = self.stop_cleanly().await;
-                if let (Err(reason), false) = (stopped, self.disk_trouble) {
-                    return Err(format!("a clean stop failed: {reason}"));
+                let may_be_full = self.disk_trouble || self.plan.course == Course::FullDisk;
+                match self.stop_cleanly().await {
+                    Err(reason) if !self.disk_trouble => {
+                        return Err(format!("a clean stop failed: {reason}"));
+                    }
+                    Ok(Closed::DiskFull) if !may_be_full => {
+                        return Err("a clean stop found a full disk".to_owned());
+                    }
+                    _ => {}
                 }
                 self.simulation.kill(NODE);
             }
@@ -274,9 +283,20 @@ impl Driver<'_> {
         Ok(())
     }
 
+    /// The kernel may keep the dead process's lock of the data directory for a while.
+    fn kill(&self) {
+        let is_late = self.random.one_in(LATE_UNLOCK_SHARE);
+        let rule = FaultRule::new(Fault::LateUnlock).node(NODE);
+        let late = is_late.then(|| self.simulation.faults().add(rule));
+        self.simulation.kill(NODE);
+        if let Some(rule) = late {
+            self.simulation.faults().remove(rule);
+        }
+    }
+
     /// Asks the broker to end, and waits for no longer than a supervisor would.
-    async fn stop_cleanly(&self) -> Result<(), String> {
-        let ended: Rc<RefCell<Option<Result<(), String>>>> = Rc::default();
+    async fn stop_cleanly(&self) -> Result<Closed, String> {
+        let ended: Rc<RefCell<Option<Result<Closed, String>>>> = Rc::default();
         let (broker, told) = (self.broker.clone(), ended.clone());
         self.io.spawn(TaskClass::Foreground, async move {
             let result = broker.stop().await;

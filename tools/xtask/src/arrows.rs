@@ -60,14 +60,14 @@ const ARROWS: [Arrows; 18] = [
     (
         "ringlog",
         &[
-            "model", "runtime", "storage", "uring", "metadata", "shard", "protocol", "client",
-            "server", "load", "console",
+            "model", "runtime", "storage", "uring", "shard", "protocol", "client", "server",
+            "broker", "load", "console",
         ],
     ),
     (
         "sim",
         &[
-            "model", "runtime", "storage", "metadata", "shard", "protocol", "client", "server",
+            "model", "runtime", "storage", "shard", "protocol", "client", "server", "broker",
         ],
     ),
     ("xtask", &["model"]),
