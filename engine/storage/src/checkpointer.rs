@@ -119,11 +119,18 @@ impl<I: Io> Inner<I> {
             generations: &self.journal.borrow().generations.clone(),
             replay,
         };
-        let directories = removals
+        // Segments that a log of this shard has lost are noted with it: there may be more by then. Others are of logs that
+        // went to another shard when the logs were divided.
+        let is_mine = |id| self.logs.borrow().contains_key(&id);
+        let others: Vec<Removal> = removals
             .iter()
             .copied()
-            .filter(|removal| matches!(removal, Removal::Partition(_)));
-        let mut encoder = CheckpointEncoder::new(&head, directories);
+            .filter(|removal| match removal {
+                Removal::Partition(_) => true,
+                Removal::Segment(_) | Removal::Behind(..) => !is_mine(removal.partition()),
+            })
+            .collect();
+        let mut encoder = CheckpointEncoder::new(&head, others);
         for log in logs {
             encoder.log(&log, self.removals.segments_of(log.id()));
             self.io.yield_if_needed().await;

@@ -1,4 +1,7 @@
 //! Removes files that no checkpoint names any more, or keeps them for new segments.
+//!
+//! Invariants: a file is removed, or moved to the spares, only after a durable checkpoint that does without it; checkpoints list
+//! a removal until it is durable.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -32,31 +35,53 @@ impl<I: Io> Inner<I> {
                 }
             }
         }
-        if !left.is_empty()
-            && let Err(error) = self.settle_spares(&left).await
-        {
-            self.fence(&format!("flushing directories of moved files: {error}"));
-            return;
-        }
-        for removal in removals {
+        let mut gone = Vec::new();
+        for removal in &removals {
             let removed = match removal {
-                Removal::Partition(id) => {
-                    self.files.forget_partition(id);
-                    self.io.remove_dir_all(&self.layout.partition(id)).await
-                }
-                Removal::Segment(segment) => self.remove_segment(segment).await,
-                Removal::Behind(segment, bytes) => self.remove_behind(segment, bytes).await,
+                Removal::Segment(segment) => self.remove_segment(*segment).await,
+                Removal::Behind(segment, bytes) => self.remove_behind(*segment, *bytes).await,
+                Removal::Partition(_) => continue,
             };
-            match removed {
-                Ok(()) => self.removals.done(removal),
-                // It waits on, so the next checkpoint tries again.
-                Err(error) => {
-                    let partition = removal.partition();
-                    tracing::warn!(%partition, %error, "removing files failed");
-                }
-            }
+            note_removed(removed, *removal, &mut gone);
             self.io.yield_if_needed().await;
         }
+        let mut changed = left.clone();
+        let names = gone
+            .iter()
+            .filter(|removal| matches!(removal, Removal::Segment(_)));
+        changed.extend(names.map(|removal| removal.partition()));
+        if let Err(error) = self.sync_removed(&changed, !left.is_empty()).await {
+            self.fence(&format!("flushing directories of removed files: {error}"));
+            return;
+        }
+        if let Err(error) = self.remove_partitions(&removals, &mut gone).await {
+            self.fence(&format!("flushing the directory of partitions: {error}"));
+            return;
+        }
+        for removal in gone {
+            self.removals.done(removal);
+        }
+    }
+
+    /// Removes the directories of logs that are gone, durably.
+    async fn remove_partitions(
+        &self,
+        removals: &[Removal],
+        gone: &mut Vec<Removal>,
+    ) -> io::Result<()> {
+        let mut is_any = false;
+        for removal in removals {
+            if let Removal::Partition(id) = removal {
+                self.files.forget_partition(*id);
+                let removed = self.io.remove_dir_all(&self.layout.partition(*id)).await;
+                is_any |= note_removed(removed, *removal, gone);
+                self.io.yield_if_needed().await;
+            }
+        }
+        if is_any {
+            self.sync_dir(&self.layout.partitions()).await?;
+        }
+        Ok(())
     }
 
     /// The checkpoint that was just written does not name these segments, so no later one waits for their flush.
@@ -100,6 +125,7 @@ impl<I: Io> Inner<I> {
             .await?;
         if file.len().await? > size {
             file.truncate(size).await?;
+            file.sync_data().await?;
         }
         Ok(())
     }
@@ -128,18 +154,32 @@ impl<I: Io> Inner<I> {
         moved.is_ok()
     }
 
-    /// Lets files that were moved out of these partitions be taken. Not before their old names are gone for good: a power
-    /// cut that brought one back, after the file has got a new name as well, would leave two logs with one file.
-    async fn settle_spares(&self, left: &BTreeSet<TopicPartition>) -> io::Result<()> {
-        if left.len() > self.options.sync_files_max {
+    /// Makes durable that names are gone from the directories of these partitions: what a power cut brought back after
+    /// the next checkpoint, which does not name it, would hold its space for ever.
+    ///
+    /// With `spares`, some were moved to the spares, and may be taken from now on. Not before their old names are gone
+    /// for good: a power cut that brought one back, after the file has got a new name as well, would leave two logs with
+    /// one file.
+    async fn sync_removed(
+        &self,
+        changed: &BTreeSet<TopicPartition>,
+        spares: bool,
+    ) -> io::Result<()> {
+        if changed.len() > self.options.sync_files_max {
             self.counters.file_system_flushes.increment();
             self.io.sync_file_system(self.layout.root()).await?;
         } else {
-            for id in left {
-                self.sync_dir(&self.layout.partition(*id)).await?;
+            for id in changed {
+                match self.sync_dir(&self.layout.partition(*id)).await {
+                    // A log whose segments never got a file.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    synced => synced?,
+                }
             }
-            let spares = self.layout.spares_of(self.options.shard);
-            self.sync_dir(&spares).await?;
+            if spares {
+                let spares = self.layout.spares_of(self.options.shard);
+                self.sync_dir(&spares).await?;
+            }
         }
         self.removals.settle_spares();
         Ok(())
@@ -181,4 +221,16 @@ impl<I: Io> Inner<I> {
             }
         }
     }
+}
+
+/// Notes what was removed; what was not waits on, so the next checkpoint tries again.
+fn note_removed(removed: io::Result<()>, removal: Removal, gone: &mut Vec<Removal>) -> bool {
+    match &removed {
+        Ok(()) => gone.push(removal),
+        Err(error) => {
+            let partition = removal.partition();
+            tracing::warn!(%partition, %error, "removing files failed");
+        }
+    }
+    removed.is_ok()
 }

@@ -378,12 +378,19 @@ impl<'a, I: Io> Applier<'a, I> {
         at_once(&logs, async |log| {
             let directory = layout.partition(log.id());
             let names = io.read_dir(&directory).await;
+            let mut is_any = false;
             for name in names.map_err(open_io("list", &directory))? {
                 if self.is_stranger(log, &name) {
                     let path = directory.join(name.file_name().unwrap_or_default());
                     let removed = io.remove_file(&path).await;
                     removed.map_err(open_io("remove", path))?;
+                    is_any = true;
                 }
+            }
+            if is_any {
+                // The next start may look for others only.
+                let synced = self.inner.sync_dir(&directory).await;
+                synced.map_err(open_io("flush", &directory))?;
             }
             Ok(())
         })

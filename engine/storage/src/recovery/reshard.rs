@@ -166,6 +166,8 @@ async fn remove_deleted<I: Io>(
 ) -> Result<(), OpenError> {
     applier.write_dirty().await?;
     applier.sync_journal().await?;
+    // After this checkpoint a start replays less, and no longer knows what is of an earlier one.
+    applier.remove_strangers().await?;
     inner.journal.borrow_mut().pipeline.resume(end);
     inner.checkpoint(RunState::Running).await?;
     match inner.removals.all().first() {

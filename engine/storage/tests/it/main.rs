@@ -9,4 +9,5 @@ mod follow;
 mod harness;
 mod log;
 mod producer;
+mod removal;
 mod space;
