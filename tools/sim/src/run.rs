@@ -129,7 +129,9 @@ impl Driver<'_> {
             Course::FullDisk => full_disk::play(self, &client).await?,
             Course::ManyDeletions => many_deletions::play(self, &client).await?,
         }
+        tracing::info!("all is made well");
         self.finish().await?;
+        tracing::info!("all is read");
         checker::check(&client).await?;
         if self.history.violation_count() == 0 && self.random.one_in(3) {
             let stop = self.draw_stop().unwrap_or(Stop::Clean);

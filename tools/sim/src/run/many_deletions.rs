@@ -75,6 +75,7 @@ async fn create(probe: &mut Probe, name: &str) -> Result<Target, String> {
 
 impl ManyDeletions<'_, '_> {
     async fn round(&mut self, round: u64) -> Result<(), String> {
+        tracing::info!(round, "stocks");
         let doomed = self.stock(round).await?;
         let rule = [Fault::Hang, Fault::Hang, Fault::Slow][self.driver.random.index(3)];
         let simulation = self.driver.simulation;
@@ -94,7 +95,9 @@ impl ManyDeletions<'_, '_> {
             self.probe.link.lose();
         }
         self.go_on();
+        tracing::info!("segments go on");
         self.heal().await?;
+        tracing::info!("healed");
         if self.driver.random.one_in(3) {
             let stop = self.driver.draw_hard_stop();
             self.probe.produce(&self.stays).await;
