@@ -5,11 +5,22 @@
 
 use std::cell::Cell;
 use std::io;
+use std::time::Duration;
+
+use model::MonotonicTime;
+
+/// Time between two looks for files that are kept for later: other shards, which have not met the full device, may go on
+/// keeping some.
+const GIVE_BACK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Counts the waiting of one shard.
 #[derive(Default)]
 pub(crate) struct DiskSpace {
     waiting: Cell<u32>,
+    /// When somebody last looked for what can be given back.
+    given_back_at: Cell<Option<MonotonicTime>>,
+    /// The last try to make another journal file found no room for it.
+    refuses_journal: Cell<bool>,
 }
 
 /// One who waits. Dropping it ends the wait, whatever became of it.
@@ -27,6 +38,26 @@ impl DiskSpace {
     pub(crate) fn wait(&self) -> Wait<'_> {
         self.waiting.set(self.waiting.get() + 1);
         Wait { space: self }
+    }
+
+    /// Whether the journal has to do with the files that it has, for now.
+    pub(crate) fn refuses_journal(&self) -> bool {
+        self.refuses_journal.get()
+    }
+
+    /// Notes what came of a try to make another journal file.
+    pub(crate) fn tried_journal(&self, is_refused: bool) {
+        self.refuses_journal.set(is_refused);
+    }
+
+    /// Whether one who waits should look for what can be given back. True for one of them at a time.
+    pub(crate) fn is_time_to_give_back(&self, now: MonotonicTime) -> bool {
+        let given_back_at = self.given_back_at.get();
+        let is_time = given_back_at.is_none_or(|last| now.since(last) >= GIVE_BACK_INTERVAL);
+        if is_time {
+            self.given_back_at.set(Some(now));
+        }
+        is_time
     }
 }
 
@@ -56,5 +87,13 @@ mod tests {
         assert!(space.is_full());
         drop(second);
         assert!(!space.is_full());
+    }
+    #[test]
+    fn one_of_those_who_wait_gives_back_from_time_to_time() {
+        let space = DiskSpace::default();
+        let after = |millis| MonotonicTime(0).plus(Duration::from_millis(millis));
+        let looks =
+            [0, 0, 200, 999, 1000, 1100, 5000].map(|at| space.is_time_to_give_back(after(at)));
+        assert_eq!(looks, [true, false, false, false, true, false, true]);
     }
 }

@@ -173,6 +173,8 @@ impl<I: Io> Inner<I> {
                 "no space left on the device: appends are refused until there is"
             );
             self.admission.notify();
+        }
+        if is_first || self.space.is_time_to_give_back(self.io.now()) {
             self.give_back_spares().await;
         }
         self.io.sleep(DISK_FULL_PAUSE).await;

@@ -349,17 +349,16 @@ impl<I: Io> Inner<I> {
             .has_room_for_one(open, bytes, kept, group_bytes_max)
     }
 
-    /// Whether waiting can make room: a sealed group placed, a full file recycled, another one added. If not, the journal
-    /// is as empty as it gets, and the append itself says whether it fits.
+    /// Whether waiting can make room: a sealed group placed, a full file recycled, another one added that
+    /// the device has room for. If not, the journal is as empty as it gets, and the append itself says whether it fits.
     pub(crate) fn journal_can_free(&self) -> bool {
         let pipeline = &self.journal.borrow().pipeline;
         let (size, bytes_max) = (
             self.options.journal_file_bytes,
             self.options.journal_bytes_max,
         );
-        pipeline.has_ready()
-            || pipeline.files.used_bytes() > 0
-            || pipeline.files.can_grow(size, bytes_max)
+        let can_grow = pipeline.files.can_grow(size, bytes_max) && !self.space.refuses_journal();
+        pipeline.has_ready() || pipeline.files.used_bytes() > 0 || can_grow
     }
 
     /// Whether sealed groups pile up before the device.

@@ -51,12 +51,16 @@ impl<I: Io> Inner<I> {
             let shard = self.options.shard;
             match prepare_file(&self.io, &self.layout, shard, number, size, durable).await {
                 Ok(file) => {
+                    self.space.tried_journal(false);
                     self.counters.journal_prepared_bytes.add(size);
                     self.counters.journal.flushes.increment();
                     let files = &mut self.journal.borrow_mut().pipeline.files;
                     files.add(number, file.size, Rc::new(file));
                 }
                 Err(error) if is_disk_full(&error) => {
+                    // Who waits for another file looks at what there is instead.
+                    self.space.tried_journal(true);
+                    self.admission.notify();
                     // The journal can do with what it has; only if that runs out are appends refused.
                     if self.journal_has_room(self.options.group_bytes_max, Claim::Append) {
                         self.space_found(wait.take());

@@ -3,10 +3,12 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
-use model::Offset;
+use model::{Offset, ShardId, TopicPartition};
+use runtime::Io;
 use runtime::sim::{Fault, FaultRule, SimIo, Simulation};
-use storage::{AppendError, Durability, Storage, StorageOptions};
+use storage::{AppendError, Durability, Storage, StorageOptions, recover_data_dir};
 
 use crate::harness::{
     Model, append, batch, check_all, listener, open_single, partition, pause, tiny_log,
@@ -151,6 +153,85 @@ fn expiry_empties_a_full_disk() {
             storage.enforce_retention(model::Timestamp(0));
             disk.heals(&storage, full).await && storage.fence_reason().is_none()
         })
+    });
+}
+
+/// A shard that has not met the full disk keeps files of a deleted log for later: they are given back all the same.
+#[test]
+fn what_another_shard_keeps_is_given_back() {
+    each_seed(20, "another shard's spares stay", |seed| {
+        let simulation = Simulation::new(seed, 1, 2);
+        let ios = simulation.ios(0);
+        let model = Model::default();
+        let of_shard = |shard: u16| StorageOptions {
+            shard: ShardId(shard),
+            shard_count: 2,
+            spares_bytes_max: 8 << 20,
+            ..tiny_options()
+        };
+        simulation.block_on(0, async {
+            let owner = |id: TopicPartition| ShardId(id.partition.0 as u16);
+            let recovered = recover_data_dir(&ios[0], &of_shard(0), owner, 2).await;
+            recovered.unwrap();
+            let mut storages = Vec::new();
+            for (shard, io) in (0..).zip(&ios) {
+                let storage = Storage::open(io.clone(), of_shard(shard)).await.unwrap();
+                storage.start(listener(&model));
+                storages.push(storage);
+            }
+            fill(&storages[1], &ios[1], &model, 1, 800).await.unwrap();
+            pause(&ios[0], 3_000_000).await;
+            simulation.set_disk_capacity(0, held(&simulation) + (200 << 10));
+            let mut refused = 0;
+            while refused < 20 {
+                if let Err(error) = fill(&storages[0], &ios[0], &model, 0, 20).await {
+                    assert_eq!(error, AppendError::DiskFull);
+                    refused += 1;
+                    pause(&ios[0], 50_000).await;
+                }
+            }
+            assert!(!storages[1].is_disk_full(), "the other one has no need");
+            storages[1].delete_log(partition(1, 1));
+            pause(&ios[0], 5_000_000).await;
+            fill(&storages[0], &ios[0], &model, 0, 3).await.is_ok()
+        })
+    });
+}
+
+/// A batch larger than a group finds a journal that the device lets grow no more: it gets an answer soon.
+#[test]
+fn a_large_batch_does_not_wait_for_a_file_that_cannot_be_made() {
+    let simulation = Simulation::new(3, 1, 1);
+    let io = simulation.io(0, 0);
+    let model = Model::default();
+    simulation.block_on(0, async {
+        let options = StorageOptions {
+            // Nothing goes to a segment, where it would meet the full device as well.
+            segment_write_bytes: 1 << 20,
+            ..tiny_options()
+        };
+        let storage = open_single(&io, &options).await;
+        simulation.set_disk_capacity(0, held(&simulation));
+        storage.start(listener(&model));
+        pause(&io, 1_000_000).await;
+        let log = storage.create_log(partition(1, 0), tiny_log());
+        // Three groups of two blocks: a group of the largest size has room still, and what is kept for marks.
+        for _ in 0..3 {
+            let bytes = batch(&io, 1, 5_000, 1);
+            append(&storage, &model, &log, &bytes, Durability::Flushed).unwrap();
+            pause(&io, 100_000).await;
+        }
+        let bytes = batch(&io, 1, 41_500, 1);
+        let begun = io.now();
+        storage.admit(bytes.len()).await.unwrap();
+        let took = io.now().since(begun);
+        assert!(took < Duration::from_secs(2), "after {took:?}");
+        let refused = append(&storage, &model, &log, &bytes, Durability::Flushed);
+        assert_eq!(refused, Err(AppendError::JournalFull));
+        simulation.set_disk_capacity(0, u64::MAX);
+        pause(&io, 3_000_000).await;
+        storage.admit(bytes.len()).await.unwrap();
+        append(&storage, &model, &log, &bytes, Durability::Flushed).unwrap();
     });
 }
 
