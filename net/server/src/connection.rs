@@ -1,35 +1,15 @@
-//! One client connection: frames in, answers out, in request order.
+//! One client connection as others see it, why it ended, and the table of a shard's connections.
 //!
-//! Two long-lived tasks share it. The reader takes frames from the wire and runs each request; a produce request
-//! leaves a place in the outbox and the reader goes on, any other request is answered before the next frame is
-//! looked at (as Kafka does). The writer sends what is complete. Bad input ends this connection and nothing else.
+//! Owned by the server of one shard; the two tasks of a connection ([`crate::connection_tasks`]) hold it, too.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 
-use bytes::{Bytes, BytesMut};
 use model::MonotonicTime;
-use protocol::{FRAME_LENGTH_BYTES, FrameError};
-use runtime::{Io, Stream, TaskClass};
+use runtime::Io;
 
-use crate::dispatch;
-use crate::memory::RequestCharge;
-use crate::outbox::{Front, Outbox, SendBatch};
-use crate::request_clock::{RequestClock, Stage};
-use crate::server::Server;
-
-/// Spare room offered to the first read of a connection, and kept while it is idle.
-const READ_BYTES_MIN: usize = 8 << 10;
-
-/// Read buffers grow up to this while a connection keeps filling them. What every connection may hold uncharged.
-pub const READ_BYTES_MAX: usize = 64 << 10;
-
-/// Bytes of answers the writer takes at a time.
-const WRITE_BYTES_MAX: usize = 4 << 20;
-
-/// Bytes it hands to the socket at a time: a client that has not taken that many is seen as standing still.
-const WRITE_STEP_BYTES: usize = 256 << 10;
+use crate::outbox::{Outbox, OutboxLimits};
 
 /// A client connection as its own tasks and the server's housekeeping see it.
 pub struct Connection<I: Io> {
@@ -53,6 +33,24 @@ pub struct Connection<I: Io> {
     place: Cell<usize>,
 }
 
+impl<I: Io> Connection<I> {
+    /// A connection that owes nothing. Its two tasks are to be started.
+    pub fn new(stream: I::Stream, limits: OutboxLimits, now: MonotonicTime) -> Connection<I> {
+        Connection {
+            stream,
+            outbox: Outbox::new(limits),
+            active_at: Cell::new(now),
+            frame_started_at: Cell::new(None),
+            write_started_at: Cell::new(None),
+            busy: Cell::new(false),
+            holds_request: Cell::new(false),
+            holds_answer: Cell::new(false),
+            tasks_left: Cell::new(2),
+            place: Cell::new(0),
+        }
+    }
+}
+
 /// Why a connection ended, for the log.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionEnd {
@@ -70,296 +68,72 @@ pub enum ConnectionEnd {
     Draining,
 }
 
-/// Starts the two tasks of a new connection.
-pub fn start<I: Io>(server: &Rc<Server<I>>, stream: I::Stream) {
-    let connection = Rc::new(Connection {
-        stream,
-        outbox: Outbox::new(server.options.outbox),
-        active_at: Cell::new(server.io.now()),
-        frame_started_at: Cell::new(None),
-        write_started_at: Cell::new(None),
-        busy: Cell::new(false),
-        holds_request: Cell::new(false),
-        holds_answer: Cell::new(false),
-        tasks_left: Cell::new(2),
-        place: Cell::new(0),
-    });
-    match server.connections.add(connection.clone()) {
-        Some(place) => connection.place.set(place),
-        None => {
-            server.metrics.connections_refused.increment();
-            connection.stream.shutdown();
+/// The connections of one shard.
+pub struct Connections<I: Io> {
+    places: RefCell<Vec<Option<Rc<Connection<I>>>>>,
+    free: RefCell<Vec<usize>>,
+    open: Cell<usize>,
+    connections_max: usize,
+}
+
+impl<I: Io> Connections<I> {
+    /// Room for `connections_max` connections.
+    pub fn new(connections_max: usize) -> Connections<I> {
+        Connections {
+            places: RefCell::default(),
+            free: RefCell::default(),
+            open: Cell::new(0),
+            connections_max,
+        }
+    }
+
+    /// Open connections.
+    pub fn len(&self) -> usize {
+        self.open.get()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds a connection whose two tasks are about to start. False if there are too many.
+    pub fn add(&self, connection: &Rc<Connection<I>>) -> bool {
+        if self.open.get() >= self.connections_max {
+            return false;
+        }
+        self.open.set(self.open.get() + 1);
+        let mut places = self.places.borrow_mut();
+        let place = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            places.push(None);
+            places.len() - 1
+        });
+        let previous = places[place].replace(connection.clone());
+        assert!(previous.is_none(), "two connections have one place");
+        connection.place.set(place);
+        true
+    }
+
+    /// One of the two tasks of a connection has ended. It leaves with the second: until then an answer may be owed.
+    pub fn task_ended(&self, connection: &Connection<I>) {
+        let left = connection.tasks_left.get().checked_sub(1);
+        let left = left.expect("a connection has two tasks");
+        connection.tasks_left.set(left);
+        if left > 0 {
             return;
         }
+        let place = connection.place.get();
+        let gone = self.places.borrow_mut()[place].take();
+        assert!(gone.is_some(), "a connection ended twice");
+        self.free.borrow_mut().push(place);
+        self.open.set(self.open.get() - 1);
     }
-    server.metrics.connections_accepted.increment();
-    server.io.spawn(
-        TaskClass::Foreground,
-        write(server.clone(), connection.clone()),
-    );
-    let server = server.clone();
-    let io = server.io.clone();
-    io.spawn(TaskClass::Foreground, async move {
-        let end = read(&server, &connection).await;
-        if let Err(reason) = end {
-            tracing::debug!(peer = ?connection.stream.peer_addr().ok(), %reason, "connection ended");
-            if matches!(reason, ConnectionEnd::Protocol(_)) {
-                server.metrics.protocol_errors.increment();
-            }
-        }
-        connection.frame_started_at.set(None);
-        connection.outbox.close();
-        task_ended(&server, &connection);
-    });
-}
 
-/// The connection leaves the table with the second of its two tasks: until then an answer may be owed.
-fn task_ended<I: Io>(server: &Server<I>, connection: &Connection<I>) {
-    connection.tasks_left.set(connection.tasks_left.get() - 1);
-    if connection.tasks_left.get() == 0 {
-        server.connections.remove(connection.place.get());
-    }
-}
-
-/// When the bytes of the frames in the read buffer came.
-#[derive(Default)]
-struct Arrival {
-    /// The first bytes of the frame at the front of the buffer came to the socket.
-    frame_begun_at: MonotonicTime,
-    /// The bytes of the last read did.
-    arrived_at: MonotonicTime,
-    /// The last read returned.
-    read_at: MonotonicTime,
-    /// The frame waited this long for memory before its body was read.
-    budget_nanos: u64,
-}
-
-impl Arrival {
-    /// The clock of the frame at the front, whose turn it is. Frames behind it began in the last read.
-    fn clock(&mut self, turn_at: MonotonicTime) -> RequestClock {
-        let (begun_at, budget_nanos) = (self.frame_begun_at, self.budget_nanos);
-        self.frame_begun_at = self.arrived_at;
-        self.budget_nanos = 0;
-        RequestClock::new(begun_at, self.read_at, turn_at, budget_nanos)
-    }
-}
-
-async fn read<I: Io>(
-    server: &Rc<Server<I>>,
-    connection: &Rc<Connection<I>>,
-) -> Result<(), ConnectionEnd> {
-    let mut buffer = BytesMut::new();
-    let mut read_bytes = READ_BYTES_MIN;
-    let mut arrival = Arrival::default();
-    let mut charge = None;
-    loop {
-        let frame_bytes =
-            take_requests(server, connection, &mut buffer, &mut charge, &mut arrival).await?;
-        if connection.outbox.is_closed() {
-            return Err(ConnectionEnd::Draining);
-        }
-        let wanted = frame_bytes.unwrap_or(0);
-        // A frame that does not fit into what every connection may hold is charged before its body is read, and gets
-        // memory of exactly its size: nothing of a later frame shares it.
-        if wanted > READ_BYTES_MAX {
-            let asked_at = server.io.now();
-            charge = Some(server.memory.charge_request(&server.io, wanted).await);
-            arrival.budget_nanos = server.io.now().0 - asked_at.0;
-            if connection.outbox.is_closed() {
-                return Err(ConnectionEnd::Draining);
-            }
-            // The time in which it must be complete begins now: it was the broker that did not read.
-            connection.frame_started_at.set(Some(server.io.now()));
-            connection.active_at.set(server.io.now());
-            connection.holds_request.set(true);
-            let mut whole = BytesMut::with_capacity(wanted);
-            whole.extend_from_slice(&buffer);
-            buffer = whole;
-        }
-        loop {
-            let room = match charge {
-                Some(_) => wanted - buffer.len(),
-                None => read_bytes,
-            };
-            reserve(&mut buffer, room);
-            let offered = buffer.capacity() - buffer.len();
-            let received = connection.stream.read(&mut buffer).await?;
-            if received == 0 {
-                return if buffer.is_empty() {
-                    Err(ConnectionEnd::Finished)
-                } else {
-                    Err(ConnectionEnd::Protocol("cut off inside a frame".into()))
-                };
-            }
-            let now = server.io.now();
-            connection.active_at.set(now);
-            arrival.arrived_at = connection.stream.arrived_at().unwrap_or(now).min(now);
-            if buffer.len() == received {
-                arrival.frame_begun_at = arrival.arrived_at;
-            }
-            arrival.read_at = now;
-            read_bytes = adapt(read_bytes, received, offered);
-            if buffer.len() >= wanted {
-                break;
-            }
-        }
-        connection.holds_request.set(false);
-    }
-}
-
-/// Runs every complete request in the buffer. Returns the size of the incomplete frame behind them, if its length is
-/// known. The charge, if there is one, is for the first.
-async fn take_requests<I: Io>(
-    server: &Rc<Server<I>>,
-    connection: &Rc<Connection<I>>,
-    buffer: &mut BytesMut,
-    charge: &mut Option<Rc<RequestCharge>>,
-    arrival: &mut Arrival,
-) -> Result<Option<usize>, ConnectionEnd> {
-    let mut is_first = true;
-    loop {
-        let size = protocol::frame_length(buffer, server.options.request_bytes_max)
-            .map_err(|error| refused_length(server, &error))?
-            .map(|body| body + FRAME_LENGTH_BYTES);
-        match size {
-            Some(size) if buffer.len() >= size => {
-                connection.frame_started_at.set(None);
-                let has_room = connection.outbox.has_room();
-                connection.outbox.room().await;
-                // While memory for answers is short, who has one to read is not given another.
-                if server.memory.answers_are_short() {
-                    connection.outbox.sent_all().await;
-                }
-                if connection.outbox.is_closed() {
-                    return Err(ConnectionEnd::Draining);
-                }
-                let body: Bytes = buffer.split_to(size).freeze().slice(FRAME_LENGTH_BYTES..);
-                // Requests behind the first have waited for those before them.
-                let turn_at = if is_first && has_room {
-                    arrival.read_at
-                } else {
-                    server.io.now()
-                };
-                is_first = false;
-                let clock = arrival.clock(turn_at);
-                connection.busy.set(true);
-                let result = dispatch::run(server, connection, body, charge.take(), clock).await;
-                connection.busy.set(false);
-                result?;
-            }
-            _ => {
-                let incomplete = !buffer.is_empty();
-                if incomplete && connection.frame_started_at.get().is_none() {
-                    connection.frame_started_at.set(Some(server.io.now()));
-                }
-                return Ok(size);
-            }
+    /// Calls `visit` for every connection; it may close some.
+    pub fn each(&self, mut visit: impl FnMut(&Rc<Connection<I>>)) {
+        let present: Vec<_> = self.places.borrow().iter().flatten().cloned().collect();
+        for connection in &present {
+            visit(connection);
         }
     }
-}
-
-fn refused_length<I: Io>(server: &Server<I>, error: &FrameError) -> ConnectionEnd {
-    if let FrameError::TooLong { length, max } = error
-        && let Some(withheld) = server.memory.too_long.due(server.io.now())
-    {
-        tracing::warn!(
-            length,
-            max,
-            withheld,
-            "a connection was closed: its request is longer than socket.request.max.bytes"
-        );
-    }
-    ConnectionEnd::Protocol(error.to_string())
-}
-
-/// Makes room without keeping a large allocation behind a small remainder.
-fn reserve(buffer: &mut BytesMut, room: usize) {
-    if buffer.is_empty() && buffer.capacity() > 4 * room.max(READ_BYTES_MIN) {
-        *buffer = BytesMut::with_capacity(room);
-    } else if buffer.capacity() - buffer.len() < room {
-        buffer.reserve(room);
-    }
-}
-
-/// Doubles the next read while reads fill the buffer, halves it while they leave most of it empty.
-fn adapt(read_bytes: usize, received: usize, offered: usize) -> usize {
-    if received == offered {
-        (read_bytes * 2).min(READ_BYTES_MAX)
-    } else if received < read_bytes / 4 {
-        (read_bytes / 2).max(READ_BYTES_MIN)
-    } else {
-        read_bytes
-    }
-}
-
-async fn write<I: Io>(server: Rc<Server<I>>, connection: Rc<Connection<I>>) {
-    let mut batch = SendBatch::default();
-    let errors = &server.metrics.errors;
-    loop {
-        let outbox = &connection.outbox;
-        match outbox.collect(&mut batch, errors, WRITE_BYTES_MAX) {
-            Front::Send => {
-                connection.holds_answer.set(!batch.charges.is_empty());
-                let sent = send(&server, &connection, &mut batch.slices).await;
-                connection.holds_answer.set(false);
-                batch.charges.clear();
-                if let Err(error) = sent {
-                    tracing::debug!(%error, "a client went away with answers unsent");
-                    connection.outbox.abandon();
-                    break;
-                }
-                let now = server.io.now();
-                for mut clock in batch.clocks.drain(..) {
-                    clock.end(Stage::Send, now);
-                    server.metrics.record(&clock);
-                }
-            }
-            Front::Wait => connection.outbox.writer.wait().await,
-            Front::Refused => {
-                tracing::debug!("records sent with acks=0 were refused");
-                connection.outbox.abandon();
-                break;
-            }
-            Front::Finished => break,
-        }
-    }
-    connection.outbox.close();
-    connection.stream.shutdown();
-    task_ended(&server, &connection);
-}
-
-/// Sends `slices` in steps, so that a client that reads slowly is told from one that does not read.
-async fn send<I: Io>(
-    server: &Server<I>,
-    connection: &Connection<I>,
-    slices: &mut Vec<Bytes>,
-) -> std::io::Result<()> {
-    let mut left: usize = slices.iter().map(Bytes::len).sum();
-    let mut waiting = Vec::new();
-    if left > WRITE_STEP_BYTES {
-        waiting = std::mem::take(slices);
-        waiting.reverse();
-    }
-    while left > 0 {
-        let mut step: usize = slices.iter().map(Bytes::len).sum();
-        while step < WRITE_STEP_BYTES
-            && let Some(mut next) = waiting.pop()
-        {
-            let room = WRITE_STEP_BYTES - step;
-            if next.len() > room {
-                let rest = next.split_off(room);
-                waiting.push(rest);
-            }
-            step += next.len();
-            slices.push(next);
-        }
-        connection.write_started_at.set(Some(server.io.now()));
-        let sent = connection.stream.write_all(slices).await;
-        connection.write_started_at.set(None);
-        sent?;
-        connection.active_at.set(server.io.now());
-        connection.outbox.sent(step);
-        left -= step;
-    }
-    Ok(())
 }

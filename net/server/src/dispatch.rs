@@ -5,90 +5,17 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use model::{ErrorCode, MonotonicTime};
-use protocol::{ApiKey, Message, Request, RequestError, RequestHeader};
+use model::ErrorCode;
+use protocol::{ApiKey, Request, RequestError};
 use runtime::Io;
-use runtime::budget::Reservation;
 
 use crate::connection::{Connection, ConnectionEnd};
+use crate::context::Context;
 use crate::handlers;
 use crate::memory::RequestCharge;
 use crate::outbox::Answer;
-use crate::request_clock::{RequestClock, RequestKind, Stage};
+use crate::request_clock::{RequestClock, RequestKind};
 use crate::server::Server;
-
-/// What a handler works with.
-pub struct Context<'a, I: Io> {
-    /// The shard's server.
-    pub server: &'a Rc<Server<I>>,
-    /// Where the request came from.
-    pub connection: &'a Rc<Connection<I>>,
-    /// The request's header.
-    pub header: RequestHeader,
-    /// Bytes of its frame.
-    pub frame_bytes: usize,
-    /// The memory of its frame, if that was charged: whoever keeps the frame beyond the handler keeps this.
-    pub charge: Option<Rc<RequestCharge>>,
-    /// Where its time goes.
-    pub clock: Cell<RequestClock>,
-}
-
-impl<I: Io> Context<'_, I> {
-    /// The request's version.
-    pub fn version(&self) -> i16 {
-        self.header.api_version
-    }
-
-    /// Sends an answer, behind those before it.
-    pub fn answer<M: Message>(&self, response: &M) -> Result<(), ConnectionEnd> {
-        let charge = self.server.memory.small_answers.charge(0);
-        self.answer_charged(response, charge)
-    }
-
-    /// Sends an answer for which memory was charged. What it takes in the end is counted.
-    pub fn answer_charged<M: Message>(
-        &self,
-        response: &M,
-        mut charge: Reservation,
-    ) -> Result<(), ConnectionEnd> {
-        let frame = protocol::encode_response_message(
-            self.header.correlation_id,
-            self.header.api_version,
-            response,
-        )
-        .map_err(|error| ConnectionEnd::Protocol(format!("answer not encodable: {error}")))?;
-        charge.settle(frame.iter().map(Bytes::len).sum());
-        let answer = Answer::Ready(frame, self.clock.get(), Some(charge));
-        self.connection.outbox.push(answer);
-        Ok(())
-    }
-
-    /// Ends a stage of the request now.
-    pub fn end_stage(&self, stage: Stage) -> MonotonicTime {
-        let now = self.server.io.now();
-        self.on_clock(|clock| clock.end(stage, now));
-        now
-    }
-
-    /// Changes the request's clock.
-    pub fn on_clock(&self, change: impl FnOnce(&mut RequestClock)) {
-        let mut clock = self.clock.get();
-        change(&mut clock);
-        self.clock.set(clock);
-    }
-
-    /// Counts the errors among the codes of an answer.
-    pub fn count_codes(&self, codes: impl IntoIterator<Item = i16>) {
-        for code in codes.into_iter().filter(|code| *code != 0) {
-            self.code(ErrorCode::from_code(code).unwrap_or(ErrorCode::UnknownServerError));
-        }
-    }
-
-    /// The number of an error code for an answer; errors are counted.
-    pub fn code(&self, error: ErrorCode) -> i16 {
-        self.server.metrics.errors.count(error).code()
-    }
-}
 
 /// Runs one request. An error ends the connection.
 pub async fn run<I: Io>(

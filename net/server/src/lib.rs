@@ -4,6 +4,8 @@
 //! are made below.
 
 pub mod connection;
+mod connection_tasks;
+pub mod context;
 pub mod dispatch;
 pub mod fetch_session;
 pub mod handlers;
@@ -11,6 +13,7 @@ pub mod listener;
 pub mod memory;
 pub mod metrics;
 pub mod outbox;
+pub mod pending;
 pub mod request_clock;
 pub mod server;
 

@@ -1,13 +1,13 @@
 //! Accepting connections and looking after them: deadlines, limits, drain.
 
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use model::MonotonicTime;
 use runtime::{Io, Listener, Stream, TaskClass};
 
-use crate::connection::{self, Connection};
+use crate::connection::Connection;
+use crate::connection_tasks;
 use crate::memory::STALL_WHEN_SHORT;
 use crate::server::{Server, ServerOptions};
 
@@ -20,76 +20,12 @@ const SHORTAGE_INTERVAL: Duration = Duration::from_millis(100);
 /// Pause after a failed accept (out of descriptors, usually), so that it is not tried in a tight loop.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// The connections of one shard.
-pub struct Connections<I: Io> {
-    places: RefCell<Vec<Option<Rc<Connection<I>>>>>,
-    free: RefCell<Vec<usize>>,
-    open: Cell<usize>,
-    connections_max: usize,
-}
-
-impl<I: Io> Connections<I> {
-    /// Room for `connections_max` connections.
-    pub fn new(connections_max: usize) -> Connections<I> {
-        Connections {
-            places: RefCell::default(),
-            free: RefCell::default(),
-            open: Cell::new(0),
-            connections_max,
-        }
-    }
-
-    /// Open connections.
-    pub fn len(&self) -> usize {
-        self.open.get()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Registers a connection, unless there are too many.
-    pub fn add(&self, connection: Rc<Connection<I>>) -> Option<usize> {
-        if self.open.get() >= self.connections_max {
-            return None;
-        }
-        self.open.set(self.open.get() + 1);
-        let mut places = self.places.borrow_mut();
-        match self.free.borrow_mut().pop() {
-            Some(place) => {
-                places[place] = Some(connection);
-                Some(place)
-            }
-            None => {
-                places.push(Some(connection));
-                Some(places.len() - 1)
-            }
-        }
-    }
-
-    /// Both tasks of a connection have ended.
-    pub fn remove(&self, place: usize) {
-        let gone = self.places.borrow_mut()[place].take();
-        assert!(gone.is_some(), "a connection ended twice");
-        self.free.borrow_mut().push(place);
-        self.open.set(self.open.get() - 1);
-    }
-
-    fn each(&self, mut visit: impl FnMut(&Rc<Connection<I>>)) {
-        let present: Vec<_> = self.places.borrow().iter().flatten().cloned().collect();
-        for connection in &present {
-            visit(connection);
-        }
-    }
-}
-
 /// Accepts connections until the server drains.
 pub async fn accept<I: Io>(server: Rc<Server<I>>, listener: I::Listener) {
     loop {
         match listener.accept().await {
             Ok(stream) if server.is_draining() => stream.shutdown(),
-            Ok(stream) => connection::start(&server, stream),
+            Ok(stream) => connection_tasks::start(&server, stream),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 server.io.sleep(ACCEPT_RETRY).await;

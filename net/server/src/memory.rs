@@ -1,6 +1,6 @@
 //! The memory that requests and their answers may take, on one shard.
 //!
-//! A request longer than what every connection may hold ([`crate::connection::READ_BYTES_MAX`]) is charged before its
+//! A request longer than what every connection may hold (64 KiB, [`crate::connection_tasks`]) is charged before its
 //! body is read, and one whose records go to another shard before it is sent there; the charge is held until the records
 //! were appended. The answer to a fetch is charged before it is read, every other one when it is encoded, until the
 //! socket has it.

@@ -9,12 +9,10 @@ use std::cell::OnceCell;
 use model::ErrorCode;
 use protocol::{APIS, ApiKey};
 use runtime::metrics::{Labels, labels};
-use runtime::{Counter, Histogram, Io, LabelValue, MetricDefinition, Snapshot, Unit};
+use runtime::{Counter, Histogram, LabelValue, MetricDefinition, Snapshot, Unit};
 use shard::request::Acks;
 
-use crate::memory::Memory;
 use crate::request_clock::{RequestClock, RequestKind, STAGE_COUNT, Stage};
-use crate::server::Server;
 
 /// Stages of a produce request that is not answered.
 const STAGES_WITHOUT_ANSWER: &[Stage] = &[Stage::Read, Stage::Decode, Stage::Queue, Stage::Append];
@@ -159,7 +157,7 @@ impl ServerMetrics {
         }
     }
 
-    fn snapshot_into(&self, into: &mut Snapshot) {
+    pub(crate) fn snapshot_into(&self, into: &mut Snapshot) {
         for (place, acks) in ["0", "1", "all"].into_iter().enumerate() {
             if let Some(histograms) = self.produce[place].get() {
                 let names = labels([("api", "produce"), ("acks", acks)]);
@@ -328,36 +326,6 @@ pub static FETCH_SESSIONS: MetricDefinition = MetricDefinition::gauge(
     Unit::Count,
     "Incremental fetch sessions.",
 );
-
-impl<I: Io> Server<I> {
-    /// Everything that this shard has counted, from its sockets to its device, without a label for the shard.
-    pub fn snapshot(&self) -> Snapshot {
-        let mut snapshot = Snapshot::new();
-        self.shard.snapshot_into(&mut snapshot);
-        self.metrics.snapshot_into(&mut snapshot);
-        let Memory {
-            requests,
-            passing,
-            answers,
-            small_answers,
-            ..
-        } = &self.memory;
-        for (definition, value) in [
-            (&CONNECTIONS, self.connections.len()),
-            (&REQUEST_BUDGET_USED, requests.used() + passing.used()),
-            (&REQUEST_BUDGET_CAPACITY, requests.limit() + passing.limit()),
-            (&ANSWER_BUDGET_USED, answers.used() + small_answers.used()),
-            (
-                &ANSWER_BUDGET_CAPACITY,
-                answers.limit() + small_answers.limit(),
-            ),
-            (&FETCH_SESSIONS, self.fetch_sessions.borrow().len()),
-        ] {
-            snapshot.gauge(definition, Labels::new(), value as u64);
-        }
-        snapshot
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use runtime::Signal;
 use runtime::budget::Reservation;
 
-use crate::handlers::produce::{PendingPost, PendingProduce};
 use crate::metrics::ErrorCounters;
+use crate::pending::{PendingPost, PendingProduce};
 use crate::request_clock::RequestClock;
 
 /// What one connection may owe.

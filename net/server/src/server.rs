@@ -4,13 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use runtime::Io;
+use runtime::metrics::Labels;
+use runtime::{Io, Snapshot};
 use shard::Shard;
 
+use crate::connection::Connections;
 use crate::fetch_session::FetchSessions;
-use crate::listener::Connections;
 use crate::memory::{Memory, Oversize};
-use crate::metrics::ServerMetrics;
+use crate::metrics::{self, ServerMetrics};
 use crate::outbox::OutboxLimits;
 
 /// Limits of a shard's connections.
@@ -79,6 +80,43 @@ impl<I: Io> Server<I> {
     /// Whether the broker is going down.
     pub fn is_draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// Everything that this shard has counted, from its sockets to its device, without a label for the shard.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::new();
+        self.shard.snapshot_into(&mut snapshot);
+        self.metrics.snapshot_into(&mut snapshot);
+        let Memory {
+            requests,
+            passing,
+            answers,
+            small_answers,
+            ..
+        } = &self.memory;
+        for (definition, value) in [
+            (&metrics::CONNECTIONS, self.connections.len()),
+            (
+                &metrics::REQUEST_BUDGET_USED,
+                requests.used() + passing.used(),
+            ),
+            (
+                &metrics::REQUEST_BUDGET_CAPACITY,
+                requests.limit() + passing.limit(),
+            ),
+            (
+                &metrics::ANSWER_BUDGET_USED,
+                answers.used() + small_answers.used(),
+            ),
+            (
+                &metrics::ANSWER_BUDGET_CAPACITY,
+                answers.limit() + small_answers.limit(),
+            ),
+            (&metrics::FETCH_SESSIONS, self.fetch_sessions.borrow().len()),
+        ] {
+            snapshot.gauge(definition, Labels::new(), value as u64);
+        }
+        snapshot
     }
 
     pub(crate) fn start_draining(&self) {

@@ -14,7 +14,7 @@ use crate::sources;
 const CIRCLE_FILES_MAX: [(&str, usize); 3] = [
     ("engine/storage", 3),
     ("replication/shard", 19),
-    ("net/server", 8),
+    ("net/server", 3),
 ];
 /// Where they are to go.
 const TARGET: usize = 3;

@@ -9,7 +9,7 @@ use protocol::api_versions::{
 use runtime::Io;
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 
 /// Versions below this fail to parse supported features with minimum 0 (KAFKA-17492): they are left out there.
 const VERSION_WITH_ALL_FEATURES: i16 = 4;

@@ -11,7 +11,7 @@ use shard::controller::{ControllerReply, ControllerRequest};
 use shard::message::{ShardReply, ShardRequest};
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 
 /// Answers when every shard of this broker serves the new partitions.
 pub async fn handle<I: Io>(

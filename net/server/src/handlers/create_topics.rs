@@ -15,7 +15,7 @@ use shard::controller::{ControllerReply, ControllerRequest};
 use shard::message::{ShardReply, ShardRequest};
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::handlers::topics;
 
 /// Answers when every shard of this broker knows the topics.

@@ -5,7 +5,7 @@ use protocol::delete_groups::{DeletableGroupResult, DeleteGroupsRequest, DeleteG
 use runtime::Io;
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::handlers::groups;
 
 /// Answers when the deletions are durable.

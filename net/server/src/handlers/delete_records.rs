@@ -10,7 +10,7 @@ use shard::message::{ShardReply, ShardRequest};
 use shard::request::DeleteRecords;
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::handlers::scatter::Scatter;
 use crate::handlers::topics;
 

@@ -9,7 +9,7 @@ use shard::controller::{ControllerReply, ControllerRequest};
 use shard::message::{ShardReply, ShardRequest};
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 
 /// Answers when every shard of this broker has forgotten the topics.
 pub async fn handle<I: Io>(

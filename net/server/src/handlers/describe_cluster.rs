@@ -8,7 +8,7 @@ use protocol::describe_cluster::{
 use runtime::Io;
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::handlers::topics;
 
 /// `endpoint_type` of brokers; 2 would be controllers, which are not addressed by clients here.

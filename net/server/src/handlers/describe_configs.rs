@@ -14,7 +14,7 @@ use protocol::describe_configs::{
 use runtime::Io;
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;

@@ -8,7 +8,7 @@ use protocol::describe_groups::{
 use runtime::Io;
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::handlers::{groups, topics};
 
 /// From here on clients know GROUP_ID_NOT_FOUND, and there is room for a message.

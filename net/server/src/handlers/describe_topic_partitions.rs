@@ -10,7 +10,7 @@ use protocol::describe_topic_partitions::{
 use runtime::Io;
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::handlers::topics;
 
 /// Partitions in one answer at most (`max.request.partition.size.limit`).

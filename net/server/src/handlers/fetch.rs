@@ -21,7 +21,7 @@ use shard::request::{Fetch, FetchPartition, FetchTimes, Fetched, Isolation, Watc
 use shard::watch::WatchState;
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::fetch_session::{Plan, TopicKey, Wanted};
 use crate::request_clock::Stage;
 

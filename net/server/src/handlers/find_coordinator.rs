@@ -9,7 +9,7 @@ use shard::controller::{ControllerReply, ControllerRequest};
 use shard::message::{ShardReply, ShardRequest};
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::handlers::{groups, topics};
 
 /// From this version on a request names several keys.

@@ -12,7 +12,7 @@ use shard::coordinator_host::{GroupWork, OFFSETS_TOPIC};
 use shard::message::{ShardReply, ShardRequest};
 use shard::reply::ReplySlot;
 
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::handlers::topics;
 
 /// Every operation that exists for a group: READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS (bits 3, 6, 8,

@@ -5,7 +5,7 @@ use protocol::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use runtime::Io;
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::handlers::groups;
 
 /// Answers from the group's coordinator.

@@ -5,7 +5,7 @@ use protocol::init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
 use runtime::Io;
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 
 /// Hands out a new id with epoch 0. Transactional producers are refused: there is no transaction coordinator yet.
 pub async fn handle<I: Io>(

@@ -9,7 +9,7 @@ use protocol::join_group::{JoinGroupRequest, JoinGroupResponse, JoinGroupRespons
 use runtime::{Io, Stream};
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::handlers::groups;
 
 /// From here on a new member is first given an id to come back with.

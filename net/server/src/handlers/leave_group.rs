@@ -6,7 +6,7 @@ use protocol::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberRespons
 use runtime::Io;
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::handlers::groups;
 
 /// From here on a request names several members, and each has an error of its own.

@@ -9,7 +9,7 @@ use shard::coordinator_host::GroupWork;
 use shard::message::ShardRequest;
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::handlers::groups;
 
 /// Answers from the coordinators of all shards. While one of them loads, the list would have holes: it is refused.

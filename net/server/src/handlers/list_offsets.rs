@@ -9,7 +9,7 @@ use shard::message::{ShardReply, ShardRequest};
 use shard::request::{Isolation, ListOffset, ListedOffset, OffsetSpec};
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::handlers::scatter::Scatter;
 
 /// From here on leader epochs are told (KIP-320).

@@ -16,7 +16,7 @@ use shard::coordinator_host::OFFSETS_TOPIC;
 use shard::message::{ShardReply, ShardRequest};
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::handlers::{groups, topics};
 
 /// The first version that tells LISTENER_NOT_FOUND from LEADER_NOT_AVAILABLE.

@@ -10,7 +10,7 @@ use protocol::offset_commit::{
 use runtime::Io;
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::handlers::groups;
 
 /// The last version in which a client says how long to keep its offsets.

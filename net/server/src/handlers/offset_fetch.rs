@@ -14,7 +14,7 @@ use protocol::offset_fetch::{
 use runtime::Io;
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::handlers::groups;
 
 /// From here on an error of the group has its own place.

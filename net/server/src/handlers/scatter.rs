@@ -5,7 +5,7 @@ use runtime::{Io, Signal};
 use shard::message::{ShardReply, ShardRequest};
 use shard::reply::ReplySlot;
 
-use crate::dispatch::Context;
+use crate::context::Context;
 
 /// Questions `Q` in request order, some of them already answered with an `A`.
 pub struct Scatter<Q, A> {

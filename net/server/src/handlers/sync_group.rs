@@ -8,7 +8,7 @@ use protocol::sync_group::{SyncGroupRequest, SyncGroupResponse};
 use runtime::Io;
 
 use crate::connection::ConnectionEnd;
-use crate::dispatch::Context;
+use crate::context::Context;
 use crate::handlers::groups;
 
 /// From here on a member says what it believes the group's protocol to be, and must.

@@ -5,7 +5,7 @@ use model::{BrokerId, ErrorCode, TopicId};
 use protocol::Text;
 use runtime::Io;
 
-use crate::dispatch::Context;
+use crate::context::Context;
 
 pub use shard::is_internal;
 
