@@ -149,17 +149,6 @@ pub enum AppendError {
     /// The log is being cut: this replica has just changed its leader. Retriable.
     #[error("the log is being cut")]
     Held,
-    /// A batch from the leader whose checksum does not match. Nothing of it, or of those sent with it, was appended.
-    #[error("the batch at offset {0} from the leader is damaged")]
-    Damaged(Offset),
-    /// A batch from the leader that begins before the log's end.
-    #[error("a batch at offset {found} from the leader in a log that ends at {log_end_offset}")]
-    NotNext {
-        /// Its first offset.
-        found: Offset,
-        /// The log's end.
-        log_end_offset: Offset,
-    },
     /// The bytes are not exactly one record batch.
     #[error("not a record batch")]
     Malformed,
@@ -176,6 +165,25 @@ pub enum AppendError {
     OffsetOutOfRange {
         /// The offset asked for.
         offset: Offset,
+        /// The log's end.
+        log_end_offset: Offset,
+    },
+}
+
+/// Why what a leader sent was refused. Nothing of it was written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FollowError {
+    /// As any append.
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    /// A batch whose checksum does not match.
+    #[error("the batch at offset {0} from the leader is damaged")]
+    Damaged(Offset),
+    /// A batch that begins before the log's end.
+    #[error("a batch at offset {found} from the leader in a log that ends at {log_end_offset}")]
+    NotNext {
+        /// Its first offset.
+        found: Offset,
         /// The log's end.
         log_end_offset: Offset,
     },

@@ -9,7 +9,7 @@ use runtime::Io;
 
 use crate::append::NewMark;
 use crate::encoding::Encoder;
-use crate::error::AppendError;
+use crate::error::{AppendError, FollowError};
 use crate::inner::Inner;
 use crate::journal::frame::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind};
 use crate::journal::room::Claim;
@@ -37,7 +37,7 @@ impl<I: Io> Storage<I> {
         batches: &[ReplicatedBatch<'_>],
         durability: Durability,
         now: Timestamp,
-    ) -> Result<Offset, AppendError> {
+    ) -> Result<Offset, FollowError> {
         self.inner.append_replicated(log, batches, durability, now)
     }
 
@@ -96,7 +96,7 @@ impl<I: Io> Inner<I> {
         batches: &[ReplicatedBatch<'_>],
         durability: Durability,
         now: Timestamp,
-    ) -> Result<Offset, AppendError> {
+    ) -> Result<Offset, FollowError> {
         self.check_writable(false)?;
         self.check_takes(log)?;
         let mut follows = log.log_end_offset();
@@ -114,7 +114,7 @@ impl<I: Io> Inner<I> {
         let fits = self.journal_has_room(bytes, Claim::Append)
             || (batches.len() == 1 && self.journal_takes(bytes, Claim::Append));
         if !fits {
-            return Err(AppendError::JournalFull);
+            return Err(AppendError::JournalFull.into());
         }
         for (batch, header) in batches.iter().zip(&headers) {
             self.add_replicated(log, batch, header, durability, now)?;
@@ -169,32 +169,30 @@ fn check_replicated(
     batch: &ReplicatedBatch<'_>,
     follows: Offset,
     epoch: Option<LeaderEpoch>,
-) -> Result<BatchHeader, AppendError> {
+) -> Result<BatchHeader, FollowError> {
     let header = BatchHeader::parse(batch.bytes).map_err(|_| AppendError::Malformed)?;
     if header.size_bytes() != batch.bytes.len() || header.last_offset_delta < 0 {
-        return Err(AppendError::Malformed);
+        return Err(AppendError::Malformed.into());
     }
     let next = header
         .base_offset
         .0
         .checked_add(header.last_offset_delta.into());
     if next.is_none_or(|last| last == i64::MAX) {
-        return Err(AppendError::Malformed);
+        return Err(AppendError::Malformed.into());
     }
     if header.base_offset < follows {
-        return Err(AppendError::NotNext {
+        return Err(FollowError::NotNext {
             found: header.base_offset,
             log_end_offset: follows,
         });
     }
     if let Some(latest) = epoch.filter(|latest| header.leader_epoch < *latest) {
-        return Err(AppendError::LeaderEpochStale {
-            found: header.leader_epoch,
-            latest,
-        });
+        let found = header.leader_epoch;
+        return Err(AppendError::LeaderEpochStale { found, latest }.into());
     }
     if !crc_matches(batch.bytes) {
-        return Err(AppendError::Damaged(header.base_offset));
+        return Err(FollowError::Damaged(header.base_offset));
     }
     Ok(header)
 }

@@ -58,7 +58,7 @@ mod writer_state;
 
 pub use append::Appended;
 pub use commit::{CommitListener, CommitTimes};
-pub use error::{AppendError, CutError, OpenError, ReadError, StorageError};
+pub use error::{AppendError, CutError, FollowError, OpenError, ReadError, StorageError};
 pub use follow::ReplicatedBatch;
 pub use identity::BrokerIdentity;
 pub use layout::Layout;

@@ -77,8 +77,8 @@ impl<I: Io> Context<'_, I> {
 
     /// Counts the errors among the codes of an answer.
     pub fn count_codes(&self, codes: impl IntoIterator<Item = i16>) {
-        for code in codes.into_iter().filter(|code| *code != 0) {
-            self.code(ErrorCode::from_code(code).unwrap_or(ErrorCode::UnknownServerError));
+        for code in codes {
+            self.server.metrics.errors.count_code(code);
         }
     }
 

@@ -7,6 +7,7 @@ pub mod connection;
 mod connection_tasks;
 pub mod context;
 pub mod dispatch;
+pub mod error_codes;
 pub mod fetch_session;
 pub mod handlers;
 pub mod listener;
@@ -15,6 +16,7 @@ pub mod metrics;
 pub mod outbox;
 pub mod pending;
 pub mod request_clock;
+pub mod scatter;
 pub mod server;
 
 pub use server::{Server, ServerOptions};

@@ -225,6 +225,13 @@ impl ErrorCounters {
         error
     }
 
+    /// Counts the code of an answer if it is an error.
+    pub fn count_code(&self, code: i16) {
+        if code != 0 {
+            self.count(ErrorCode::from_code(code).unwrap_or(ErrorCode::UnknownServerError));
+        }
+    }
+
     fn snapshot_into(&self, into: &mut Snapshot) {
         for (counter, code) in self.0.iter().zip(-1..) {
             if counter.get() > 0 {

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use model::{ErrorCode, MonotonicTime, Offset};
 
 use self::deleted_topics::DeletedTopics;
+use crate::effects::{AppendFailure, failed};
 use crate::effects::{AppendId, Completion, Effects, Output, PendingAppend, RequestToken};
-use crate::effects::{append_error, failed};
 use crate::group::{Context, DurableGroup, Group};
 use crate::records::{GroupKey, GroupRecordError, read_group_value, read_key, read_offset_value};
 use crate::reply::{GroupReply, JoinGroupReply, LeaveGroupReply};
@@ -142,16 +142,16 @@ impl GroupCoordinator {
                 self.effects.reply(token, reply);
             }
             GroupRequest::List(request) => {
-                let reply = self.list(&request);
+                let reply = GroupReply::List(self.list(&request));
                 self.effects.reply(token, reply);
             }
-            GroupRequest::Delete(groups) => self.delete(token, &groups),
+            GroupRequest::Delete(request) => self.delete(token, &request.groups),
             GroupRequest::OffsetDelete(request) => self.delete_offsets(token, &request),
         }
     }
 
     /// The outcome of an append, in the order of the appends. `Ok` is the offset of its first record.
-    pub fn persisted(&mut self, now: Now, append: AppendId, result: Result<Offset, ErrorCode>) {
+    pub fn persisted(&mut self, now: Now, append: AppendId, result: Result<Offset, AppendFailure>) {
         let Some(pending) = self.effects.appends.remove(&append) else {
             return;
         };
@@ -166,7 +166,7 @@ impl GroupCoordinator {
             for (key, value) in &records {
                 // Records of our own making can always be read; if not, the append has failed for the client.
                 if self.replay(Some(key), value.as_deref()).is_err() {
-                    result = Err(ErrorCode::UnknownServerError);
+                    result = Err(AppendFailure::Rejected);
                 }
             }
         }
@@ -224,9 +224,10 @@ impl GroupCoordinator {
         }
     }
 
-    /// The partition is led elsewhere now: every request that waits is answered with `code` (NOT_COORDINATOR), and
-    /// everything is forgotten. Poll the outputs, then drop the coordinator.
-    pub fn resign(&mut self, now: Now, code: ErrorCode) {
+    /// The partition is led elsewhere now: every request that waits is answered so, and everything is
+    /// forgotten. Poll the outputs, then drop the coordinator.
+    pub fn resign(&mut self, now: Now) {
+        let code = ErrorCode::NotCoordinator;
         self.effects
             .outputs
             .retain(|output| matches!(output, Output::Reply { .. }));
@@ -421,8 +422,9 @@ impl GroupCoordinator {
         now: Now,
         group: Option<&Arc<str>>,
         completion: Completion,
-        result: Result<(), ErrorCode>,
+        result: Result<(), AppendFailure>,
     ) {
+        let result = result.map_err(AppendFailure::code);
         match completion {
             Completion::Nothing | Completion::OffsetsGone { .. } => {}
             Completion::Reply { request, reply } => {
@@ -433,7 +435,6 @@ impl GroupCoordinator {
                 self.effects.reply(request, reply);
             }
             Completion::Assignment { generation } => {
-                let result = result.map_err(append_error);
                 if let Some((group, mut ctx)) = group.and_then(|id| self.group_context(now, id)) {
                     group.assignment_stored(&mut ctx, generation, result);
                 }

@@ -106,24 +106,30 @@ impl Effects {
     }
 }
 
-/// What a client is told when an append failed (Kafka's mapping).
-pub(crate) fn append_error(code: ErrorCode) -> ErrorCode {
-    match code {
-        ErrorCode::UnknownTopicOrPartition
-        | ErrorCode::NotEnoughReplicas
-        | ErrorCode::NotEnoughReplicasAfterAppend
-        | ErrorCode::RequestTimedOut => ErrorCode::CoordinatorNotAvailable,
-        ErrorCode::NotLeaderOrFollower | ErrorCode::KafkaStorageError => ErrorCode::NotCoordinator,
-        ErrorCode::MessageTooLarge
-        | ErrorCode::RecordListTooLarge
-        | ErrorCode::InvalidFetchSize => ErrorCode::UnknownServerError,
-        code => code,
+/// Why records did not get into the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendFailure {
+    /// The partition is gone, lacks in-sync replicas, or has not acknowledged in time.
+    Unavailable,
+    /// Another broker leads the partition, or this one's storage takes nothing more.
+    NotLeader,
+    /// The records themselves: too large for a batch, or not readable.
+    Rejected,
+}
+
+impl AppendFailure {
+    /// What a client is told (Kafka's mapping).
+    pub(crate) fn code(self) -> ErrorCode {
+        match self {
+            AppendFailure::Unavailable => ErrorCode::CoordinatorNotAvailable,
+            AppendFailure::NotLeader => ErrorCode::NotCoordinator,
+            AppendFailure::Rejected => ErrorCode::UnknownServerError,
+        }
     }
 }
 
 /// Puts a failed append's error into the answer that would have been good.
 pub(crate) fn failed(reply: GroupReply, code: ErrorCode) -> GroupReply {
-    let code = append_error(code);
     match reply {
         GroupReply::Join(mut join) => {
             join = crate::JoinGroupReply::error(code, &join.member_id);
@@ -156,6 +162,6 @@ pub(crate) fn failed(reply: GroupReply, code: ErrorCode) -> GroupReply {
         reply @ (GroupReply::Leave(_)
         | GroupReply::OffsetFetch(_)
         | GroupReply::Describe(_)
-        | GroupReply::List { .. }) => reply,
+        | GroupReply::List(_)) => reply,
     }
 }

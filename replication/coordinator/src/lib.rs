@@ -4,6 +4,7 @@
 //! shard. Decide, then replay: a request yields records and a reply; the reply is released when the records are durable,
 //! and durable state changes only by replaying records, so that loading from the log runs the same code.
 
+mod ask;
 mod coordinator;
 mod effects;
 mod group;
@@ -14,19 +15,20 @@ mod reply;
 mod request;
 mod settings;
 
+pub use ask::GroupAsk;
 pub use coordinator::GroupCoordinator;
-pub use effects::{AppendId, KeyValue, Output, RequestToken};
+pub use effects::{AppendFailure, AppendId, KeyValue, Output, RequestToken};
 pub use group::DurableGroup;
 pub use offsets::CommittedOffset;
 pub use partitioner::group_partition;
 pub use reply::{
     DescribedGroup, DescribedMember, FetchedOffset, GroupReply, JoinGroupReply, JoinedMember,
-    LeaveGroupReply, LeftMember, ListedGroup, OffsetCommitReply, OffsetDeleteReply,
-    OffsetFetchReply, SyncGroupReply,
+    LeaveGroupReply, LeftMember, ListGroupsReply, ListedGroup, OffsetCommitReply,
+    OffsetDeleteReply, OffsetFetchReply, SyncGroupReply,
 };
 pub use request::{
-    CommitPartition, DescribeGroupsRequest, GroupRequest, HeartbeatRequest, JoinGroupRequest,
-    JoinProtocol, LeaveGroupRequest, LeavingMember, ListGroupsRequest, OffsetCommitRequest,
-    OffsetDeleteRequest, OffsetFetchRequest, SyncGroupRequest,
+    CommitPartition, DeleteGroupsRequest, DescribeGroupsRequest, GroupRequest, HeartbeatRequest,
+    JoinGroupRequest, JoinProtocol, LeaveGroupRequest, LeavingMember, ListGroupsRequest,
+    OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, SyncGroupRequest,
 };
 pub use settings::{GroupSettings, Now};

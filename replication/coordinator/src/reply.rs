@@ -23,12 +23,7 @@ pub enum GroupReply {
     /// DescribeGroups.
     Describe(Vec<DescribedGroup>),
     /// ListGroups.
-    List {
-        /// Of the whole request.
-        error: ErrorCode,
-        /// This coordinator's groups that pass the filters.
-        groups: Vec<ListedGroup>,
-    },
+    List(ListGroupsReply),
     /// DeleteGroups: (group, error).
     Delete(Vec<(String, ErrorCode)>),
     /// OffsetDelete.
@@ -237,6 +232,37 @@ impl DescribedGroup {
             protocol_type: String::new(),
             protocol_data: String::new(),
             members: Vec::new(),
+        }
+    }
+}
+
+/// ListGroups' answer: the groups of one coordinator, or of several put together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListGroupsReply {
+    /// Of the whole request: there are no groups with it.
+    pub error: ErrorCode,
+    /// The groups that pass the filters.
+    pub groups: Vec<ListedGroup>,
+}
+
+impl ListGroupsReply {
+    /// What coordinators without groups answer.
+    pub fn empty() -> ListGroupsReply {
+        ListGroupsReply {
+            error: ErrorCode::None,
+            groups: Vec::new(),
+        }
+    }
+
+    /// Adds another coordinator's answer. While one of them loads, the list would have holes: it is refused.
+    pub fn absorb(&mut self, other: ListGroupsReply) {
+        if self.error.is_none() {
+            self.error = other.error;
+        }
+        if self.error.is_none() {
+            self.groups.extend(other.groups);
+        } else {
+            self.groups.clear();
         }
     }
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 
 use crate::reply::{
-    DescribedGroup, GroupReply, JoinGroupReply, LeaveGroupReply, LeftMember, OffsetCommitReply,
-    OffsetDeleteReply, OffsetFetchReply, SyncGroupReply,
+    DescribedGroup, GroupReply, JoinGroupReply, LeaveGroupReply, LeftMember, ListGroupsReply,
+    OffsetCommitReply, OffsetDeleteReply, OffsetFetchReply, SyncGroupReply,
 };
 
 /// One request to the coordinator of the group it names.
@@ -31,7 +31,7 @@ pub enum GroupRequest {
     /// ListGroups (16), this coordinator's part.
     List(ListGroupsRequest),
     /// DeleteGroups (42), those groups that this coordinator owns.
-    Delete(Vec<String>),
+    Delete(DeleteGroupsRequest),
     /// OffsetDelete (47).
     OffsetDelete(OffsetDeleteRequest),
 }
@@ -174,6 +174,13 @@ pub struct DescribeGroupsRequest {
     pub knows_group_id_not_found: bool,
 }
 
+/// DeleteGroups.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeleteGroupsRequest {
+    /// The groups.
+    pub groups: Vec<String>,
+}
+
 /// ListGroups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListGroupsRequest {
@@ -193,6 +200,11 @@ pub struct OffsetDeleteRequest {
 }
 
 impl GroupRequest {
+    /// The reply of a broker that does not coordinate the group.
+    pub fn refuse_not_coordinator(&self) -> GroupReply {
+        self.refuse(ErrorCode::NotCoordinator)
+    }
+
     /// The reply that refuses the whole request, in the place where clients of every version look for the error.
     /// For a broker that is not the coordinator (NOT_COORDINATOR), or one that is still loading.
     pub fn refuse(&self, code: ErrorCode) -> GroupReply {
@@ -222,11 +234,12 @@ impl GroupRequest {
                 let refused = |id: &String| DescribedGroup::error(id, code, None);
                 GroupReply::Describe(request.groups.iter().map(refused).collect())
             }
-            GroupRequest::List(_) => GroupReply::List {
+            GroupRequest::List(_) => GroupReply::List(ListGroupsReply {
                 error: code,
                 groups: Vec::new(),
-            },
-            GroupRequest::Delete(groups) => {
+            }),
+            GroupRequest::Delete(request) => {
+                let groups = &request.groups;
                 GroupReply::Delete(groups.iter().map(|id| (id.clone(), code)).collect())
             }
             GroupRequest::OffsetDelete(_) => GroupReply::OffsetDelete(OffsetDeleteReply {

@@ -19,9 +19,10 @@ use model::record::{
 };
 use runtime::{Budget, Io};
 
-use crate::partition::PartitionRules;
+use crate::metadata_cache::MetadataCache;
+use crate::partition_rules::PartitionRules;
+use crate::partitions::Partitions;
 use crate::request::{Checked, Produce};
-use crate::shard::Shard;
 
 /// A batch whose check takes no more than this is checked at once: some 2 ms of the slowest codec.
 const AT_ONCE_BYTES_MAX: usize = 1 << 20;
@@ -38,31 +39,18 @@ const CODEC_PLACE: usize = 22;
 const CODEC_MASK: u8 = 7;
 
 /// What one shard's checks share.
-pub(crate) struct BatchChecks {
+pub(crate) struct BatchChecks<I: Io> {
+    io: I,
+    cache: Rc<MetadataCache>,
+    partitions: Rc<Partitions<I>>,
+    /// What one request may decompress to, in bytes.
+    request_decompressed_bytes_max: u64,
     memory: Rc<Budget>,
     /// Held over a slice and the others' turn behind it.
     turn: Rc<Budget>,
     at_once: RefCell<DecompressionScratch>,
     /// Rules of topics whose partitions other shards own; forgotten when any topic changes.
     rules: RefCell<IndexMap<TopicId, Rc<PartitionRules>>>,
-}
-
-impl Default for BatchChecks {
-    fn default() -> BatchChecks {
-        BatchChecks {
-            memory: Budget::new(MEMORY_BYTES),
-            turn: Budget::new(1),
-            at_once: RefCell::default(),
-            rules: RefCell::default(),
-        }
-    }
-}
-
-impl BatchChecks {
-    /// A topic was configured or deleted.
-    pub(crate) fn forget_rules(&self) {
-        self.rules.borrow_mut().clear();
-    }
 }
 
 /// Whether the records of a request are checked before it goes to the owners of its partitions.
@@ -75,14 +63,37 @@ fn is_checked_early(produce: &Produce) -> bool {
     parts.any(|part| is_compressed(&part.records)) || produce.bytes() > UNCHECKED_BYTES_MAX
 }
 
-impl<I: Io> Shard<I> {
+impl<I: Io> BatchChecks<I> {
+    pub(crate) fn new(
+        io: I,
+        cache: Rc<MetadataCache>,
+        partitions: Rc<Partitions<I>>,
+        request_decompressed_bytes_max: u64,
+    ) -> BatchChecks<I> {
+        BatchChecks {
+            io,
+            cache,
+            partitions,
+            request_decompressed_bytes_max,
+            memory: Budget::new(MEMORY_BYTES),
+            turn: Budget::new(1),
+            at_once: RefCell::default(),
+            rules: RefCell::default(),
+        }
+    }
+
+    /// A topic was configured or deleted.
+    pub(crate) fn forget_rules(&self) {
+        self.rules.borrow_mut().clear();
+    }
+
     /// Checks the records of a request if that may take long. Whoever keeps an order among requests awaits this before
     /// the next one.
-    pub async fn check(&self, produce: &mut Produce) {
+    pub(crate) async fn check(&self, produce: &mut Produce) {
         if !is_checked_early(produce) {
             return;
         }
-        let limit = self.options.config.request_decompressed_bytes_max;
+        let limit = self.request_decompressed_bytes_max;
         let mut left = limit;
         let zstd_allowed = produce.zstd_allowed;
         for part in &mut produce.partitions {
@@ -123,7 +134,7 @@ impl<I: Io> Shard<I> {
         check.bound_request(bound.left, bound.limit);
         let memory_bytes = check.memory_bytes()?;
         if memory_bytes <= AT_ONCE_MEMORY_BYTES_MAX {
-            let mut scratch = self.checks.at_once.borrow_mut();
+            let mut scratch = self.at_once.borrow_mut();
             if let Some(checked) = check.step(AT_ONCE_BYTES_MAX, &mut scratch)? {
                 let decompressed_bytes = check.decompressed_bytes();
                 check.restart(&mut scratch);
@@ -132,10 +143,10 @@ impl<I: Io> Shard<I> {
             // What was done is done again: less than what it would cost to hold its memory without a bound.
             check.restart(&mut scratch);
         }
-        let _memory = self.checks.memory.reserve(memory_bytes).await;
+        let _memory = self.memory.reserve(memory_bytes).await;
         let mut scratch = DecompressionScratch::new();
         loop {
-            let _turn = self.checks.turn.reserve(1).await;
+            let _turn = self.turn.reserve(1).await;
             let checked = check.step(SLICE_BYTES, &mut scratch)?;
             if let Some(checked) = checked {
                 return Ok((checked, check.decompressed_bytes()));
@@ -146,21 +157,18 @@ impl<I: Io> Shard<I> {
 
     /// The rules of a partition of any shard. One that is not known is refused by the shard that would own it.
     fn rules_of(&self, id: model::TopicPartition) -> Rc<PartitionRules> {
-        if let Some(partition) = self.partition(id) {
+        if let Some(partition) = self.partitions.get(id) {
             return partition.rules();
         }
-        if let Some(rules) = self.checks.rules.borrow().get(&id.topic) {
+        if let Some(rules) = self.rules.borrow().get(&id.topic) {
             return rules.clone();
         }
-        let topic = self.image.borrow().topic_by_id(id.topic).cloned();
+        let topic = self.cache.image().topic_by_id(id.topic).cloned();
         let Some(topic) = topic else {
             return Rc::new(PartitionRules::unknown());
         };
-        let rules = Rc::new(self.topic_rules(&topic));
-        self.checks
-            .rules
-            .borrow_mut()
-            .insert(id.topic, rules.clone());
+        let rules = Rc::new(self.partitions.topic_rules(&topic));
+        self.rules.borrow_mut().insert(id.topic, rules.clone());
         rules
     }
 }

@@ -4,36 +4,28 @@
 //! and reads the metadata log. Then it hands the image to the others, which open their logs and report back. At last it
 //! registers the broker; no shard serves clients before that is done.
 
-use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use metadata::MetadataImage;
 use metadata::controller::{BrokerRegistrationRequest, change_fencing, register_broker};
-use model::record::{DecompressionScratch, ValidationRules};
-use model::{BrokerEpoch, ErrorCode, LeaderEpoch, PartitionEpoch, ShardId, TopicPartition};
-use replica::{Assignment, LeaderReplica, LeaderSettings};
+use metadata::{MetadataImage, MetadataRecord};
+use model::{BrokerEpoch, ShardId, TopicPartition};
 use runtime::mailbox::{Inbox, Sender};
-use runtime::{Io, Oneshot};
-use storage::{Durability, LogConfig, OpenError, RecoveryReport, Storage, StorageOptions};
+use runtime::{Io, TaskClass};
+use storage::{OpenError, RecoveryReport, Storage, StorageOptions};
 
-use crate::batch_check::BatchChecks;
-use crate::coordinator_host::CoordinatorHost;
+use crate::append::Urgency;
+use crate::controller;
 use crate::message::Envelope;
-use crate::metrics::Counters;
-use crate::partition::{Partition, PartitionRules};
-use crate::partition_table::{self, PartitionTable};
+use crate::metadata_log::{self, LoadError};
+use crate::partition_table;
+use crate::partitions::METADATA_PARTITION;
 use crate::peer::Peers;
-use crate::produce::Urgency;
-use crate::producer_ids::ProducerIds;
-use crate::purgatory::Purgatory;
-use crate::quorum_driver::{self, LoadError, METADATA_PARTITION, QuorumDriver};
+use crate::refusal::MetadataRefusal;
 use crate::shard::{Shard, ShardOptions};
-use crate::timers::Timers;
+use crate::tasks;
 use crate::unknown_logs::{self, MetadataLost};
-use crate::watch::RemoteWatches;
-use crate::work_queue::WorkQueue;
 
 /// Why a shard does not start.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +43,8 @@ pub enum BootError {
     #[error("this broker cannot register: {0}")]
     Register(String),
     /// The first metadata records cannot be written.
-    #[error("the metadata log cannot be written: {0:?}")]
-    Metadata(ErrorCode),
+    #[error(transparent)]
+    Metadata(MetadataRefusal),
 }
 
 /// A running shard, and on shard 0 what recovery did.
@@ -92,10 +84,9 @@ async fn boot_first<I: Io>(
         deleted,
     } = open_metadata(&io, &options, owner, count, &recovery).await?;
     let peers = Peers::new(options.shard, senders);
-    let shard = assemble(io, options, storage, image, peers);
-    shard.open_metadata_partition();
-    shard.delete_logs(&deleted);
-    shard.open_partitions();
+    let shard = Shard::assemble(io, options, storage, image, peers);
+    shard.partitions.open_metadata(metadata_log::log_config());
+    open_partitions(&shard, &deleted);
     let shared = Arc::new(shard.image().clone());
     let deleted = Arc::new(deleted);
     for other in shard.peers.others() {
@@ -118,9 +109,11 @@ async fn boot_first<I: Io>(
     for other in 0..count {
         shard.quorum.applied(ShardId(other), image_end);
     }
-    shard.start(inbox, early);
-    shard.register(recovery.clean).await?;
-    shard.start_controller();
+    tasks::start(&shard, inbox, early);
+    register(&shard, recovery.clean).await?;
+    // Not before: decisions are made one at a time, and those of the registration are made outside of the queue.
+    let driver = controller::run(shard.clone());
+    shard.io.spawn(TaskClass::Foreground, driver);
     for other in shard.peers.others() {
         shard.peers.send(other, Envelope::Serve);
     }
@@ -148,8 +141,8 @@ async fn open_metadata<I: Io>(
     recovery: &RecoveryReport,
 ) -> Result<Opened<I>, BootError> {
     let storage = open_storage(io, options, count).await?;
-    let log = storage.create_log(METADATA_PARTITION, metadata_log_config());
-    let loaded = quorum_driver::load(&storage, &log, &options.cluster_id).await?;
+    let log = storage.create_log(METADATA_PARTITION, metadata_log::log_config());
+    let loaded = metadata_log::load(&storage, &log, &options.cluster_id).await?;
     let sorted = unknown_logs::sort(&recovery.found, &loaded.image, &loaded.deleted);
     let storage = if sorted.unknown.is_empty() {
         storage
@@ -187,10 +180,9 @@ async fn boot_other<I: Io>(
     let count = u16::try_from(senders.len()).expect("shard count fits u16");
     let storage = open_storage(&io, &options, count).await?;
     let peers = Peers::new(options.shard, senders);
-    let shard = assemble(io, options, storage, image, peers);
-    shard.delete_logs(&deleted);
-    shard.open_partitions();
-    shard.start(inbox, early);
+    let shard = Shard::assemble(io, options, storage, image, peers);
+    open_partitions(&shard, &deleted);
+    tasks::start(&shard, inbox, early);
     shard.peers.send(ShardId(0), Envelope::Started(shard.id()));
     // Registration may take the partitions' leadership away and give it back. A client in between would have one
     // request refused and the next one accepted, out of order for its producer.
@@ -213,115 +205,44 @@ async fn open_storage<I: Io>(
     Storage::open(io.clone(), options).await
 }
 
-fn assemble<I: Io>(
-    io: I,
-    options: ShardOptions,
-    storage: Storage<I>,
-    image: MetadataImage,
-    peers: Peers,
-) -> Rc<Shard<I>> {
-    let shard_count = peers.shard_count();
-    Rc::new(Shard {
-        io,
-        options,
-        storage,
-        partitions: RefCell::new(PartitionTable::default()),
-        image: RefCell::new(image),
-        purgatory: RefCell::new(Purgatory::default()),
-        timers: Timers::default(),
-        peers: Rc::new(peers),
-        scratch: RefCell::new(DecompressionScratch::default()),
-        checks: BatchChecks::default(),
-        reads: WorkQueue::new(),
-        produces: WorkQueue::new(),
-        remote_watches: RemoteWatches::default(),
-        quorum: QuorumDriver::new(shard_count),
-        coordinators: CoordinatorHost::default(),
-        producer_ids: ProducerIds::default(),
-        counters: Counters::default(),
-        fenced: Cell::new(false),
-        serve: Oneshot::new(),
-    })
+/// Deletes the logs of deleted topics and opens all others of this shard.
+fn open_partitions<I: Io>(shard: &Shard<I>, deleted: &BTreeSet<TopicPartition>) {
+    shard.partitions.delete_logs(deleted);
+    let opened = shard.partitions.open_all();
+    shard.changed(opened);
 }
 
-impl<I: Io> Shard<I> {
-    /// The metadata log is a partition like any other, but no client sees it.
-    fn open_metadata_partition(self: &Rc<Self>) {
-        let log = self
-            .storage
-            .create_log(METADATA_PARTITION, metadata_log_config());
-        let end = log.durable_end_offset();
-        let broker = self.options.broker;
-        let replica = LeaderReplica::new(
-            self.io.now(),
-            broker,
-            LeaderSettings {
-                min_insync_replicas: 1,
-                replica_lag_max: self.replica_lag_max(),
-            },
-            Assignment {
-                leader_epoch: LeaderEpoch(0),
-                partition_epoch: PartitionEpoch(0),
-                replicas: &[broker],
-                isr: &[broker],
-            },
-            end,
-            end,
-        );
-        let rules = PartitionRules {
-            validation: ValidationRules::default(),
-            durability: Durability::Flushed,
-            log_append_time: false,
-            deletes: false,
-            internal: true,
-            recompress: None,
+/// Registers this process with the cluster and lifts its fence: in a quorum of one, it is its own controller.
+///
+/// After a clean stop it says so, and no partition needs a new leader epoch.
+async fn register<I: Io>(shard: &Rc<Shard<I>>, is_clean: bool) -> Result<(), BootError> {
+    let broker = shard.options.broker;
+    let decision = {
+        let image = shard.image();
+        let epoch = BrokerEpoch(image.end_offset().0);
+        let previous = image.broker(broker);
+        let registration = BrokerRegistrationRequest {
+            clean_shutdown_epoch: previous.filter(|_| is_clean).map(|broker| broker.epoch),
+            ..shard.options.registration.as_ref().clone()
         };
-        let counters = Rc::default();
-        let partition = Partition::new(METADATA_PARTITION, log, rules, replica, counters);
-        self.partitions.borrow_mut().insert(partition);
-    }
-
-    /// Registers this process with the cluster and lifts its fence: in a quorum of one, it is its own controller.
-    ///
-    /// After a clean stop it says so, and no partition needs a new leader epoch.
-    async fn register(self: &Rc<Self>, is_clean: bool) -> Result<(), BootError> {
-        let decision = {
-            let image = self.image();
-            let epoch = BrokerEpoch(image.end_offset().0);
-            let previous = image.broker(self.options.broker);
-            let registration = BrokerRegistrationRequest {
-                clean_shutdown_epoch: previous.filter(|_| is_clean).map(|broker| broker.epoch),
-                ..self.options.registration.as_ref().clone()
-            };
-            register_broker(&image, &registration, epoch, false)
-        };
-        decision
-            .results
-            .map_err(|error| BootError::Register(error.message))?;
-        self.commit_boot(decision.records).await?;
-        let unclean = |_: &str| false;
-        let decision = change_fencing(&self.image(), self.options.broker, false, &unclean);
-        self.commit_boot(decision.records).await
-    }
-
-    async fn commit_boot(
-        self: &Rc<Self>,
-        records: Vec<metadata::MetadataRecord>,
-    ) -> Result<(), BootError> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        let committed = self.commit_metadata(records, Urgency::FreesSpace).await;
-        committed.map_err(BootError::Metadata)
-    }
+        register_broker(&image, &registration, epoch, false)
+    };
+    decision
+        .results
+        .map_err(|error| BootError::Register(error.message))?;
+    commit(shard, decision.records).await?;
+    let unclean = |_: &str| false;
+    let decision = change_fencing(&shard.image(), broker, false, &unclean);
+    commit(shard, decision.records).await
 }
 
-/// Kept for ever: the log is the cluster's memory.
-fn metadata_log_config() -> LogConfig {
-    LogConfig {
-        retention_ms: -1,
-        retention_bytes: -1,
-        delete_enabled: false,
-        ..LogConfig::default()
+async fn commit<I: Io>(
+    shard: &Rc<Shard<I>>,
+    records: Vec<MetadataRecord>,
+) -> Result<(), BootError> {
+    if records.is_empty() {
+        return Ok(());
     }
+    let committed = controller::commit(shard, records, Urgency::FreesSpace).await;
+    committed.map_err(BootError::Metadata)
 }

@@ -5,9 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use runtime::{Io, TaskClass};
-use storage::StorageError;
-
-use crate::shard::Shard;
+use storage::{Storage, StorageError};
 
 /// A device without space is given this long to get some back. Closing needs it for segments and the checkpoint; what
 /// was acknowledged is in the journal already.
@@ -25,34 +23,32 @@ pub enum Closed {
     DiskFull,
 }
 
-impl<I: Io> Shard<I> {
-    /// Closes the logs. Requests are refused from now on. Ends in bounded time on a full device.
-    pub async fn close(self: &Rc<Self>) -> Result<Closed, StorageError> {
-        let outcome = Rc::new(RefCell::new(None));
-        let (storage, to) = (self.storage.clone(), outcome.clone());
-        self.io.spawn(TaskClass::Foreground, async move {
-            let closed = storage.shutdown().await;
-            *to.borrow_mut() = Some(closed);
-        });
-        let mut full_since = None;
-        loop {
-            let closed = outcome.borrow_mut().take();
-            match closed {
-                Some(Ok(())) => return Ok(Closed::Clean),
-                Some(Err(StorageError::DiskFull)) => return Ok(Closed::DiskFull),
-                Some(Err(error)) => return Err(error),
-                None => {}
-            }
-            let now = self.io.now();
-            full_since = match full_since {
-                _ if !self.storage.is_disk_full() => None,
-                None => Some(now),
-                since => since,
-            };
-            if full_since.is_some_and(|since| now.since(since) >= DISK_FULL_PATIENCE) {
-                return Ok(Closed::DiskFull);
-            }
-            self.io.sleep(LOOK_INTERVAL).await;
+/// Closes the logs. Requests are refused from now on. Ends in bounded time on a full device.
+pub(crate) async fn close<I: Io>(io: &I, storage: &Storage<I>) -> Result<Closed, StorageError> {
+    let outcome = Rc::new(RefCell::new(None));
+    let (closing, to) = (storage.clone(), outcome.clone());
+    io.spawn(TaskClass::Foreground, async move {
+        let closed = closing.shutdown().await;
+        *to.borrow_mut() = Some(closed);
+    });
+    let mut full_since = None;
+    loop {
+        let closed = outcome.borrow_mut().take();
+        match closed {
+            Some(Ok(())) => return Ok(Closed::Clean),
+            Some(Err(StorageError::DiskFull)) => return Ok(Closed::DiskFull),
+            Some(Err(error)) => return Err(error),
+            None => {}
         }
+        let now = io.now();
+        full_since = match full_since {
+            _ if !storage.is_disk_full() => None,
+            None => Some(now),
+            since => since,
+        };
+        if full_since.is_some_and(|since| now.since(since) >= DISK_FULL_PATIENCE) {
+            return Ok(Closed::DiskFull);
+        }
+        io.sleep(LOOK_INTERVAL).await;
     }
 }

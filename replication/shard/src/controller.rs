@@ -1,105 +1,150 @@
-//! Controller requests as messages, and the pure decisions behind them.
+//! The controller: decides about the cluster, commits to the metadata log, and tells every shard.
+//!
+//! Lives on shard 0. A quorum of one: a record is committed when this broker's log has made it durable. Decisions are
+//! carried out one at a time, each against the image that holds all earlier ones; an answer leaves only after every
+//! shard of the broker has applied its records, so a client sees its topic on whichever core it asks next.
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use metadata::controller::{
-    ControllerError, CreatePartitionsRequest, CreateTopicsRequest, CreatedTopic, DeletableTopic,
-    DeletedTopic, allocate_producer_ids, create_partitions, create_topics, delete_topics,
+    Decision, allocate_producer_ids, create_partitions, create_topics, delete_topics,
 };
 use metadata::{ConfigMap, MetadataRecord};
-use model::ProducerId;
-use model::config::TopicConfig;
+use model::Offset;
+use model::config::{BrokerConfig, TopicConfig};
+use model::record::BatchBuilder;
 use runtime::Io;
 
+use crate::append::Urgency;
+use crate::message::Envelope;
+use crate::partitions::METADATA_PARTITION;
+use crate::quorum_driver::ControllerWork;
+use crate::refusal::{MetadataRefusal, OwnAppendError};
+use crate::request::AllocatedIds;
 use crate::shard::Shard;
 
-/// A change of the cluster that somebody asks for.
-#[derive(Debug)]
-pub enum ControllerRequest {
-    /// New topics.
-    CreateTopics(CreateTopicsRequest),
-    /// Topics to be deleted.
-    DeleteTopics(Vec<DeletableTopic>),
-    /// More partitions for topics.
-    CreatePartitions(CreatePartitionsRequest),
-    /// A block of producer ids.
-    AllocateProducerIds,
-}
+/// How long a decision waits for space on the device before it is refused; others wait behind it.
+const DISK_FULL_PATIENCE: Duration = Duration::from_secs(3);
 
-/// What was decided. It is committed, and every shard of this broker knows it.
-#[derive(Debug)]
-pub enum ControllerReply {
-    /// One per distinct name.
-    CreateTopics(Vec<(String, Result<CreatedTopic, ControllerError>)>),
-    /// One per topic.
-    DeleteTopics(Vec<DeletedTopic>),
-    /// One per distinct name.
-    CreatePartitions(Vec<(String, Result<(), ControllerError>)>),
-    /// Ids from `first` on.
-    ProducerIds {
-        /// The first id.
-        first: ProducerId,
-        /// How many.
-        count: i64,
-    },
-    /// The request as a whole was refused.
-    Refused(ControllerError),
-}
+/// How often it is tried again meanwhile.
+const DISK_FULL_INTERVAL: Duration = Duration::from_millis(50);
 
-impl<I: Io> Shard<I> {
-    /// Decides about a request, given everything decided before.
-    pub(crate) fn decide(
-        self: &Rc<Self>,
-        request: ControllerRequest,
-    ) -> (Vec<MetadataRecord>, ControllerReply) {
-        let image = self.image.borrow();
-        match request {
-            ControllerRequest::CreateTopics(request) => {
-                let decision = create_topics(&image, &request, &|configs| {
-                    self.check_topic_config(configs)
-                });
-                (
-                    decision.records,
-                    ControllerReply::CreateTopics(decision.results),
-                )
+/// Carries out the controller's work, one piece at a time.
+pub(crate) async fn run<I: Io>(shard: Rc<Shard<I>>) {
+    loop {
+        match shard.quorum.next().await {
+            ControllerWork::CreateTopics(request, reply) => {
+                let config = shard.options.config.clone();
+                let check = |configs: &ConfigMap| check_topic_config(configs, &config);
+                let decision = create_topics(&shard.image(), &request, &check);
+                let answer = carry_out(&shard, decision).await;
+                shard.peers.answer(reply, answer);
             }
-            ControllerRequest::DeleteTopics(topics) => {
-                let enabled = self.options.config.delete_topic_enable;
-                let decision = delete_topics(&image, &topics, enabled);
-                (
-                    decision.records,
-                    ControllerReply::DeleteTopics(decision.results),
-                )
+            ControllerWork::DeleteTopics(topics, reply) => {
+                let enabled = shard.options.config.delete_topic_enable;
+                let decision = delete_topics(&shard.image(), &topics, enabled);
+                let answer = carry_out(&shard, decision).await;
+                shard.peers.answer(reply, answer);
             }
-            ControllerRequest::CreatePartitions(request) => {
-                let decision = create_partitions(&image, &request);
-                (
-                    decision.records,
-                    ControllerReply::CreatePartitions(decision.results),
-                )
+            ControllerWork::CreatePartitions(request, reply) => {
+                let decision = create_partitions(&shard.image(), &request);
+                let answer = carry_out(&shard, decision).await;
+                shard.peers.answer(reply, answer);
             }
-            ControllerRequest::AllocateProducerIds => {
-                let broker = self.options.broker;
-                let epoch = image
-                    .broker(broker)
-                    .map(|registration| registration.epoch)
-                    .expect("a broker registers before it serves");
-                let decision = allocate_producer_ids(&image, broker, epoch);
-                let reply = match decision.results {
-                    Ok(block) => ControllerReply::ProducerIds {
-                        first: block.first,
-                        count: block.count,
-                    },
-                    Err(error) => ControllerReply::Refused(error),
-                };
-                (decision.records, reply)
+            ControllerWork::AllocateProducerIds(reply) => {
+                let answer = allocate(&shard).await;
+                shard.peers.answer(reply, answer);
             }
         }
     }
+}
 
-    fn check_topic_config(&self, configs: &ConfigMap) -> Result<(), String> {
-        TopicConfig::from_overrides(configs, &self.options.config)
-            .map(drop)
-            .map_err(|error| error.to_string())
+async fn allocate<I: Io>(shard: &Rc<Shard<I>>) -> Result<AllocatedIds, MetadataRefusal> {
+    let decision = {
+        let image = shard.image();
+        let broker = shard.options.broker;
+        let registration = image.broker(broker);
+        let epoch = registration.expect("a broker registers before it serves");
+        allocate_producer_ids(&image, broker, epoch.epoch)
+    };
+    let decided = carry_out(shard, decision).await?;
+    decided.map_err(MetadataRefusal::Decided)
+}
+
+/// Makes a decision true, if it changes anything, and returns its results.
+async fn carry_out<I: Io, T>(
+    shard: &Rc<Shard<I>>,
+    decision: Decision<T>,
+) -> Result<T, MetadataRefusal> {
+    if !decision.records.is_empty() {
+        let removes = |record: &MetadataRecord| matches!(record, MetadataRecord::RemoveTopic(_));
+        let urgency = match decision.records.iter().any(removes) {
+            true => Urgency::FreesSpace,
+            false => Urgency::Ordinary,
+        };
+        commit(shard, decision.records, urgency).await?;
     }
+    Ok(decision.results)
+}
+
+/// Makes records part of the metadata log, then of every shard's image.
+pub(crate) async fn commit<I: Io>(
+    shard: &Rc<Shard<I>>,
+    records: Vec<MetadataRecord>,
+    urgency: Urgency,
+) -> Result<(), MetadataRefusal> {
+    let mut batch = BatchBuilder::new();
+    let now = shard.io.wall_clock();
+    for record in &records {
+        batch.push(now, None, Some(&record.encode()));
+    }
+    let batch = batch.build().map_err(|error| {
+        tracing::error!(%error, "a decision does not fit into the metadata log");
+        MetadataRefusal::TooLarge
+    })?;
+    let base = append(shard, &batch, urgency)
+        .await
+        .map_err(MetadataRefusal::NotWritten)?;
+    let count = i64::try_from(records.len()).expect("a batch counts its records in 32 bits");
+    let end = base.plus(count);
+    let records: Arc<[MetadataRecord]> = records.into();
+    shard.apply_metadata(end, &records);
+    // Before anything else is sent: what this shard asks or answers next comes behind it, on every road.
+    for other in shard.peers.others() {
+        let metadata = Envelope::Metadata(end, records.clone());
+        shard.peers.send(other, metadata);
+    }
+    shard.coordinators.deletions_done().await;
+    shard.quorum.applied(shard.id(), end);
+    shard.quorum.all_applied(end).await;
+    Ok(())
+}
+
+/// Appends to the metadata log. A device without space is given some time: what frees it may be under way.
+async fn append<I: Io>(
+    shard: &Rc<Shard<I>>,
+    batch: &[u8],
+    urgency: Urgency,
+) -> Result<Offset, OwnAppendError> {
+    let deadline = shard.io.now().plus(DISK_FULL_PATIENCE);
+    loop {
+        let appended = shard
+            .appender
+            .append_and_wait(METADATA_PARTITION, batch, urgency)
+            .await;
+        // On a full device the batch was refused. After a fence it may be in the log: never twice.
+        let is_full = shard.storage.is_disk_full() && shard.storage.fence_reason().is_none();
+        if appended.is_ok() || !is_full || shard.io.now() >= deadline {
+            return appended;
+        }
+        shard.io.sleep(DISK_FULL_INTERVAL).await;
+    }
+}
+
+fn check_topic_config(configs: &ConfigMap, defaults: &BrokerConfig) -> Result<(), String> {
+    TopicConfig::from_overrides(configs, defaults)
+        .map(drop)
+        .map_err(|error| error.to_string())
 }

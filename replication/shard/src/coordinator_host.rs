@@ -16,14 +16,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use coordinator::{GroupReply, GroupRequest, GroupSettings, ListGroupsRequest, ListedGroup, Now};
+use coordinator::{
+    GroupAsk, GroupReply, GroupRequest, GroupSettings, ListGroupsReply, ListGroupsRequest, Now,
+};
 use model::config::BrokerSettings;
-use model::{ErrorCode, MonotonicTime, TopicPartition};
+use model::{MonotonicTime, TopicPartition};
 use runtime::{Io, Signal, TaskClass};
+use storage::Storage;
 
-use crate::message::ShardReply;
-use crate::reply::ReplyTo;
-use crate::shard::Shard;
+use crate::append::Appender;
+use crate::message::{GroupQuestion, ReplyTo};
+use crate::metadata_cache::MetadataCache;
+use crate::partitions::Partitions;
+use crate::peer::Peers;
+use crate::refusal::WaitFailure;
 use crate::work_queue::WorkQueue;
 use hosted::{Destination, Hosted};
 
@@ -36,20 +42,22 @@ const DELETIONS_PATIENCE: Duration = Duration::from_secs(2);
 /// How often it looks.
 const DELETIONS_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Group work for one shard.
-#[derive(Debug)]
-pub enum GroupWork {
-    /// For the coordinator of one partition of [`OFFSETS_TOPIC`].
-    Coordinate(TopicPartition, GroupRequest),
-    /// For all coordinators of the shard; the reply is [`GroupReply::List`].
-    List(ListGroupsRequest),
+/// What the coordinators work with.
+pub(crate) struct Tools<I: Io> {
+    pub(crate) io: I,
+    pub(crate) storage: Storage<I>,
+    pub(crate) cache: Rc<MetadataCache>,
+    pub(crate) partitions: Rc<Partitions<I>>,
+    pub(crate) appender: Rc<Appender<I>>,
+    pub(crate) peers: Rc<Peers>,
 }
 
 /// The coordinators of one shard.
-pub struct CoordinatorHost {
+pub(crate) struct CoordinatorHost<I: Io> {
+    tools: Tools<I>,
+    settings: GroupSettings,
     hosted: RefCell<BTreeMap<TopicPartition, Rc<Hosted>>>,
-    /// No coordinator has anything due before this. It may be too early, never too late.
-    timeout_next: Cell<Option<MonotonicTime>>,
+    due: Due,
     /// Coordinators with records for the log, each once.
     appending: RefCell<VecDeque<Rc<Hosted>>>,
     append_wanted: Rc<Signal>,
@@ -57,160 +65,182 @@ pub struct CoordinatorHost {
     started: Cell<bool>,
 }
 
-impl Default for CoordinatorHost {
-    fn default() -> CoordinatorHost {
-        CoordinatorHost {
-            hosted: RefCell::default(),
-            timeout_next: Cell::new(None),
-            appending: RefCell::default(),
-            append_wanted: Signal::new(),
-            loading: WorkQueue::new(),
-            started: Cell::new(false),
-        }
-    }
-}
+/// When the next timeout of any coordinator is due: it may be too early, never too late.
+#[derive(Default)]
+struct Due(Cell<Option<MonotonicTime>>);
 
-impl CoordinatorHost {
-    fn get(&self, id: TopicPartition) -> Option<Rc<Hosted>> {
-        self.hosted.borrow().get(&id).cloned()
-    }
-
-    fn all(&self) -> Vec<Rc<Hosted>> {
-        self.hosted.borrow().values().cloned().collect()
-    }
-
-    fn note_timeout(&self, timeout: Option<MonotonicTime>) {
-        let earlier = match (self.timeout_next.get(), timeout) {
+impl Due {
+    fn note(&self, timeout: Option<MonotonicTime>) {
+        let earlier = match (self.0.get(), timeout) {
             (Some(known), Some(new)) => Some(known.min(new)),
             (known, new) => known.or(new),
         };
-        self.timeout_next.set(earlier);
+        self.0.set(earlier);
     }
 
-    fn want_append(&self, hosted: &Rc<Hosted>) {
-        if !hosted.queued.replace(true) {
-            self.appending.borrow_mut().push_back(hosted.clone());
-            self.append_wanted.raise();
+    /// Whether something is due. If so, everybody is to note their timeouts anew.
+    fn take(&self, now: MonotonicTime) -> bool {
+        let due = self.0.get().is_some_and(|due| due <= now);
+        if due {
+            self.0.set(None);
         }
+        due
     }
 }
 
 /// Puts the answers of several coordinators to one ListGroups together.
 struct Listing {
     missing: usize,
-    error: ErrorCode,
-    groups: Vec<ListedGroup>,
-    reply: ReplyTo,
+    answer: ListGroupsReply,
+    reply: ReplyTo<ListGroupsRequest>,
 }
 
-impl<I: Io> Shard<I> {
+impl<I: Io> CoordinatorHost<I> {
+    pub(crate) fn new(tools: Tools<I>, config: &BrokerSettings) -> Rc<CoordinatorHost<I>> {
+        Rc::new(CoordinatorHost {
+            tools,
+            settings: settings(config),
+            hosted: RefCell::default(),
+            due: Due::default(),
+            appending: RefCell::default(),
+            append_wanted: Signal::new(),
+            loading: WorkQueue::new(),
+            started: Cell::new(false),
+        })
+    }
+
     /// Takes group work. The reply may come much later: a rebalance waits for the members of the group.
-    pub(crate) fn group(&self, work: GroupWork, reply: ReplyTo) {
-        match work {
-            GroupWork::Coordinate(id, request) => match self.coordinators.get(id) {
-                Some(hosted) => {
-                    hosted.handle(self.group_now(), request, Destination::Asker(reply));
-                    self.settle(&hosted);
-                }
-                None => self.answer_group(reply, request.refuse(ErrorCode::NotCoordinator)),
-            },
-            GroupWork::List(request) => self.list_groups(&request, reply),
+    pub(crate) fn handle(&self, question: GroupQuestion, reply: ReplyTo<GroupQuestion>) {
+        let GroupQuestion { partition, request } = question;
+        match self.get(partition) {
+            Some(hosted) => {
+                hosted.handle(self.now(), request, Destination::Asker(reply));
+                self.settle(&hosted);
+            }
+            None => self
+                .tools
+                .peers
+                .answer(reply, request.refuse_not_coordinator()),
+        }
+    }
+
+    /// Lists the groups of all coordinators of the shard.
+    pub(crate) fn list(&self, request: &ListGroupsRequest, reply: ReplyTo<ListGroupsRequest>) {
+        let all = self.all();
+        if all.is_empty() {
+            return self.tools.peers.answer(reply, ListGroupsReply::empty());
+        }
+        let listing = Rc::new(RefCell::new(Some(Listing {
+            missing: all.len(),
+            answer: ListGroupsReply::empty(),
+            reply,
+        })));
+        for hosted in all {
+            let request = GroupRequest::List(request.clone());
+            let destination = Destination::Listing(listing.clone());
+            hosted.handle(self.now(), request, destination);
+            self.settle(&hosted);
         }
     }
 
     /// Lets session, rebalance and retention timeouts happen. One comparison when nothing is due.
-    pub(crate) fn group_timeouts(&self, now: MonotonicTime) {
-        let host = &self.coordinators;
-        if host.timeout_next.get().is_none_or(|due| due > now) {
+    pub(crate) fn timeouts(&self, now: MonotonicTime) {
+        if !self.due.take(now) {
             return;
         }
-        host.timeout_next.set(None);
-        for hosted in host.all() {
-            if hosted.handle_timeout(self.group_now()) {
+        for hosted in self.all() {
+            if hosted.handle_timeout(self.now()) {
                 self.settle(&hosted);
             } else {
-                host.note_timeout(hosted.timeout());
+                self.due.note(hosted.timeout());
             }
         }
     }
 
     /// A partition is led by this shard from now on. If it belongs to [`OFFSETS_TOPIC`], so are its groups.
-    pub(crate) fn coordinator_partition_opened(
-        self: &Rc<Self>,
-        id: TopicPartition,
-        topic_name: &str,
-    ) {
+    pub(crate) fn opened(self: &Rc<Self>, id: TopicPartition, topic_name: &str) {
         if topic_name != OFFSETS_TOPIC {
             return;
         }
-        let Some(partition) = self.partition(id) else {
+        let Some(partition) = self.tools.partitions.get(id) else {
             return;
         };
-        let host = &self.coordinators;
-        if !host.started.replace(true) {
-            self.io
-                .spawn(TaskClass::Foreground, load::run(self.clone()));
-            self.io
-                .spawn(TaskClass::Foreground, append::run(self.clone()));
+        if !self.started.replace(true) {
+            let io = &self.tools.io;
+            io.spawn(TaskClass::Foreground, load::run(self.clone()));
+            io.spawn(TaskClass::Foreground, append::run(self.clone()));
         }
-        self.coordinator_partition_closed(id);
-        let hosted = Hosted::new(id, settings(&self.options.config));
-        host.hosted.borrow_mut().insert(id, hosted.clone());
+        self.closed(id);
+        let hosted = Hosted::new(id, self.settings.clone());
+        self.hosted.borrow_mut().insert(id, hosted.clone());
         if partition.log.log_start_offset() == partition.log.log_end_offset() {
             self.finish_loading(&hosted);
         } else {
-            host.loading.push(hosted);
+            self.loading.push(hosted);
         }
     }
 
     /// A partition is no longer led by this shard: everybody who waits for one of its groups is told so.
-    pub(crate) fn coordinator_partition_closed(&self, id: TopicPartition) {
-        let hosted = self.coordinators.hosted.borrow_mut().remove(&id);
+    pub(crate) fn closed(&self, id: TopicPartition) {
+        let hosted = self.hosted.borrow_mut().remove(&id);
         if let Some(hosted) = hosted {
-            hosted.resign(self.group_now(), ErrorCode::NotCoordinator);
+            hosted.resign(self.now());
             self.settle(&hosted);
         }
     }
 
     /// Topics were deleted: every coordinator of the shard lets go of what was committed for them. One that is being
     /// loaded does it when it has been.
-    pub(crate) fn coordinator_topics_deleted(&self, topics: &BTreeSet<Arc<str>>) {
+    pub(crate) fn topics_deleted(&self, topics: &BTreeSet<Arc<str>>) {
         if topics.is_empty() {
             return;
         }
-        for hosted in self.coordinators.all() {
+        for hosted in self.all() {
             if hosted.is_loaded() {
-                hosted.topics_deleted(self.group_now(), topics);
+                hosted.topics_deleted(self.now(), topics);
                 self.settle(&hosted);
             }
         }
     }
 
+    /// A batch of a coordinator is acknowledged, or will never be.
+    pub(crate) fn appended(
+        &self,
+        id: TopicPartition,
+        number: u64,
+        outcome: Result<(), WaitFailure>,
+    ) {
+        if let Some(hosted) = self.get(id) {
+            let outcome = outcome.map_err(append::not_acknowledged);
+            append::finished(self, &hosted, number, outcome);
+        }
+    }
+
     /// Whether deletions of offsets are on their way to the log.
-    pub(crate) fn has_coordinator_deletions(&self) -> bool {
-        let all = self.coordinators.all();
+    pub(crate) fn has_deletions(&self) -> bool {
+        let all = self.all();
         all.iter().any(|hosted| hosted.has_deletions_in_flight())
     }
 
     /// Waits until deletions of offsets are durable or have failed. A topic made anew meanwhile would be given the old
     /// one's offsets by a crash. Not for ever: offsets are worth less than a controller that works.
-    pub(crate) async fn coordinator_deletions(&self) {
-        let deadline = self.io.now().plus(DELETIONS_PATIENCE);
-        while self.has_coordinator_deletions() && self.io.now() < deadline {
-            self.io.sleep(DELETIONS_INTERVAL).await;
+    pub(crate) async fn deletions_done(&self) {
+        let deadline = self.tools.io.now().plus(DELETIONS_PATIENCE);
+        while self.has_deletions() && self.tools.io.now() < deadline {
+            self.tools.io.sleep(DELETIONS_INTERVAL).await;
         }
     }
 
     fn finish_loading(&self, hosted: &Rc<Hosted>) {
-        hosted.finish_loading(self.group_now());
+        hosted.finish_loading(self.now());
         // The broker may have stopped between the end of a topic and the deletion of its offsets. Offsets are committed
         // for topics that exist only; and the image is as new as any topic, while a broker is its own controller.
-        let image = self.image.borrow();
+        let image = self.tools.cache.image();
         let mut gone = hosted.committed_topics();
         gone.retain(|topic| image.topic_by_name(topic).is_none());
         drop(image);
         if !gone.is_empty() {
-            hosted.topics_deleted(self.group_now(), &gone);
+            hosted.topics_deleted(self.now(), &gone);
         }
         self.settle(hosted);
     }
@@ -219,74 +249,49 @@ impl<I: Io> Shard<I> {
     fn settle(&self, hosted: &Rc<Hosted>) {
         for (destination, reply) in hosted.take_replies() {
             match destination {
-                Destination::Asker(asker) => self.answer_group(asker, reply),
+                Destination::Asker(asker) => self.tools.peers.answer(asker, reply),
                 Destination::Listing(listing) => self.listed(&listing, reply),
             }
         }
         if hosted.has_work_for_log() {
-            self.coordinators.want_append(hosted);
+            self.want_append(hosted);
         }
-        self.coordinators.note_timeout(hosted.timeout());
-    }
-
-    fn list_groups(&self, request: &ListGroupsRequest, reply: ReplyTo) {
-        let all = self.coordinators.all();
-        if all.is_empty() {
-            let nothing = GroupReply::List {
-                error: ErrorCode::None,
-                groups: Vec::new(),
-            };
-            return self.answer_group(reply, nothing);
-        }
-        let listing = Rc::new(RefCell::new(Some(Listing {
-            missing: all.len(),
-            error: ErrorCode::None,
-            groups: Vec::new(),
-            reply,
-        })));
-        for hosted in all {
-            let request = GroupRequest::List(request.clone());
-            let destination = Destination::Listing(listing.clone());
-            hosted.handle(self.group_now(), request, destination);
-            self.settle(&hosted);
-        }
+        self.due.note(hosted.timeout());
     }
 
     fn listed(&self, listing: &RefCell<Option<Listing>>, reply: GroupReply) {
-        let GroupReply::List { error, groups } = reply else {
-            unreachable!("a coordinator answers a list with a list");
-        };
         let mut slot = listing.borrow_mut();
         let listed = slot.as_mut().expect("each coordinator answers once");
+        listed.answer.absorb(ListGroupsRequest::reply(reply));
         listed.missing -= 1;
-        listed.groups.extend(groups);
-        if listed.error.is_none() {
-            listed.error = error;
-        }
         if listed.missing > 0 {
             return;
         }
         let listed = slot.take().expect("looked at");
         drop(slot);
-        let groups = match listed.error {
-            ErrorCode::None => listed.groups,
-            _ => Vec::new(),
-        };
-        let reply = GroupReply::List {
-            error: listed.error,
-            groups,
-        };
-        self.answer_group(listed.reply, reply);
+        self.tools.peers.answer(listed.reply, listed.answer);
     }
 
-    fn answer_group(&self, to: ReplyTo, reply: GroupReply) {
-        self.peers.answer(to, ShardReply::Group(reply));
+    fn get(&self, id: TopicPartition) -> Option<Rc<Hosted>> {
+        self.hosted.borrow().get(&id).cloned()
     }
 
-    fn group_now(&self) -> Now {
+    fn all(&self) -> Vec<Rc<Hosted>> {
+        self.hosted.borrow().values().cloned().collect()
+    }
+
+    fn want_append(&self, hosted: &Rc<Hosted>) {
+        if !hosted.queued.replace(true) {
+            self.appending.borrow_mut().push_back(hosted.clone());
+            self.append_wanted.raise();
+        }
+    }
+
+    fn now(&self) -> Now {
+        let io = &self.tools.io;
         Now {
-            monotonic: self.io.now(),
-            wall: self.io.wall_clock(),
+            monotonic: io.now(),
+            wall: io.wall_clock(),
         }
     }
 }
@@ -325,7 +330,7 @@ mod tests {
 
     #[test]
     fn the_earliest_timeout_is_kept() {
-        let host = CoordinatorHost::default();
+        let due = Due::default();
         let table = [
             (None, None),
             (Some(7), Some(7)),
@@ -334,8 +339,8 @@ mod tests {
             (Some(3), Some(3)),
         ];
         for (noted, expected) in table {
-            host.note_timeout(noted.map(MonotonicTime));
-            assert_eq!(host.timeout_next.get(), expected.map(MonotonicTime));
+            due.note(noted.map(MonotonicTime));
+            assert_eq!(due.0.get(), expected.map(MonotonicTime));
         }
     }
 }

@@ -4,30 +4,35 @@
 //! structs ([`request`]), from connections of this core or as messages of other shards ([`message`]); nothing here
 //! knows Kafka's encoding or versions.
 
+mod append;
 mod batch_check;
 pub mod boot;
 mod close;
-pub mod controller;
+mod controller;
 pub mod coordinator_host;
-mod housekeeping;
-mod lifecycle;
 pub mod message;
+mod metadata_cache;
+mod metadata_log;
 pub mod metrics;
 pub mod partition;
+pub mod partition_rules;
 pub mod partition_table;
+mod partitions;
 pub mod peer;
 pub mod produce;
-pub mod producer_ids;
-pub mod purgatory;
-pub mod quorum_driver;
+mod producer_ids;
+mod purgatory;
+mod quorum_driver;
 mod read;
+pub mod refusal;
 pub mod reply;
 pub mod request;
 pub mod shard;
+mod tasks;
 pub mod timers;
 mod unknown_logs;
 pub mod watch;
-pub mod work_queue;
+mod work_queue;
 
 pub use boot::{BootError, Booted, boot};
 pub use close::Closed;

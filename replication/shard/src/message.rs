@@ -1,85 +1,199 @@
-//! What travels between the shards of one broker.
+//! What travels between the shards of one broker: questions, each with the type of its answer.
 //!
-//! Messages carry batches of work: one per target shard per request, never one per partition.
+//! A question goes to the shard that can answer it ([`Ask`]), which may be the asker's own; the answer comes back into
+//! a [`ReplySlot`] of its own type. Messages carry batches of work: one per target shard per request, never one per
+//! partition. The registry below is the one place that lists the questions.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use coordinator::GroupReply;
+use coordinator::{GroupReply, GroupRequest, ListGroupsReply, ListGroupsRequest};
+use indexmap::IndexMap;
+use metadata::controller::{
+    CreatePartitionsRequest, CreateTopicsRequest, DeletableTopic, DeletedTopic,
+};
 use metadata::{MetadataImage, MetadataRecord};
-use model::{ErrorCode, Offset, ShardId, TopicPartition};
+use model::{Offset, ShardId, TopicPartition};
 
-use crate::controller::{ControllerReply, ControllerRequest};
-use crate::coordinator_host::GroupWork;
+use crate::refusal::{DeleteRecordsRefusal, LeadRefusal, MetadataRefusal, ReadRefusal};
+use crate::reply::ReplySlot;
 use crate::request::{
-    DeleteRecords, DeletedRecords, EpochEnd, EpochEnded, Fetch, FetchTimes, Fetched, ListOffset,
-    ListedOffset, PartitionSize, Produce, ProduceTimes, Produced, Watch,
+    AllocateProducerIds, AllocatedIds, CreatedPartitions, CreatedTopics, DeleteRecords, EpochEnd,
+    EpochEnded, Fetch, FetchedParts, FoundOffset, ListOffset, Produce, ProducedParts, Watch,
 };
 
-/// A request to one shard.
-#[derive(Debug)]
-pub enum ShardRequest {
-    /// Append records.
-    Produce(Produce),
-    /// Read records, without waiting.
-    Fetch(Fetch),
-    /// Tell me when there is more to read.
-    Watch(Watch),
-    /// Look up offsets.
-    ListOffsets(Vec<ListOffset>),
-    /// Look up ends of leader epochs.
-    EpochEnds(Vec<EpochEnd>),
-    /// Remove records from the front.
-    DeleteRecords(Vec<DeleteRecords>),
-    /// Sizes of all partitions of the shard.
-    PartitionSizes,
-    /// Decide about metadata (shard 0 only).
-    Controller(ControllerRequest),
-    /// Consumer group work (the shard of the group's offsets partition).
-    Group(GroupWork),
+/// A question to a shard, and what is answered to it.
+pub trait Ask: Sized + Send + 'static {
+    /// What comes back.
+    type Answer: Send + 'static;
+
+    /// As it travels to another shard.
+    fn into_question(self) -> Question;
+
+    /// As the shard that is asked takes it.
+    fn asked(self, reply: ReplyTo<Self>) -> Asked;
+
+    /// The answer as it travels back, to the question that the asker calls `token`.
+    fn into_reply(token: u64, answer: Self::Answer) -> Reply;
+
+    /// The answers of this kind that a shard waits for.
+    fn awaited(all: &Awaited) -> &AwaitedAnswers<Self::Answer>;
 }
 
-/// The answer to a [`ShardRequest`] of the same name.
+/// The return address of a question.
+pub enum ReplyTo<Q: Ask> {
+    /// A part of a slot on this shard.
+    Local(Rc<ReplySlot<Q::Answer>>, usize),
+    /// A question of another shard, named by its token there.
+    Remote(ShardId, u64),
+    /// Nobody waits (`acks=0` on this shard).
+    Nobody,
+}
+
+/// A part of a slot that an answer goes to.
+type Part<A> = (Rc<ReplySlot<A>>, usize);
+
+/// The answers of one kind that a shard waits for, by token.
+pub struct AwaitedAnswers<A>(RefCell<IndexMap<u64, Part<A>>>);
+
+impl<A> Default for AwaitedAnswers<A> {
+    fn default() -> AwaitedAnswers<A> {
+        AwaitedAnswers(RefCell::default())
+    }
+}
+
+impl<A> AwaitedAnswers<A> {
+    pub(crate) fn add(&self, token: u64, slot: Rc<ReplySlot<A>>, part: usize) {
+        let previous = self.0.borrow_mut().insert(token, (slot, part));
+        assert!(previous.is_none(), "two questions have one token");
+    }
+
+    fn arrived(&self, token: u64, answer: A) {
+        let awaited = self.0.borrow_mut().swap_remove(&token);
+        let (slot, part) = awaited.expect("a shard answered a question that nobody asked");
+        slot.deliver(part, answer);
+    }
+}
+
+macro_rules! questions {
+    ($($(#[$doc:meta])* $name:ident, $field:ident: $question:ty => $answer:ty;)*) => {
+        /// A question on its way to another shard.
+        #[derive(Debug)]
+        pub enum Question {
+            $($(#[$doc])* $name($question),)*
+        }
+
+        /// A question as the shard that is asked has it: with the address of its answer.
+        pub enum Asked {
+            $($(#[$doc])* $name($question, ReplyTo<$question>),)*
+        }
+
+        /// An answer on its way back, under the asker's token.
+        #[derive(Debug)]
+        pub enum Reply {
+            $($(#[$doc])* $name(u64, $answer),)*
+        }
+
+        /// All answers that a shard waits for.
+        #[derive(Default)]
+        pub struct Awaited {
+            $($field: AwaitedAnswers<$answer>,)*
+        }
+
+        impl Awaited {
+            /// An answer has arrived from another shard.
+            pub(crate) fn arrived(&self, reply: Reply) {
+                match reply {
+                    $(Reply::$name(token, answer) => self.$field.arrived(token, answer),)*
+                }
+            }
+        }
+
+        impl Question {
+            /// The question, to be answered to the shard that sent it.
+            pub(crate) fn asked_by(self, from: ShardId, token: u64) -> Asked {
+                match self {
+                    $(Question::$name(question) => question.asked(ReplyTo::Remote(from, token)),)*
+                }
+            }
+        }
+
+        $(impl Ask for $question {
+            type Answer = $answer;
+
+            fn into_question(self) -> Question {
+                Question::$name(self)
+            }
+
+            fn asked(self, reply: ReplyTo<$question>) -> Asked {
+                Asked::$name(self, reply)
+            }
+
+            fn into_reply(token: u64, answer: $answer) -> Reply {
+                Reply::$name(token, answer)
+            }
+
+            fn awaited(all: &Awaited) -> &AwaitedAnswers<$answer> {
+                &all.$field
+            }
+        })*
+    };
+}
+
+questions! {
+    /// Append records.
+    Produce, produce: Produce => ProducedParts;
+    /// Read records, without waiting.
+    Fetch, fetch: Fetch => FetchedParts;
+    /// Tell me when there is more to read. The answer: indices of the watched partitions that have more, at least one;
+    /// none if the watch was dropped.
+    Watch, watch: Watch => Vec<u32>;
+    /// Look up offsets.
+    ListOffsets, list_offsets: Vec<ListOffset> => Vec<Result<Option<FoundOffset>, ReadRefusal>>;
+    /// Look up ends of leader epochs.
+    EpochEnds, epoch_ends: Vec<EpochEnd> => Vec<Result<Option<EpochEnded>, LeadRefusal>>;
+    /// Remove records from the front. The answer: the new low watermarks.
+    DeleteRecords, delete_records: Vec<DeleteRecords> => Vec<Result<Offset, DeleteRecordsRefusal>>;
+    /// Work for the coordinator of a group.
+    Group, group: GroupQuestion => GroupReply;
+    /// The groups of all coordinators of the shard.
+    ListGroups, list_groups: ListGroupsRequest => ListGroupsReply;
+    /// Make topics (shard 0).
+    CreateTopics, create_topics: CreateTopicsRequest => Result<CreatedTopics, MetadataRefusal>;
+    /// Delete topics (shard 0).
+    DeleteTopics, delete_topics: Vec<DeletableTopic> => Result<Vec<DeletedTopic>, MetadataRefusal>;
+    /// Make partitions (shard 0).
+    CreatePartitions, create_partitions: CreatePartitionsRequest
+        => Result<CreatedPartitions, MetadataRefusal>;
+    /// Give me producer ids (shard 0).
+    AllocateProducerIds, allocate_producer_ids: AllocateProducerIds
+        => Result<AllocatedIds, MetadataRefusal>;
+}
+
+/// Work for the coordinator of one partition of the topic of committed offsets.
 #[derive(Debug)]
-pub enum ShardReply {
-    /// One result per partition, and when what was done.
-    Produce(Vec<Produced>, ProduceTimes),
-    /// One result per partition, and when what was done.
-    Fetch(Vec<Fetched>, FetchTimes),
-    /// Indices of the watched partitions that have more to read, at least one; none if the watch was dropped.
-    Watch(Vec<u32>),
-    /// One result per partition.
-    ListOffsets(Vec<ListedOffset>),
-    /// One result per partition.
-    EpochEnds(Vec<EpochEnded>),
-    /// One result per partition.
-    DeleteRecords(Vec<DeletedRecords>),
-    /// One per partition.
-    PartitionSizes(Vec<PartitionSize>),
-    /// What was decided.
-    Controller(Result<ControllerReply, ErrorCode>),
-    /// The group's answer.
-    Group(GroupReply),
+pub struct GroupQuestion {
+    /// The partition whose leader coordinates the group.
+    pub partition: TopicPartition,
+    /// The work.
+    pub request: GroupRequest,
 }
 
 /// One message in a shard's inbox.
 pub enum Envelope {
     /// Another shard asks.
-    Request {
+    Question {
         /// Who.
         from: ShardId,
-        /// Its name for the request.
+        /// Its name for the question.
         token: u64,
         /// What.
-        request: ShardRequest,
+        question: Question,
     },
     /// Another shard answers.
-    Reply {
-        /// Our name for the request.
-        token: u64,
-        /// The answer.
-        reply: ShardReply,
-    },
+    Reply(Reply),
     /// Shard 0 has recovered the data directory: open your logs, delete these of them, and serve this image.
     Start(Arc<MetadataImage>, Arc<BTreeSet<TopicPartition>>),
     /// A shard serves.

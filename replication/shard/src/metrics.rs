@@ -7,10 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use runtime::metrics::{Labels, labels};
-use runtime::{Counter, Io, MetricDefinition, Snapshot, Unit};
-use storage::Durability;
-
-use crate::shard::Shard;
+use runtime::{Counter, MetricDefinition, Snapshot, Unit};
 
 /// Topics with series of their own: 500 x 3 series of about 100 bytes of text.
 pub const TOPICS_TRACKED_MAX: usize = 500;
@@ -55,7 +52,7 @@ impl TopicTable {
         counters
     }
 
-    fn snapshot_into(&self, into: &mut Snapshot) {
+    pub(crate) fn snapshot_into(&self, into: &mut Snapshot) {
         let mut add = |labels: Labels, counters: &TopicCounters| {
             if counters.batches.get() > 0 {
                 into.counter(&TOPIC_BATCHES, labels.clone(), counters.batches.get());
@@ -68,14 +65,6 @@ impl TopicTable {
         }
         add(labels([("topic", OTHER_TOPICS)]), &self.other);
     }
-}
-
-/// Counters of a shard.
-#[derive(Default)]
-pub(crate) struct Counters {
-    pub(crate) produced_bytes: Counter,
-    pub(crate) own_bytes: Counter,
-    pub(crate) topics: TopicTable,
 }
 
 /// Batches produced, by topic.
@@ -145,38 +134,42 @@ pub static FENCED: MetricDefinition = MetricDefinition::gauge(
     "1 after a write or flush failed: the shard acknowledges nothing until a restart.",
 );
 
-impl<I: Io> Shard<I> {
-    /// Adds what the shard, its storage and its machine have counted.
-    pub fn snapshot_into(&self, into: &mut Snapshot) {
-        self.io.snapshot_into(into);
-        self.storage.snapshot_into(into);
-        let (full, overflow) = (self.peers.full.get(), self.peers.overflow());
+/// What a shard has counted, besides its topics.
+pub(crate) struct Counts {
+    pub(crate) produced_bytes: u64,
+    pub(crate) own_bytes: u64,
+    pub(crate) mailbox_full: u64,
+    pub(crate) mailbox_depth: usize,
+    pub(crate) mailbox_overflow: usize,
+    pub(crate) produce_waiting: usize,
+    pub(crate) partitions_flushed: usize,
+    pub(crate) partitions_written: usize,
+    pub(crate) is_fenced: bool,
+}
+
+impl Counts {
+    pub(crate) fn snapshot_into(&self, into: &mut Snapshot) {
         for (definition, value) in [
-            (&PRODUCED_BYTES, self.counters.produced_bytes.get()),
-            (&OWN_BYTES, self.counters.own_bytes.get()),
-            (&MAILBOX_FULL, full),
+            (&PRODUCED_BYTES, self.produced_bytes),
+            (&OWN_BYTES, self.own_bytes),
+            (&MAILBOX_FULL, self.mailbox_full),
         ] {
             into.counter(definition, Labels::new(), value);
         }
-        let purgatory = self.purgatory.borrow().len();
         for (definition, value) in [
-            (&MAILBOX_DEPTH, self.peers.depth()),
-            (&MAILBOX_OVERFLOW, overflow),
-            (&PURGATORY, purgatory),
-            (&FENCED, usize::from(self.fenced.get())),
+            (&MAILBOX_DEPTH, self.mailbox_depth),
+            (&MAILBOX_OVERFLOW, self.mailbox_overflow),
+            (&PURGATORY, self.produce_waiting),
+            (&FENCED, usize::from(self.is_fenced)),
         ] {
             into.gauge(definition, Labels::new(), value as u64);
         }
-        let partitions = self.partitions.borrow();
-        for (level, durability) in [
-            ("flushed", Durability::Flushed),
-            ("written", Durability::Written),
+        for (level, count) in [
+            ("flushed", self.partitions_flushed),
+            ("written", self.partitions_written),
         ] {
-            let count = partitions.count_at(durability) as u64;
-            into.gauge(&PARTITIONS, labels([("durability", level)]), count);
+            into.gauge(&PARTITIONS, labels([("durability", level)]), count as u64);
         }
-        drop(partitions);
-        self.counters.topics.snapshot_into(into);
     }
 }
 

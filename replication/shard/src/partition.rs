@@ -7,42 +7,26 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use model::record::ValidationRules;
 use model::{LeaderEpoch, MonotonicTime, Offset, TopicPartition};
 use replica::{Assignment, LeaderReplica, LeaderSettings};
-use storage::{Durability, Log};
+use storage::Log;
 
 use crate::metrics::TopicCounters;
+use crate::partition_rules::PartitionRules;
 use crate::purgatory::OperationId;
+use crate::refusal::WaitFailure;
 use crate::request::{Acks, Isolation};
 use crate::watch::Watcher;
 
 /// Watchers a partition keeps before it looks for those that are over.
 const WATCHERS_BEFORE_PURGE: usize = 64;
 
-/// What of the topic's configuration matters per request.
-#[derive(Clone)]
-pub struct PartitionRules {
-    /// For incoming record batches.
-    pub validation: ValidationRules,
-    /// What an acknowledgement means.
-    pub durability: Durability,
-    /// Whether the broker stamps records with its own time.
-    pub log_append_time: bool,
-    /// Whether old records may be deleted (`cleanup.policy` contains `delete`).
-    pub deletes: bool,
-    /// Whether it is an internal topic that clients may not write to.
-    pub internal: bool,
-    /// The codec the broker stores, if not the producer's own.
-    pub recompress: Option<(model::record::Compression, Option<i32>)>,
-}
-
 /// Somebody who waits for an offset to be acknowledged.
-pub enum AcknowledgeTarget {
+pub(crate) enum AcknowledgeTarget {
     /// One partition of a produce request.
     Operation(OperationId, usize),
     /// The broker's own append.
-    Internal(Rc<runtime::Oneshot<Result<(), model::ErrorCode>>>),
+    Internal(Rc<runtime::Oneshot<Result<(), WaitFailure>>>),
     /// A numbered batch of the group coordinator of this partition.
     Coordinator(TopicPartition, u64),
 }
@@ -135,7 +119,7 @@ impl Partition {
     }
 
     /// Tells `target` once the records before `until` are acknowledged at this level.
-    pub fn wait(&self, acks: Acks, until: Offset, target: AcknowledgeTarget) {
+    pub(crate) fn wait(&self, acks: Acks, until: Offset, target: AcknowledgeTarget) {
         let queue = match acks {
             Acks::All => &self.high_watermark_waiters,
             Acks::Leader | Acks::None => &self.durable_waiters,
@@ -155,7 +139,7 @@ impl Partition {
     }
 
     /// The log is durable up to `end`. Moves the high watermark and adds who need not wait any more.
-    pub fn durable(
+    pub(crate) fn durable(
         &self,
         now: MonotonicTime,
         end: Offset,
@@ -182,7 +166,7 @@ impl Partition {
     }
 
     /// The partition is gone: returns everybody who waits for it; watchers are told to look again.
-    pub fn delete(&self) -> Vec<AcknowledgeTarget> {
+    pub(crate) fn delete(&self) -> Vec<AcknowledgeTarget> {
         self.deleted.set(true);
         for watcher in self.watchers.borrow_mut().drain(..) {
             watcher.tell();
@@ -191,7 +175,7 @@ impl Partition {
     }
 
     /// Nothing more will be acknowledged: returns everybody who waits.
-    pub fn fail_waiters(&self) -> Vec<AcknowledgeTarget> {
+    pub(crate) fn fail_waiters(&self) -> Vec<AcknowledgeTarget> {
         let mut waiting = Vec::new();
         pop_until(&self.durable_waiters, Offset(i64::MAX), &mut waiting);
         pop_until(&self.high_watermark_waiters, Offset(i64::MAX), &mut waiting);

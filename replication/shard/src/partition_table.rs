@@ -8,7 +8,6 @@ use model::{ShardId, TopicId, TopicPartition};
 use storage::Durability;
 
 use crate::partition::Partition;
-use crate::request::PartitionSize;
 
 /// The shard that serves a partition when the broker has `shard_count`. Shard 0 keeps the metadata log.
 pub fn owner(partition: TopicPartition, shard_count: u16) -> ShardId {
@@ -105,16 +104,5 @@ impl PartitionTable {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.partitions.is_empty()
-    }
-
-    /// Bytes of every partition's log.
-    pub fn sizes(&self) -> Vec<PartitionSize> {
-        self.iter()
-            .map(|partition| PartitionSize {
-                topic: partition.id.topic,
-                partition: partition.id.partition,
-                bytes: partition.log.size_bytes(),
-            })
-            .collect()
     }
 }

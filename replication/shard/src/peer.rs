@@ -7,13 +7,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use indexmap::IndexMap;
 use model::ShardId;
 use runtime::mailbox::Sender;
 use runtime::{Counter, Io, Signal, TaskClass};
 
-use crate::message::{Envelope, ShardReply, ShardRequest};
-use crate::reply::{ReplySlot, ReplyTo};
+use crate::message::{Ask, Awaited, Envelope, Reply, ReplyTo};
+use crate::reply::ReplySlot;
 
 struct Peer {
     sender: Sender<Envelope>,
@@ -23,10 +22,10 @@ struct Peer {
     signal: Rc<Signal>,
 }
 
-/// Mailboxes to every shard, and the requests that this shard is waiting for.
+/// Mailboxes to every shard, and the answers that this shard waits for.
 pub struct Peers {
     peers: Vec<Rc<Peer>>,
-    pending: RefCell<IndexMap<u64, (Rc<ReplySlot>, usize)>>,
+    awaited: Awaited,
     token_next: Cell<u64>,
     me: ShardId,
     /// Messages that found a mailbox full.
@@ -49,7 +48,7 @@ impl Peers {
             .collect();
         Peers {
             peers,
-            pending: RefCell::new(IndexMap::new()),
+            awaited: Awaited::default(),
             token_next: Cell::new(0),
             me,
             full: Counter::default(),
@@ -86,20 +85,24 @@ impl Peers {
         u16::try_from(self.peers.len()).expect("shard count fits u16")
     }
 
-    /// Sends a request whose answer goes to `slot`.
-    pub fn request(&self, to: ShardId, request: ShardRequest, slot: Rc<ReplySlot>, part: usize) {
+    /// Asks another shard. The answer becomes part `part` of `slot`.
+    pub fn ask<Q: Ask>(
+        &self,
+        to: ShardId,
+        question: Q,
+        slot: &Rc<ReplySlot<Q::Answer>>,
+        part: usize,
+    ) {
+        assert_ne!(to, self.me, "a shard does not write to itself");
         let token = self.token_next.get();
         self.token_next.set(token + 1);
-        self.pending.borrow_mut().insert(token, (slot, part));
-        let from = self.me;
-        self.send(
-            to,
-            Envelope::Request {
-                from,
-                token,
-                request,
-            },
-        );
+        Q::awaited(&self.awaited).add(token, slot.clone(), part);
+        let envelope = Envelope::Question {
+            from: self.me,
+            token,
+            question: question.into_question(),
+        };
+        self.send(to, envelope);
     }
 
     /// Sends a message.
@@ -122,20 +125,20 @@ impl Peers {
         peer.signal.raise();
     }
 
-    /// Answers a request.
-    pub fn answer(&self, to: ReplyTo, reply: ShardReply) {
+    /// Answers a question.
+    pub fn answer<Q: Ask>(&self, to: ReplyTo<Q>, answer: Q::Answer) {
         match to {
-            ReplyTo::Local(slot, part) => slot.deliver(part, reply),
-            ReplyTo::Remote(shard, token) => self.send(shard, Envelope::Reply { token, reply }),
+            ReplyTo::Local(slot, part) => slot.deliver(part, answer),
+            ReplyTo::Remote(shard, token) => {
+                self.send(shard, Envelope::Reply(Q::into_reply(token, answer)));
+            }
             ReplyTo::Nobody => {}
         }
     }
 
     /// An answer has arrived from another shard.
-    pub fn answered(&self, token: u64, reply: ShardReply) {
-        let pending = self.pending.borrow_mut().swap_remove(&token);
-        let (slot, part) = pending.expect("a shard answered a request that nobody made");
-        slot.deliver(part, reply);
+    pub(crate) fn arrived(&self, reply: Reply) {
+        self.awaited.arrived(reply);
     }
 }
 

@@ -4,25 +4,26 @@
 //! a scan a few times a second, which is bounded by the number of requests in flight.
 //! Invariant: an operation leaves exactly once, by its last partition or by its timeout.
 
-use model::{ErrorCode, MonotonicTime};
+use model::MonotonicTime;
 use storage::CommitTimes;
 
-use crate::reply::ReplyTo;
-use crate::request::{ProduceTimes, Produced};
+use crate::message::ReplyTo;
+use crate::refusal::{ProduceRefused, WaitFailure};
+use crate::request::{Produce, ProduceResult, ProduceTimes, ProducedParts};
 
 /// Names one waiting operation. Stale names (the operation has left) are recognised by the generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OperationId {
+pub(crate) struct OperationId {
     index: u32,
     generation: u32,
 }
 
 struct Operation {
-    results: Vec<Produced>,
+    results: Vec<ProduceResult>,
     waiting: Vec<bool>,
     missing: usize,
     deadline: MonotonicTime,
-    reply: ReplyTo,
+    reply: ReplyTo<Produce>,
     times: ProduceTimes,
 }
 
@@ -31,21 +32,19 @@ struct Entry {
     operation: Option<Operation>,
 }
 
-/// An operation that has left: its results and where they go.
-pub struct Finished {
-    /// One result per partition, in request order.
-    pub results: Vec<Produced>,
+/// An operation that has left: its answer and where that goes.
+pub(crate) struct Finished {
+    /// One result per partition, in request order, and when what was done.
+    pub answer: ProducedParts,
     /// The return address.
-    pub reply: ReplyTo,
-    /// When what was done with it.
-    pub times: ProduceTimes,
+    pub reply: ReplyTo<Produce>,
 }
 
 /// How a wait ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Ending {
-    /// `None` is success.
-    pub error: ErrorCode,
+pub(crate) struct Ending {
+    /// Why it will not come true, if so.
+    pub failure: Option<WaitFailure>,
     /// The commit group that was waited for last; zero if the wait ended for another reason.
     pub commit: CommitTimes,
     /// The time now.
@@ -54,18 +53,18 @@ pub struct Ending {
 
 impl Ending {
     /// A commit group made it true. The high watermark of a partition with one replica moves with it.
-    pub fn committed(commit: CommitTimes) -> Ending {
+    pub(crate) fn committed(commit: CommitTimes) -> Ending {
         Ending {
-            error: ErrorCode::None,
+            failure: None,
             commit,
             now: commit.durable_at,
         }
     }
 
     /// It will not come true.
-    pub fn failed(error: ErrorCode, now: MonotonicTime) -> Ending {
+    pub(crate) fn failed(failure: WaitFailure, now: MonotonicTime) -> Ending {
         Ending {
-            error,
+            failure: Some(failure),
             commit: CommitTimes::default(),
             now,
         }
@@ -74,19 +73,19 @@ impl Ending {
 
 /// All waiting produce operations of a shard.
 #[derive(Default)]
-pub struct Purgatory {
+pub(crate) struct Purgatory {
     entries: Vec<Entry>,
     free: Vec<u32>,
 }
 
 impl Purgatory {
     /// Adds an operation. `waiting[i]` says that result `i` is not final until [`Purgatory::acknowledge`].
-    pub fn insert(
+    pub(crate) fn insert(
         &mut self,
-        results: Vec<Produced>,
+        results: Vec<ProduceResult>,
         waiting: Vec<bool>,
         deadline: MonotonicTime,
-        reply: ReplyTo,
+        reply: ReplyTo<Produce>,
         times: ProduceTimes,
     ) -> OperationId {
         let missing = waiting.iter().filter(|w| **w).count();
@@ -118,7 +117,7 @@ impl Purgatory {
     }
 
     /// Makes one result final, with an error if it failed after all. Returns the operation if that was the last.
-    pub fn acknowledge(
+    pub(crate) fn acknowledge(
         &mut self,
         id: OperationId,
         part: usize,
@@ -132,56 +131,37 @@ impl Purgatory {
         if !std::mem::replace(&mut operation.waiting[part], false) {
             return None;
         }
-        if !ending.error.is_none() {
-            operation.results[part] = Produced::refused(ending.error);
+        if let Some(failure) = ending.failure {
+            operation.results[part] = Err(ProduceRefused::because(failure));
         }
         operation.missing -= 1;
         (operation.missing == 0).then(|| self.remove(id.index, ending))
     }
 
-    /// Operations whose time is over. What is still waiting in them gets REQUEST_TIMED_OUT: it may be in the log.
-    pub fn expire(&mut self, now: MonotonicTime) -> Vec<Finished> {
-        let ending = Ending::failed(ErrorCode::RequestTimedOut, now);
-        self.finish_where(ending, |operation| operation.deadline <= now)
-    }
-
-    /// Ends every operation with `error`: the log can acknowledge nothing any more.
-    pub fn fail_all(&mut self, error: ErrorCode, now: MonotonicTime) -> Vec<Finished> {
-        self.finish_where(Ending::failed(error, now), |_| true)
-    }
-
-    /// Operations that wait.
-    pub fn len(&self) -> usize {
-        self.entries.len() - self.free.len()
-    }
-
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn finish_where(
-        &mut self,
-        ending: Ending,
-        chosen: impl Fn(&Operation) -> bool,
-    ) -> Vec<Finished> {
+    /// Operations whose time is over. What is still waiting in them has timed out: it may be in the log.
+    pub(crate) fn expire(&mut self, now: MonotonicTime) -> Vec<Finished> {
         let mut finished = Vec::new();
         for index in 0..self.entries.len() {
             let Some(operation) = self.entries[index].operation.as_mut() else {
                 continue;
             };
-            if !chosen(operation) {
+            if operation.deadline > now {
                 continue;
             }
-            for part in 0..operation.waiting.len() {
-                if operation.waiting[part] {
-                    operation.results[part] = Produced::refused(ending.error);
+            for (result, waits) in operation.results.iter_mut().zip(&operation.waiting) {
+                if *waits {
+                    *result = Err(ProduceRefused::because(WaitFailure::TimedOut));
                 }
             }
             let index = u32::try_from(index).expect("bounded");
-            finished.push(self.remove(index, ending));
+            finished.push(self.remove(index, Ending::failed(WaitFailure::TimedOut, now)));
         }
         finished
+    }
+
+    /// Operations that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
     }
 
     fn remove(&mut self, index: u32, ending: Ending) -> Finished {
@@ -190,25 +170,31 @@ impl Purgatory {
         self.free.push(index);
         let operation = entry.operation.take().expect("removed while present");
         Finished {
-            results: operation.results,
-            reply: operation.reply,
-            times: ProduceTimes {
-                submitted_at: ending.commit.submitted_at,
-                durable_at: ending.commit.durable_at,
-                acknowledged_at: ending.commit.durable_at,
-                answered_at: ending.now,
-                ..operation.times
+            answer: ProducedParts {
+                results: operation.results,
+                times: ProduceTimes {
+                    submitted_at: ending.commit.submitted_at,
+                    durable_at: ending.commit.durable_at,
+                    acknowledged_at: ending.commit.durable_at,
+                    answered_at: ending.now,
+                    ..operation.times
+                },
             },
+            reply: operation.reply,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use model::{Offset, Timestamp};
+
     use super::*;
+    use crate::refusal::ProduceRefusal;
+    use crate::request::Produced;
 
     const DURABLE: Ending = Ending {
-        error: ErrorCode::None,
+        failure: None,
         commit: CommitTimes {
             submitted_at: MonotonicTime(3),
             durable_at: MonotonicTime(5),
@@ -217,12 +203,13 @@ mod tests {
     };
 
     fn operation(purgatory: &mut Purgatory, waiting: &[bool], deadline: u64) -> OperationId {
-        let results = waiting
-            .iter()
-            .map(|_| Produced::refused(ErrorCode::None))
-            .collect();
+        let produced = Produced {
+            base_offset: Offset(7),
+            log_append_time: Timestamp::NONE,
+            log_start_offset: Offset::ZERO,
+        };
         purgatory.insert(
-            results,
+            waiting.iter().map(|_| Ok(produced)).collect(),
             waiting.to_vec(),
             MonotonicTime(deadline),
             ReplyTo::Nobody,
@@ -234,6 +221,18 @@ mod tests {
         )
     }
 
+    fn failures(finished: &Finished) -> Vec<Option<WaitFailure>> {
+        let results = finished.answer.results.iter();
+        let failure = |result: &ProduceResult| match result {
+            Ok(_) => None,
+            Err(refused) => match refused.reason {
+                ProduceRefusal::NotAcknowledged(failure) => Some(failure),
+                ref other => panic!("{other:?}"),
+            },
+        };
+        results.map(failure).collect()
+    }
+
     #[test]
     fn an_operation_leaves_with_its_last_partition() {
         let mut purgatory = Purgatory::default();
@@ -243,18 +242,11 @@ mod tests {
             purgatory.acknowledge(id, 0, DURABLE).is_none(),
             "twice counts once"
         );
-        let failed = Ending::failed(ErrorCode::KafkaStorageError, MonotonicTime(9));
+        let failed = Ending::failed(WaitFailure::Fenced, MonotonicTime(9));
         let finished = purgatory.acknowledge(id, 2, failed).unwrap();
-        let errors: Vec<_> = finished.results.iter().map(|r| r.error).collect();
-        assert_eq!(
-            errors,
-            [
-                ErrorCode::None,
-                ErrorCode::None,
-                ErrorCode::KafkaStorageError
-            ]
-        );
-        assert!(purgatory.is_empty());
+        let expected = [None, None, Some(WaitFailure::Fenced)];
+        assert_eq!(failures(&finished), expected);
+        assert_eq!(purgatory.len(), 0);
     }
 
     #[test]
@@ -266,7 +258,7 @@ mod tests {
         assert!(purgatory.acknowledge(old, 0, DURABLE).is_none());
         assert_eq!(purgatory.len(), 1);
         let finished = purgatory.acknowledge(new, 0, DURABLE).unwrap();
-        let times = finished.times;
+        let times = finished.answer.times;
         assert_eq!((times.begun_at.0, times.staged_at.0), (1, 2));
         assert_eq!((times.submitted_at.0, times.durable_at.0), (3, 5));
         assert_eq!((times.acknowledged_at.0, times.answered_at.0), (5, 5));
@@ -279,9 +271,9 @@ mod tests {
         assert!(purgatory.acknowledge(id, 1, DURABLE).is_none());
         assert!(purgatory.expire(MonotonicTime(9)).is_empty());
         let finished = purgatory.expire(MonotonicTime(10));
-        let times = finished[0].times;
+        let times = finished[0].answer.times;
         assert_eq!((times.durable_at.0, times.answered_at.0), (0, 10));
-        let errors: Vec<_> = finished[0].results.iter().map(|r| r.error).collect();
-        assert_eq!(errors, [ErrorCode::RequestTimedOut, ErrorCode::None]);
+        let expected = [Some(WaitFailure::TimedOut), None];
+        assert_eq!(failures(&finished[0]), expected);
     }
 }

@@ -3,11 +3,11 @@
 //! Everything here is `Send`: a request for a partition of another shard travels there whole, one message per shard.
 
 use bytes::Bytes;
-use model::record::{CheckedBatch, RejectedRecords, ValidationError};
-use model::{
-    ErrorCode, LeaderEpoch, MonotonicTime, Offset, PartitionIndex, Timestamp, TopicId,
-    TopicPartition,
-};
+use metadata::controller::{ControllerError, CreatedTopic, ProducerIdBlock};
+use model::record::{CheckedBatch, ValidationError};
+use model::{LeaderEpoch, MonotonicTime, Offset, Timestamp, TopicPartition};
+
+use crate::refusal::{ProduceRefused, ReadRefusal};
 
 /// When a produce request is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,38 +63,27 @@ pub enum Checked {
     Refused(Box<ValidationError>),
 }
 
-/// The outcome for one partition of a produce request.
-#[derive(Clone, Debug)]
+/// Records of one partition are in its log, as far as acknowledged as was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Produced {
-    /// `None` is success.
-    pub error: ErrorCode,
-    /// Offset of the first record, or -1.
+    /// Offset of the first record.
     pub base_offset: Offset,
     /// The broker's time if the topic uses LogAppendTime, else -1.
     pub log_append_time: Timestamp,
-    /// First offset still in the log, or -1 where it was not looked at.
+    /// First offset still in the log.
     pub log_start_offset: Offset,
-    /// Records refused, by index in the batch, with the reason.
-    pub record_errors: RejectedRecords,
-    /// The reason of the refusal.
-    pub message: Option<String>,
-    /// Who leads the partition now, if that is why it was refused (KIP-951).
-    pub leader: Option<LeaderHint>,
 }
 
-impl Produced {
-    /// A refusal without further details.
-    pub fn refused(error: ErrorCode) -> Produced {
-        Produced {
-            error,
-            base_offset: Offset::NONE,
-            log_append_time: Timestamp::NONE,
-            log_start_offset: Offset::NONE,
-            record_errors: RejectedRecords::default(),
-            message: None,
-            leader: None,
-        }
-    }
+/// The outcome for one partition of a produce request.
+pub type ProduceResult = Result<Produced, Box<ProduceRefused>>;
+
+/// The answer to [`Produce`].
+#[derive(Debug)]
+pub struct ProducedParts {
+    /// One per partition, in the order of the request.
+    pub results: Vec<ProduceResult>,
+    /// When what was done.
+    pub times: ProduceTimes,
 }
 
 /// When a produce request made its way through the shard that owns its partitions; of several partitions, the last to
@@ -122,15 +111,6 @@ pub struct FetchTimes {
     pub begun_at: MonotonicTime,
     /// Everything was read.
     pub done_at: MonotonicTime,
-}
-
-/// The present leader of a partition, told to a client that asked somebody else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaderHint {
-    /// The broker that leads, or -1.
-    pub broker: i32,
-    /// In which epoch.
-    pub epoch: LeaderEpoch,
 }
 
 /// Up to where a fetch may see.
@@ -173,8 +153,6 @@ pub struct FetchPartition {
 /// What was read from one partition.
 #[derive(Clone, Debug)]
 pub struct Fetched {
-    /// `None` is success.
-    pub error: ErrorCode,
     /// Offsets below it are acknowledged on every in-sync replica.
     pub high_watermark: Offset,
     /// Offsets below it belong to decided transactions.
@@ -185,28 +163,22 @@ pub struct Fetched {
     pub diverging: Option<(LeaderEpoch, Offset)>,
     /// Whole record batches as stored.
     pub records: Vec<Bytes>,
-    /// Who leads the partition now, if that is why it was refused.
-    pub leader: Option<LeaderHint>,
 }
 
 impl Fetched {
-    /// A refusal.
-    pub fn refused(error: ErrorCode) -> Fetched {
-        Fetched {
-            error,
-            high_watermark: Offset::NONE,
-            last_stable_offset: Offset::NONE,
-            log_start_offset: Offset::NONE,
-            diverging: None,
-            records: Vec::new(),
-            leader: None,
-        }
-    }
-
     /// Bytes of records.
     pub fn bytes(&self) -> usize {
         self.records.iter().map(Bytes::len).sum()
     }
+}
+
+/// The answer to [`Fetch`].
+#[derive(Debug)]
+pub struct FetchedParts {
+    /// One per partition, in the order of the request.
+    pub results: Vec<Result<Fetched, ReadRefusal>>,
+    /// When what was done.
+    pub times: FetchTimes,
 }
 
 /// Asking to be told once when any of these partitions has more to read than was seen.
@@ -248,29 +220,15 @@ pub struct ListOffset {
     pub spec: OffsetSpec,
 }
 
-/// The answer to [`ListOffset`].
+/// The answer to [`ListOffset`], if there is such a record or place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListedOffset {
-    /// `None` is success, also when there is no such record (offset -1).
-    pub error: ErrorCode,
-    /// Timestamp of the record found, else -1.
+pub struct FoundOffset {
+    /// Timestamp of the record found; -1 if a place was asked for.
     pub timestamp: Timestamp,
-    /// Its offset, else -1.
+    /// Its offset.
     pub offset: Offset,
-    /// Its leader epoch, else -1.
+    /// Its leader epoch.
     pub leader_epoch: LeaderEpoch,
-}
-
-impl ListedOffset {
-    /// A refusal or "no such record".
-    pub fn nothing(error: ErrorCode) -> ListedOffset {
-        ListedOffset {
-            error,
-            timestamp: Timestamp::NONE,
-            offset: Offset::NONE,
-            leader_epoch: LeaderEpoch::NONE,
-        }
-    }
 }
 
 /// Asking where a leader epoch ends (KIP-101).
@@ -284,14 +242,12 @@ pub struct EpochEnd {
     pub epoch: LeaderEpoch,
 }
 
-/// The answer to [`EpochEnd`].
+/// The answer to [`EpochEnd`], if the epoch is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EpochEnded {
-    /// `None` is success, also when the epoch is unknown.
-    pub error: ErrorCode,
-    /// The largest known epoch not above the one asked about, else -1.
+    /// The largest known epoch not above the one asked about.
     pub epoch: LeaderEpoch,
-    /// Its end offset, else -1.
+    /// Its end, exclusive.
     pub end_offset: Offset,
 }
 
@@ -304,16 +260,15 @@ pub struct DeleteRecords {
     pub before: Offset,
 }
 
-/// The answer to [`DeleteRecords`]: the low watermark of all replicas, or an error.
-pub type DeletedRecords = Result<Offset, ErrorCode>;
+/// Topics that were asked for, by distinct name, and what became of each.
+pub type CreatedTopics = Vec<(String, Result<CreatedTopic, ControllerError>)>;
 
-/// Size of one partition on disk, for listings.
+/// Topics that were to get more partitions, by distinct name, and what became of each.
+pub type CreatedPartitions = Vec<(String, Result<(), ControllerError>)>;
+
+/// Asking for a block of producer ids.
 #[derive(Clone, Copy, Debug)]
-pub struct PartitionSize {
-    /// Topic.
-    pub topic: TopicId,
-    /// Partition.
-    pub partition: PartitionIndex,
-    /// Bytes.
-    pub bytes: u64,
-}
+pub struct AllocateProducerIds;
+
+/// The answer to [`AllocateProducerIds`].
+pub type AllocatedIds = ProducerIdBlock;

@@ -1,39 +1,45 @@
 //! One core's share of the broker.
 //!
 //! Lives on one executor for the life of the process. Everything it holds belongs to it alone; other shards reach it
-//! by message. Its long-lived tasks: the dispatcher of its inbox, two kinds of workers for requests that must wait
-//! (remote produce and reads), the tick, and on shard 0 the controller.
+//! by message. It holds the parts, takes questions to them ([`Shard::serve`]), and hands on what one part's outcome
+//! means for another. Each part owns its fields.
 
-use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::cell::{Cell, Ref, RefCell};
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use metadata::MetadataImage;
+use coordinator::GroupAsk;
 use metadata::controller::BrokerRegistrationRequest;
-use model::config::BrokerConfig;
-use model::record::DecompressionScratch;
-use model::{BrokerId, ErrorCode, Offset, ShardId, TopicPartition};
-use runtime::{Io, Oneshot, Signal, TaskClass};
-use storage::{CommitListener, CommitTimes, Log, Storage};
+use metadata::{MetadataImage, MetadataRecord, Topic};
+use model::config::{BrokerConfig, TopicConfig};
+use model::{BrokerId, Offset, ProducerId, ShardId, TopicPartition};
+use runtime::{Io, Oneshot, Signal, Snapshot, TaskClass};
+use storage::{CommitListener, CommitTimes, Durability, Log, Storage, StorageError};
 
+use crate::append::Appender;
 use crate::batch_check::BatchChecks;
-use crate::coordinator_host::CoordinatorHost;
-use crate::message::{Envelope, ShardReply, ShardRequest};
-use crate::metrics::Counters;
+use crate::close::{self, Closed};
+use crate::coordinator_host::{CoordinatorHost, Tools};
+use crate::message::{Ask, Asked, Envelope, GroupQuestion, Reply, ReplyTo};
+use crate::metadata_cache::MetadataCache;
+use crate::metrics::Counts;
 use crate::partition::{AcknowledgeTarget, Partition};
-use crate::partition_table::PartitionTable;
+use crate::partition_table;
+use crate::partitions::{PartitionChange, Partitions, Place};
 use crate::peer::Peers;
+use crate::produce::{Produces, Staged};
 use crate::producer_ids::ProducerIds;
-use crate::purgatory::{Ending, Finished, Purgatory};
-use crate::quorum_driver::QuorumDriver;
-use crate::reply::{ReplySlot, ReplyTo};
-use crate::request::{FetchTimes, Produce, Watch};
+use crate::purgatory::Ending;
+use crate::quorum_driver::{ControllerWork, QuorumDriver};
+use crate::read::Reader;
+use crate::refusal::{MetadataRefusal, ReadRefusal, WaitFailure};
+use crate::reply::ReplySlot;
+use crate::request::{
+    AllocateProducerIds, DeleteRecords, Fetch, Fetched, ListOffset, Produce, Watch,
+};
 use crate::timers::Timers;
-use crate::watch::RemoteWatches;
+use crate::watch::{RemoteWatches, WatchState};
 use crate::work_queue::WorkQueue;
-
-/// Tasks that carry out reads which may wait for the device, for other shards.
-const READ_WORKERS: usize = 32;
 
 /// Identity and settings of a shard.
 #[derive(Clone)]
@@ -52,10 +58,11 @@ pub struct ShardOptions {
     pub storage: storage::StorageOptions,
 }
 
-/// A read that another shard asked for.
-pub(crate) struct RemoteRead {
-    pub(crate) request: ShardRequest,
-    pub(crate) reply: ReplyTo,
+/// Work that may wait for the device.
+pub(crate) enum Read {
+    Fetch(Fetch, ReplyTo<Fetch>),
+    ListOffsets(Vec<ListOffset>, ReplyTo<Vec<ListOffset>>),
+    DeleteRecords(Vec<DeleteRecords>, ReplyTo<Vec<DeleteRecords>>),
 }
 
 /// One core's share of the broker.
@@ -66,27 +73,85 @@ pub struct Shard<I: Io> {
     pub options: ShardOptions,
     /// The partition logs.
     pub storage: Storage<I>,
-    pub(crate) partitions: RefCell<PartitionTable>,
-    pub(crate) image: RefCell<MetadataImage>,
-    pub(crate) purgatory: RefCell<Purgatory>,
     /// Deadlines of long polls.
     pub timers: Timers,
+    pub(crate) cache: Rc<MetadataCache>,
+    pub(crate) partitions: Rc<Partitions<I>>,
+    pub(crate) appender: Rc<Appender<I>>,
+    pub(crate) produces: Produces<I>,
+    pub(crate) reader: Reader<I>,
+    checks: BatchChecks<I>,
     pub(crate) peers: Rc<Peers>,
-    pub(crate) scratch: RefCell<DecompressionScratch>,
-    pub(crate) checks: BatchChecks,
-    pub(crate) reads: Rc<WorkQueue<RemoteRead>>,
-    pub(crate) produces: Rc<WorkQueue<(Produce, ReplyTo)>>,
+    pub(crate) reads: Rc<WorkQueue<Read>>,
+    pub(crate) produce_queue: Rc<WorkQueue<(Produce, ReplyTo<Produce>)>>,
     pub(crate) remote_watches: RemoteWatches,
     pub(crate) quorum: QuorumDriver,
-    pub(crate) coordinators: CoordinatorHost,
-    pub(crate) producer_ids: ProducerIds,
-    pub(crate) fenced: Cell<bool>,
-    pub(crate) counters: Counters,
+    pub(crate) coordinators: Rc<CoordinatorHost<I>>,
+    producer_ids: ProducerIds,
+    fenced: Cell<bool>,
     /// Set when the broker is registered and clients may come; not on shard 0, which registers it.
     pub(crate) serve: Rc<Oneshot<()>>,
 }
 
 impl<I: Io> Shard<I> {
+    /// A shard that knows the cluster as `image` and has no partition open yet.
+    pub(crate) fn assemble(
+        io: I,
+        options: ShardOptions,
+        storage: Storage<I>,
+        image: MetadataImage,
+        peers: Peers,
+    ) -> Rc<Shard<I>> {
+        let shard_count = peers.shard_count();
+        let peers = Rc::new(peers);
+        let cache = Rc::new(MetadataCache::new(image));
+        let place = Place {
+            broker: options.broker,
+            shard: options.shard,
+            shard_count,
+            config: options.config.clone(),
+        };
+        let partitions = Partitions::new(io.clone(), storage.clone(), cache.clone(), place);
+        let partitions = Rc::new(partitions);
+        let appender = Appender::new(io.clone(), storage.clone(), partitions.clone());
+        let appender = Rc::new(appender);
+        let tools = Tools {
+            io: io.clone(),
+            storage: storage.clone(),
+            cache: cache.clone(),
+            partitions: partitions.clone(),
+            appender: appender.clone(),
+            peers: peers.clone(),
+        };
+        let decompressed_max = options.config.request_decompressed_bytes_max;
+        Rc::new(Shard {
+            produces: Produces::new(io.clone(), appender.clone(), peers.clone()),
+            reader: Reader::new(storage.clone(), partitions.clone()),
+            checks: BatchChecks::new(
+                io.clone(),
+                cache.clone(),
+                partitions.clone(),
+                decompressed_max,
+            ),
+            coordinators: CoordinatorHost::new(tools, &options.config),
+            timers: Timers::default(),
+            reads: WorkQueue::new(),
+            produce_queue: WorkQueue::new(),
+            remote_watches: RemoteWatches::default(),
+            quorum: QuorumDriver::new(shard_count),
+            producer_ids: ProducerIds::default(),
+            fenced: Cell::new(false),
+            serve: Oneshot::new(),
+            io,
+            options,
+            storage,
+            cache,
+            partitions,
+            appender,
+            peers,
+        })
+    }
+
     /// This shard's number.
     pub fn id(&self) -> ShardId {
         self.options.shard
@@ -99,150 +164,271 @@ impl<I: Io> Shard<I> {
 
     /// The shard of this broker that serves a partition.
     pub fn owner(&self, partition: TopicPartition) -> ShardId {
-        crate::partition_table::owner(partition, self.shard_count())
+        partition_table::owner(partition, self.shard_count())
     }
 
     /// The cluster, as far as this shard has heard. Do not hold it across an await.
-    pub fn image(&self) -> std::cell::Ref<'_, MetadataImage> {
-        self.image.borrow()
+    pub fn image(&self) -> Ref<'_, MetadataImage> {
+        self.cache.image()
+    }
+
+    /// The effective configuration of a topic.
+    pub fn topic_config(&self, topic: &Arc<Topic>) -> TopicConfig {
+        self.cache.topic_config(topic, &self.options.config)
     }
 
     /// A partition that this shard serves.
     pub fn partition(&self, id: TopicPartition) -> Option<Rc<Partition>> {
-        self.partitions.borrow().get(id)
+        self.partitions.get(id)
     }
 
     /// Asks a shard (maybe this one). The answer becomes part `part` of `slot`.
-    pub fn submit(
-        self: &Rc<Self>,
+    pub fn ask_into<Q: Ask>(
+        &self,
         to: ShardId,
-        request: ShardRequest,
-        slot: &Rc<ReplySlot>,
+        question: Q,
+        slot: &Rc<ReplySlot<Q::Answer>>,
         part: usize,
     ) {
         if to == self.id() {
-            self.handle(request, ReplyTo::Local(slot.clone(), part));
+            self.serve(question.asked(ReplyTo::Local(slot.clone(), part)));
         } else {
-            self.peers.request(to, request, slot.clone(), part);
+            self.peers.ask(to, question, slot, part);
         }
     }
 
     /// Asks one shard and waits for its answer.
-    pub async fn call(self: &Rc<Self>, to: ShardId, request: ShardRequest) -> ShardReply {
+    pub async fn ask<Q: Ask>(&self, to: ShardId, question: Q) -> Q::Answer {
         let slot = ReplySlot::new(1, Signal::new());
-        self.submit(to, request, &slot, 0);
+        self.ask_into(to, question, &slot, 0);
         slot.wait().await.pop().expect("one part was asked for")
     }
 
     /// Asks every shard and waits for all answers, in shard order.
-    pub async fn call_all(self: &Rc<Self>, request: impl Fn() -> ShardRequest) -> Vec<ShardReply> {
+    pub async fn ask_all<Q: Ask + Clone>(&self, question: &Q) -> Vec<Q::Answer> {
         let count = self.shard_count();
         let slot = ReplySlot::new(usize::from(count), Signal::new());
         for shard in 0..count {
-            self.submit(ShardId(shard), request(), &slot, usize::from(shard));
+            let part = usize::from(shard);
+            self.ask_into(ShardId(shard), question.clone(), &slot, part);
         }
         slot.wait().await
     }
 
-    /// Carries out a request that was addressed to this shard.
-    pub(crate) fn handle(self: &Rc<Self>, request: ShardRequest, reply: ReplyTo) {
-        match request {
-            ShardRequest::Produce(produce) => self.produces.push((produce, reply)),
-            ShardRequest::Watch(watch) => self.watch_remote(&watch, reply),
-            ShardRequest::EpochEnds(asked) => {
-                let ends = asked.iter().map(|end| self.epoch_end(end)).collect();
-                self.peers.answer(reply, ShardReply::EpochEnds(ends));
+    /// Asks the coordinator whose groups are in this partition of the topic of committed offsets.
+    pub async fn ask_coordinator<Q: GroupAsk>(
+        &self,
+        partition: TopicPartition,
+        request: Q,
+    ) -> Q::Reply {
+        let question = GroupQuestion {
+            partition,
+            request: request.into_request(),
+        };
+        Q::reply(self.ask(self.owner(partition), question).await)
+    }
+
+    /// An id that nobody has had before.
+    pub async fn new_producer_id(&self) -> Result<ProducerId, MetadataRefusal> {
+        loop {
+            if let Some(id) = self.producer_ids.take() {
+                return Ok(id);
             }
-            ShardRequest::PartitionSizes => {
-                let sizes = self.partitions.borrow().sizes();
-                self.peers.answer(reply, ShardReply::PartitionSizes(sizes));
-            }
-            ShardRequest::Controller(request) => self.quorum.enqueue(request, reply),
-            ShardRequest::Group(work) => self.group(work, reply),
-            request @ (ShardRequest::Fetch(_)
-            | ShardRequest::ListOffsets(_)
-            | ShardRequest::DeleteRecords(_)) => self.reads.push(RemoteRead { request, reply }),
+            let block = self.ask(ShardId(0), AllocateProducerIds).await?;
+            self.producer_ids.refill(block);
         }
     }
 
-    fn watch_remote(&self, watch: &Watch, reply: ReplyTo) {
-        let state = self.remote_watches.add(watch.deadline, reply);
-        self.watch(watch, &state);
+    /// Checks the records of a request if that may take long. Whoever keeps an order among requests awaits this before
+    /// the next one.
+    pub async fn check(&self, produce: &mut Produce) {
+        self.checks.check(produce).await;
     }
 
-    /// Starts the long-lived tasks. `early` are messages of other shards that came before this one was ready: few, as
-    /// no shard has clients yet.
-    pub(crate) fn start(
-        self: &Rc<Self>,
-        inbox: runtime::mailbox::Inbox<Envelope>,
-        early: Vec<Envelope>,
-    ) {
-        let io = &self.io;
-        self.peers.start(io);
-        self.storage.start(Rc::new(Commits {
-            shard: Rc::downgrade(self),
-            acknowledged: RefCell::default(),
-        }));
-        io.spawn(
-            TaskClass::Foreground,
-            dispatch_inbox(self.clone(), inbox, early),
-        );
-        io.spawn(TaskClass::Foreground, produce_worker(self.clone()));
-        for _ in 0..READ_WORKERS {
-            io.spawn(TaskClass::Foreground, read_worker(self.clone()));
+    /// Waits while the journal or the memory behind it is full. A fenced log admits everything, to refuse it.
+    pub async fn admit(&self, bytes: usize) {
+        self.appender.admit(bytes).await;
+    }
+
+    /// Appends to partitions of this shard. The answer goes to `reply` when it is due.
+    pub fn produce(&self, request: Produce, reply: ReplyTo<Produce>) -> Staged {
+        self.produces.produce(request, reply)
+    }
+
+    /// Reads what is there, without waiting for more. What is in memory is served without suspending.
+    pub async fn fetch(&self, fetch: &Fetch) -> Vec<Result<Fetched, ReadRefusal>> {
+        self.reader.fetch(fetch).await
+    }
+
+    /// Lets `state` be told about partitions that have more to read than was seen.
+    pub fn watch(&self, watch: &Watch, state: &Rc<WatchState>) {
+        self.reader.watch(watch, state);
+    }
+
+    /// Closes the logs. Requests are refused from now on. Ends in bounded time on a full device.
+    pub async fn close(&self) -> Result<Closed, StorageError> {
+        close::close(&self.io, &self.storage).await
+    }
+
+    /// Adds what the shard, its storage and its machine have counted.
+    pub fn snapshot_into(&self, into: &mut Snapshot) {
+        self.io.snapshot_into(into);
+        self.storage.snapshot_into(into);
+        let table = self.partitions.table();
+        let counts = Counts {
+            produced_bytes: self.appender.produced_bytes.get(),
+            own_bytes: self.appender.own_bytes.get(),
+            mailbox_full: self.peers.full.get(),
+            mailbox_depth: self.peers.depth(),
+            mailbox_overflow: self.peers.overflow(),
+            produce_waiting: self.produces.waiting(),
+            partitions_flushed: table.count_at(Durability::Flushed),
+            partitions_written: table.count_at(Durability::Written),
+            is_fenced: self.fenced.get(),
+        };
+        counts.snapshot_into(into);
+        self.partitions.snapshot_topics(into);
+    }
+
+    /// Takes a question to the part that answers it.
+    fn serve(&self, asked: Asked) {
+        match asked {
+            Asked::Produce(produce, reply) => self.produce_queue.push((produce, reply)),
+            Asked::Fetch(fetch, reply) => self.reads.push(Read::Fetch(fetch, reply)),
+            Asked::ListOffsets(asked, reply) => self.reads.push(Read::ListOffsets(asked, reply)),
+            Asked::DeleteRecords(asked, reply) => {
+                self.reads.push(Read::DeleteRecords(asked, reply));
+            }
+            Asked::Watch(watch, reply) => {
+                let state = self.remote_watches.add(watch.deadline, reply);
+                self.watch(&watch, &state);
+            }
+            Asked::EpochEnds(asked, reply) => {
+                self.peers.answer(reply, self.reader.epoch_ends(&asked));
+            }
+            Asked::Group(question, reply) => self.coordinators.handle(question, reply),
+            Asked::ListGroups(request, reply) => self.coordinators.list(&request, reply),
+            Asked::CreateTopics(request, reply) => {
+                let work = ControllerWork::CreateTopics(request, reply);
+                self.quorum.enqueue(work);
+            }
+            Asked::DeleteTopics(topics, reply) => {
+                self.quorum
+                    .enqueue(ControllerWork::DeleteTopics(topics, reply));
+            }
+            Asked::CreatePartitions(request, reply) => {
+                let work = ControllerWork::CreatePartitions(request, reply);
+                self.quorum.enqueue(work);
+            }
+            Asked::AllocateProducerIds(AllocateProducerIds, reply) => {
+                self.quorum
+                    .enqueue(ControllerWork::AllocateProducerIds(reply));
+            }
         }
-        io.spawn(
-            TaskClass::Foreground,
-            crate::housekeeping::tick(self.clone()),
-        );
-        io.spawn(
-            TaskClass::Foreground,
-            crate::housekeeping::answer_watches(self.clone()),
-        );
     }
 
-    /// Starts the controller, on shard 0. Not before this broker is registered: decisions are made one at a time, and
-    /// those of the registration are made outside of the queue.
-    pub(crate) fn start_controller(self: &Rc<Self>) {
-        let driver = crate::quorum_driver::run(self.clone());
-        self.io.spawn(TaskClass::Foreground, driver);
+    /// Takes a message of another shard.
+    pub(crate) fn receive(self: &Rc<Self>, envelope: Envelope) {
+        match envelope {
+            Envelope::Question {
+                from,
+                token,
+                question,
+            } => self.serve(question.asked_by(from, token)),
+            Envelope::Reply(mut reply) => {
+                if let Reply::Produce(_, produced) = &mut reply {
+                    produced.times.answered_at = self.io.now();
+                }
+                self.peers.arrived(reply);
+            }
+            Envelope::Metadata(end, records) => {
+                self.apply_metadata(end, &records);
+                let applied = Envelope::MetadataApplied(self.id(), end);
+                if !self.coordinators.has_deletions() {
+                    return self.peers.send(ShardId(0), applied);
+                }
+                let shard = self.clone();
+                self.io.spawn(TaskClass::Foreground, async move {
+                    shard.coordinators.deletions_done().await;
+                    shard.peers.send(ShardId(0), applied);
+                });
+            }
+            Envelope::MetadataApplied(shard, end) => self.quorum.applied(shard, end),
+            Envelope::Serve => self.serve.set(()),
+            Envelope::Start(..) | Envelope::Started(_) => {
+                unreachable!("start-up messages after start-up")
+            }
+        }
     }
 
-    pub(crate) fn finish(&self, finished: Finished) {
-        self.peers.answer(
-            finished.reply,
-            ShardReply::Produce(finished.results, finished.times),
-        );
+    /// Applies committed records that end before `end` to this shard's image, and acts on what changed.
+    pub(crate) fn apply_metadata(self: &Rc<Self>, end: Offset, records: &[MetadataRecord]) {
+        let delta = self.cache.apply(end, records);
+        if !delta.topics_deleted.is_empty() || !delta.configs.is_empty() {
+            self.checks.forget_rules();
+        }
+        self.changed(self.partitions.follow(&delta));
+        let deleted = delta.topics_deleted.values().cloned().collect();
+        self.coordinators.topics_deleted(&deleted);
+    }
+
+    /// Tells the others about partitions that came or went.
+    pub(crate) fn changed(&self, changes: Vec<PartitionChange>) {
+        for change in changes {
+            match change {
+                PartitionChange::Opened(id, topic) => self.coordinators.opened(id, &topic),
+                PartitionChange::Closed { id, waiting, why } => {
+                    self.coordinators.closed(id);
+                    self.tell(waiting, Ending::failed(why, self.io.now()));
+                }
+            }
+        }
+    }
+
+    /// What is due because time has passed, besides the long polls of this shard's own clients.
+    pub(crate) fn tick(&self) {
+        let now = self.io.now();
+        self.timers.tick(now);
+        self.remote_watches.answer_due(now, &self.peers);
+        self.coordinators.timeouts(now);
     }
 
     /// Tells everybody in `targets` how their wait ended.
-    pub(crate) fn tell(
-        &self,
-        targets: impl IntoIterator<Item = AcknowledgeTarget>,
-        ending: Ending,
-    ) {
-        let error = ending.error;
+    fn tell(&self, targets: impl IntoIterator<Item = AcknowledgeTarget>, ending: Ending) {
+        let outcome = || ending.failure.map_or(Ok(()), Err);
         for target in targets {
             match target {
                 AcknowledgeTarget::Operation(id, part) => {
-                    let finished = self.purgatory.borrow_mut().acknowledge(id, part, ending);
-                    if let Some(finished) = finished {
-                        self.finish(finished);
-                    }
+                    self.produces.acknowledge(id, part, ending);
                 }
-                AcknowledgeTarget::Internal(slot) => {
-                    slot.set(if error.is_none() { Ok(()) } else { Err(error) });
+                AcknowledgeTarget::Internal(slot) => slot.set(outcome()),
+                AcknowledgeTarget::Coordinator(id, batch) => {
+                    self.coordinators.appended(id, batch, outcome());
                 }
-                AcknowledgeTarget::Coordinator(id, batch) => self.group_appended(id, batch, error),
             }
         }
+    }
+
+    fn fence(&self) {
+        self.fenced.set(true);
+        let waiting = self.partitions.fail_all();
+        self.tell(waiting, Ending::failed(WaitFailure::Fenced, self.io.now()));
     }
 }
 
 /// What storage tells the shard.
-struct Commits<I: Io> {
-    shard: std::rc::Weak<Shard<I>>,
+pub(crate) struct Commits<I: Io> {
+    shard: Weak<Shard<I>>,
     acknowledged: RefCell<Vec<AcknowledgeTarget>>,
+}
+
+impl<I: Io> Commits<I> {
+    pub(crate) fn of(shard: &Rc<Shard<I>>) -> Rc<Commits<I>> {
+        Rc::new(Commits {
+            shard: Rc::downgrade(shard),
+            acknowledged: RefCell::default(),
+        })
+    }
 }
 
 impl<I: Io> CommitListener for Commits<I> {
@@ -268,101 +454,5 @@ impl<I: Io> CommitListener for Commits<I> {
         if let Some(shard) = self.shard.upgrade() {
             shard.fence();
         }
-    }
-}
-
-impl<I: Io> Shard<I> {
-    fn fence(&self) {
-        self.fenced.set(true);
-        let waiting: Vec<_> = self
-            .partitions
-            .borrow()
-            .iter()
-            .flat_map(|partition| partition.fail_waiters())
-            .collect();
-        let ending = Ending::failed(ErrorCode::KafkaStorageError, self.io.now());
-        self.tell(waiting, ending);
-    }
-}
-
-async fn dispatch_inbox<I: Io>(
-    shard: Rc<Shard<I>>,
-    mut inbox: runtime::mailbox::Inbox<Envelope>,
-    early: Vec<Envelope>,
-) {
-    for envelope in early {
-        shard.receive(envelope);
-    }
-    loop {
-        let envelope = inbox.next().await;
-        shard.receive(envelope);
-    }
-}
-
-impl<I: Io> Shard<I> {
-    fn receive(self: &Rc<Self>, envelope: Envelope) {
-        match envelope {
-            Envelope::Request {
-                from,
-                token,
-                request,
-            } => self.handle(request, ReplyTo::Remote(from, token)),
-            Envelope::Reply { token, mut reply } => {
-                if let ShardReply::Produce(_, times) = &mut reply {
-                    times.answered_at = self.io.now();
-                }
-                self.peers.answered(token, reply);
-            }
-            Envelope::Metadata(end, records) => {
-                self.apply_metadata(end, &records);
-                let applied = Envelope::MetadataApplied(self.id(), end);
-                if !self.has_coordinator_deletions() {
-                    return self.peers.send(ShardId(0), applied);
-                }
-                let shard = self.clone();
-                self.io.spawn(TaskClass::Foreground, async move {
-                    shard.coordinator_deletions().await;
-                    shard.peers.send(ShardId(0), applied);
-                });
-            }
-            Envelope::MetadataApplied(shard, end) => self.quorum.applied(shard, end),
-            Envelope::Serve => self.serve.set(()),
-            Envelope::Start(..) | Envelope::Started(_) => {
-                unreachable!("start-up messages after start-up")
-            }
-        }
-    }
-}
-
-/// One task, so that the appends of one connection stay in order.
-async fn produce_worker<I: Io>(shard: Rc<Shard<I>>) {
-    let signal = Signal::new();
-    loop {
-        let (request, reply) = shard.produces.next(&signal).await;
-        shard.admit(request.bytes()).await;
-        shard.produce(request, reply);
-    }
-}
-
-async fn read_worker<I: Io>(shard: Rc<Shard<I>>) {
-    let signal = Signal::new();
-    loop {
-        let RemoteRead { request, reply } = shard.reads.next(&signal).await;
-        let answer = match request {
-            ShardRequest::Fetch(fetch) => {
-                let begun_at = shard.io.now();
-                let fetched = shard.fetch(&fetch).await;
-                let done_at = shard.io.now();
-                ShardReply::Fetch(fetched, FetchTimes { begun_at, done_at })
-            }
-            ShardRequest::ListOffsets(asked) => {
-                ShardReply::ListOffsets(shard.list_offsets(&asked).await)
-            }
-            ShardRequest::DeleteRecords(asked) => {
-                ShardReply::DeleteRecords(shard.delete_records(&asked).await)
-            }
-            _ => unreachable!("only reads are queued here"),
-        };
-        shard.peers.answer(reply, answer);
     }
 }

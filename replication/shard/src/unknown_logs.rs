@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use metadata::MetadataImage;
 use model::{TopicId, TopicPartition};
 
-use crate::quorum_driver::METADATA_PARTITION;
+use crate::partitions::METADATA_PARTITION;
 
 /// Logs named in the text of a refusal; the others are counted.
 const NAMED_MAX: usize = 3;

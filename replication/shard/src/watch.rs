@@ -10,10 +10,9 @@ use std::rc::{Rc, Weak};
 use model::{MonotonicTime, Offset};
 use runtime::Signal;
 
-use crate::message::ShardReply;
+use crate::message::ReplyTo;
 use crate::peer::Peers;
-use crate::reply::ReplyTo;
-use crate::request::Isolation;
+use crate::request::{Isolation, Watch};
 
 /// One long poll, as its reader holds it. Dropping it ends the watch.
 pub struct WatchState {
@@ -106,12 +105,12 @@ pub struct RemoteWatches {
 
 struct RemoteWatch {
     state: Rc<WatchState>,
-    reply: ReplyTo,
+    reply: ReplyTo<Watch>,
 }
 
 impl RemoteWatches {
     /// Adds a watch that is answered by [`RemoteWatches::answer_due`] or at `deadline`.
-    pub fn add(&self, deadline: MonotonicTime, reply: ReplyTo) -> Rc<WatchState> {
+    pub fn add(&self, deadline: MonotonicTime, reply: ReplyTo<Watch>) -> Rc<WatchState> {
         let name = (deadline, self.number_next.get());
         self.number_next.set(name.1 + 1);
         let state = Rc::new(WatchState {
@@ -147,7 +146,7 @@ impl RemoteWatches {
             let mut ready = watch.state.take();
             ready.sort_unstable();
             ready.dedup();
-            peers.answer(watch.reply, ShardReply::Watch(ready));
+            peers.answer(watch.reply, ready);
         }
     }
 }

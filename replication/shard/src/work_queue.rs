@@ -9,14 +9,14 @@ use std::rc::Rc;
 use runtime::Signal;
 
 /// First in, first out; several tasks take from it.
-pub struct WorkQueue<T> {
+pub(crate) struct WorkQueue<T> {
     items: RefCell<VecDeque<T>>,
     idle: RefCell<Vec<Rc<Signal>>>,
 }
 
 impl<T> WorkQueue<T> {
     /// An empty queue.
-    pub fn new() -> Rc<WorkQueue<T>> {
+    pub(crate) fn new() -> Rc<WorkQueue<T>> {
         Rc::new(WorkQueue {
             items: RefCell::new(VecDeque::new()),
             idle: RefCell::new(Vec::new()),
@@ -24,7 +24,7 @@ impl<T> WorkQueue<T> {
     }
 
     /// Adds an item and wakes one idle task.
-    pub fn push(&self, item: T) {
+    pub(crate) fn push(&self, item: T) {
         self.items.borrow_mut().push_back(item);
         let idle = self.idle.borrow_mut().pop();
         if let Some(worker) = idle {
@@ -33,7 +33,7 @@ impl<T> WorkQueue<T> {
     }
 
     /// The next item. `worker` is the calling task's own signal.
-    pub async fn next(&self, worker: &Rc<Signal>) -> T {
+    pub(crate) async fn next(&self, worker: &Rc<Signal>) -> T {
         loop {
             if let Some(item) = self.items.borrow_mut().pop_front() {
                 return item;
@@ -41,15 +41,5 @@ impl<T> WorkQueue<T> {
             self.idle.borrow_mut().push(worker.clone());
             worker.wait().await;
         }
-    }
-
-    /// Items that wait.
-    pub fn len(&self) -> usize {
-        self.items.borrow().len()
-    }
-
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.items.borrow().is_empty()
     }
 }

@@ -9,7 +9,7 @@ use model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, ShardId, Timestamp};
 use runtime::Io as _;
 use runtime::sim::{SimIo, Simulation};
 use storage::{
-    AppendError, BrokerIdentity, CutError, Durability, Log, OpenError, PlantedFault,
+    AppendError, BrokerIdentity, CutError, Durability, FollowError, Log, OpenError, PlantedFault,
     ReplicatedBatch, Storage, StorageOptions, recover_data_dir,
 };
 
@@ -160,10 +160,10 @@ fn what_the_leader_sends_is_taken_as_it_is_or_not_at_all() {
         *damaged.last_mut().unwrap() ^= 1;
         let (damaged, sound) = (Bytes::from(damaged), at(11, 4));
         let refused = [
-            (vec![&sound, &damaged], AppendError::Damaged(Offset(13))),
+            (vec![&sound, &damaged], FollowError::Damaged(Offset(13))),
             (
                 vec![&third],
-                AppendError::NotNext {
+                FollowError::NotNext {
                     found: Offset(9),
                     log_end_offset: Offset(11),
                 },
@@ -178,9 +178,9 @@ fn what_the_leader_sends_is_taken_as_it_is_or_not_at_all() {
             found: LeaderEpoch(3),
             latest: LeaderEpoch(4),
         };
-        assert_eq!(send(&[&stale]), Err(error));
+        assert_eq!(send(&[&stale]), Err(error.into()));
         let short = sound.slice(..sound.len() - 1);
-        assert_eq!(send(&[&short]), Err(AppendError::Malformed));
+        assert_eq!(send(&[&short]), Err(AppendError::Malformed.into()));
         settle(&log, &io).await;
         let found = read_all(&storage, &log, 4000).await.unwrap();
         let bytes: Vec<Bytes> = found.into_iter().map(|(_, _, bytes)| bytes).collect();

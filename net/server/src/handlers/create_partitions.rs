@@ -1,17 +1,16 @@
 //! CreatePartitions (key 37): more partitions for topics (KIP-195).
 
-use metadata::controller::{ControllerError, CreatePartitionsRequest, MorePartitions};
+use metadata::controller::{CreatePartitionsRequest, MorePartitions};
 use model::{BrokerId, ErrorCode, ShardId};
 use protocol::Text;
 use protocol::create_partitions::{
     self as wire, CreatePartitionsResponse, CreatePartitionsTopicResult,
 };
 use runtime::Io;
-use shard::controller::{ControllerReply, ControllerRequest};
-use shard::message::{ShardReply, ShardRequest};
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
+use crate::error_codes;
 
 /// Answers when every shard of this broker serves the new partitions.
 pub async fn handle<I: Io>(
@@ -37,18 +36,12 @@ pub async fn handle<I: Io>(
         .iter()
         .map(|topic| topic.name.clone())
         .collect();
-    let controller = ShardRequest::Controller(ControllerRequest::CreatePartitions(create));
-    let results = match context.server.shard.call(ShardId(0), controller).await {
-        ShardReply::Controller(Ok(ControllerReply::CreatePartitions(results))) => results,
-        ShardReply::Controller(Err(error)) => {
-            let refused = || ControllerError::new(error, "the metadata log cannot be written");
-            names
-                .into_iter()
-                .map(|name| (name, Err(refused())))
-                .collect()
-        }
-        other => unreachable!("the controller answered CreatePartitions with {other:?}"),
-    };
+    let created = context.server.shard.ask(ShardId(0), create).await;
+    let results = created.unwrap_or_else(|refusal| {
+        let error = error_codes::metadata(&refusal);
+        let refused = |name| (name, Err(error.clone()));
+        names.into_iter().map(refused).collect()
+    });
     let results = results.into_iter().map(|(name, result)| {
         let error = result.err();
         CreatePartitionsTopicResult {

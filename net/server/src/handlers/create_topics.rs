@@ -5,17 +5,18 @@ use metadata::controller::{
     ControllerError, CreateTopicsRequest, CreatedTopic, ManualAssignment, NewTopic,
 };
 use model::config::describe_topic;
-use model::{BrokerId, ErrorCode, PartitionIndex, ShardId};
+use model::{BrokerId, PartitionIndex, ShardId};
 use protocol::Text;
 use protocol::create_topics::{
     self as wire, CreatableTopic, CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponse,
 };
 use runtime::Io;
-use shard::controller::{ControllerReply, ControllerRequest};
-use shard::message::{ShardReply, ShardRequest};
+use shard::refusal::MetadataRefusal;
+use shard::request::CreatedTopics;
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
+use crate::error_codes;
 use crate::handlers::topics;
 
 /// Answers when every shard of this broker knows the topics.
@@ -33,12 +34,8 @@ pub async fn handle<I: Io>(
         replication_factor_default: i16::try_from(config.default_replication_factor)
             .unwrap_or(i16::MAX),
     };
-    let controller = ShardRequest::Controller(ControllerRequest::CreateTopics(create));
-    let results = match shard.call(ShardId(0), controller).await {
-        ShardReply::Controller(Ok(ControllerReply::CreateTopics(results))) => results,
-        ShardReply::Controller(Err(error)) => refuse_all(request, error),
-        other => unreachable!("the controller answered CreateTopics with {other:?}"),
-    };
+    let created = shard.ask(ShardId(0), create).await;
+    let results = created.unwrap_or_else(|refusal| refuse_all(request, &refusal));
     let topics = results.into_iter().map(|(name, result)| {
         let asked = request.topics.iter().find(|topic| *topic.name == *name);
         respond(context, name, asked, result)
@@ -74,14 +71,11 @@ fn new_topic<I: Io>(context: &Context<'_, I>, topic: &CreatableTopic) -> NewTopi
     }
 }
 
-fn refuse_all(
-    request: &wire::CreateTopicsRequest,
-    error: ErrorCode,
-) -> Vec<(String, Result<CreatedTopic, ControllerError>)> {
-    let refused = || ControllerError::new(error, "the metadata log cannot be written");
+fn refuse_all(request: &wire::CreateTopicsRequest, refusal: &MetadataRefusal) -> CreatedTopics {
+    let error = error_codes::metadata(refusal);
     let names = request.topics.iter().map(|topic| topic.name.as_str());
     names
-        .map(|name| (name.to_owned(), Err(refused())))
+        .map(|name| (name.to_owned(), Err(error.clone())))
         .collect()
 }
 

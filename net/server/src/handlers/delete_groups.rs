@@ -1,6 +1,6 @@
 //! DeleteGroups (key 42): empty groups and their offsets go (KIP-229).
 
-use coordinator::{GroupReply, GroupRequest};
+use coordinator::DeleteGroupsRequest as DeleteGroups;
 use protocol::delete_groups::{DeletableGroupResult, DeleteGroupsRequest, DeleteGroupsResponse};
 use runtime::Io;
 
@@ -14,10 +14,7 @@ pub async fn handle<I: Io>(
     request: DeleteGroupsRequest,
 ) -> Result<(), ConnectionEnd> {
     let names = &request.groups_names;
-    let deleted = groups::ask_each(context, names, GroupRequest::Delete, |reply| match reply {
-        GroupReply::Delete(deleted) => deleted,
-        other => unreachable!("a coordinator answered DeleteGroups with {other:?}"),
-    });
+    let deleted = groups::ask_each(context, names, |groups| DeleteGroups { groups });
     let results = deleted.await.into_iter();
     let results = results.map(|(group_id, error)| DeletableGroupResult {
         group_id: group_id.into(),

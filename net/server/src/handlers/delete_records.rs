@@ -6,13 +6,14 @@ use protocol::delete_records::{
     DeleteRecordsTopicResult,
 };
 use runtime::Io;
-use shard::message::{ShardReply, ShardRequest};
+use shard::refusal::DeleteRecordsRefusal;
 use shard::request::DeleteRecords;
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
-use crate::handlers::scatter::Scatter;
+use crate::error_codes;
 use crate::handlers::topics;
+use crate::scatter::Scatter;
 
 /// Answers when the new start is durable.
 pub async fn handle<I: Io>(
@@ -46,12 +47,10 @@ pub async fn handle<I: Io>(
             }
         }
     }
-    let results = scatter
-        .gather(context, ShardRequest::DeleteRecords, |reply| match reply {
-            ShardReply::DeleteRecords(results) => results,
-            other => unreachable!("a shard answered DeleteRecords with {other:?}"),
-        })
-        .await;
+    let translate = |result: Result<_, DeleteRecordsRefusal>| {
+        result.map_err(|refusal| error_codes::delete_records(&refusal))
+    };
+    let results = scatter.gather(&context.server.shard, translate).await;
     let mut results = results.into_iter();
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {

@@ -1,15 +1,15 @@
 //! DeleteTopics (key 20), by name or by id (KIP-516).
 
-use metadata::controller::{ControllerError, DeletableTopic, DeletedTopic};
+use metadata::controller::{DeletableTopic, DeletedTopic};
 use model::{ErrorCode, ShardId, TopicId};
 use protocol::Text;
 use protocol::delete_topics::{DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse};
 use runtime::Io;
-use shard::controller::{ControllerReply, ControllerRequest};
-use shard::message::{ShardReply, ShardRequest};
+use shard::refusal::MetadataRefusal;
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
+use crate::error_codes;
 
 /// Answers when every shard of this broker has forgotten the topics.
 pub async fn handle<I: Io>(
@@ -25,12 +25,9 @@ pub async fn handle<I: Io>(
         topic_id: topic.topic_id,
     });
     let topics: Vec<_> = by_name.chain(by_state).collect();
-    let controller = ShardRequest::Controller(ControllerRequest::DeleteTopics(topics.clone()));
-    let results = match context.server.shard.call(ShardId(0), controller).await {
-        ShardReply::Controller(Ok(ControllerReply::DeleteTopics(results))) => results,
-        ShardReply::Controller(Err(error)) => refuse_all(topics, error),
-        other => unreachable!("the controller answered DeleteTopics with {other:?}"),
-    };
+    let shard = &context.server.shard;
+    let deleted = shard.ask(ShardId(0), topics.clone()).await;
+    let results = deleted.unwrap_or_else(|refusal| refuse_all(topics, &refusal));
     let response = DeleteTopicsResponse {
         responses: results.into_iter().map(respond).collect(),
         ..DeleteTopicsResponse::default()
@@ -39,14 +36,12 @@ pub async fn handle<I: Io>(
     context.answer(&response)
 }
 
-fn refuse_all(topics: Vec<DeletableTopic>, error: ErrorCode) -> Vec<DeletedTopic> {
+fn refuse_all(topics: Vec<DeletableTopic>, refusal: &MetadataRefusal) -> Vec<DeletedTopic> {
+    let error = error_codes::metadata(refusal);
     let refuse = |topic: DeletableTopic| DeletedTopic {
         name: topic.name,
         topic_id: topic.topic_id,
-        result: Err(ControllerError::new(
-            error,
-            "the metadata log cannot be written",
-        )),
+        result: Err(error.clone()),
     };
     topics.into_iter().map(refuse).collect()
 }

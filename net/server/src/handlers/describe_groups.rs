@@ -1,6 +1,6 @@
 //! DescribeGroups (key 15): states and members of groups (KIP-430, KIP-1043).
 
-use coordinator::{DescribedGroup, GroupReply, GroupRequest};
+use coordinator::DescribedGroup;
 use protocol::Text;
 use protocol::describe_groups::{
     self as wire, DescribeGroupsRequest, DescribeGroupsResponse, DescribedGroupMember,
@@ -20,16 +20,11 @@ pub async fn handle<I: Io>(
     request: DescribeGroupsRequest,
 ) -> Result<(), ConnectionEnd> {
     let version = context.version();
-    let describe = |groups| {
-        GroupRequest::Describe(coordinator::DescribeGroupsRequest {
-            groups,
-            knows_group_id_not_found: version >= VERSION_WITH_GROUP_ID_NOT_FOUND,
-        })
+    let describe = |groups| coordinator::DescribeGroupsRequest {
+        groups,
+        knows_group_id_not_found: version >= VERSION_WITH_GROUP_ID_NOT_FOUND,
     };
-    let described = groups::ask_each(context, &request.groups, describe, |reply| match reply {
-        GroupReply::Describe(groups) => groups,
-        other => unreachable!("a coordinator answered DescribeGroups with {other:?}"),
-    });
+    let described = groups::ask_each(context, &request.groups, describe);
     let described = described.await.into_iter();
     let groups =
         described.map(|group| to_wire(group, version, request.include_authorized_operations));

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::{ErrorCode, MonotonicTime, PartitionIndex, ShardId, TopicId, TopicPartition};
+use model::{ErrorCode, MonotonicTime, Offset, PartitionIndex, ShardId, TopicId, TopicPartition};
 use protocol::fetch::{
     EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch,
     PartitionData,
@@ -15,15 +15,17 @@ use protocol::fetch::{
 use protocol::{Records, Text};
 use runtime::budget::Reservation;
 use runtime::{Io, Signal};
-use shard::message::{ShardReply, ShardRequest};
+use shard::refusal::{LeaderHint, ReadRefusal};
 use shard::reply::ReplySlot;
 use shard::request::{Fetch, FetchPartition, FetchTimes, Fetched, Isolation, Watch};
 use shard::watch::WatchState;
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
+use crate::error_codes;
 use crate::fetch_session::{Plan, TopicKey, Wanted};
 use crate::request_clock::Stage;
+use crate::scatter::{Places, Scatter};
 
 /// A long poll never lasts longer, whatever the request says.
 const WAIT_MAX: Duration = Duration::from_secs(300);
@@ -32,13 +34,39 @@ const WAIT_MAX: Duration = Duration::from_secs(300);
 /// `message.max.bytes`. The first batch of a larger size is counted when it is there.
 const FIRST_BATCH_BYTES: usize = (1 << 20) + 12;
 
+/// Why nothing was read from a partition.
+struct Refused {
+    code: ErrorCode,
+    /// Who leads it, if it exists.
+    leader: Option<LeaderHint>,
+}
+
+type Outcome = Result<Fetched, Refused>;
+
+impl From<ErrorCode> for Refused {
+    fn from(code: ErrorCode) -> Refused {
+        Refused { code, leader: None }
+    }
+}
+
+impl From<ReadRefusal> for Refused {
+    fn from(refusal: ReadRefusal) -> Refused {
+        let leader = match &refusal {
+            ReadRefusal::Lead(refusal) => refusal.leader(),
+            ReadRefusal::OffsetOutOfRange | ReadRefusal::Unreadable => None,
+        };
+        Refused {
+            code: error_codes::read(&refusal),
+            leader,
+        }
+    }
+}
+
 /// The part of a request that one shard serves.
 struct Part {
     shard: ShardId,
     fetch: Fetch,
-    /// Positions of its partitions in the plan.
-    positions: Vec<usize>,
-    fetched: Vec<Fetched>,
+    fetched: Vec<Result<Fetched, ReadRefusal>>,
     watch: Option<PartWatch>,
     /// It had records, but not enough: they were let go for the time of the wait and are read again.
     is_stale: bool,
@@ -46,10 +74,14 @@ struct Part {
 
 enum PartWatch {
     Local(Rc<WatchState>),
-    Remote(Rc<ReplySlot>),
+    Remote(Rc<ReplySlot<Vec<u32>>>),
 }
 
 impl Part {
+    fn records(&self) -> impl Iterator<Item = &Fetched> {
+        self.fetched.iter().flatten()
+    }
+
     fn has_fired(&self) -> bool {
         match &self.watch {
             Some(PartWatch::Local(state)) => state.has_fired(),
@@ -89,11 +121,9 @@ async fn read<I: Io>(
     request: &FetchRequest,
     plan: &Plan,
     now: MonotonicTime,
-) -> (Vec<Fetched>, Reservation) {
-    let mut results: Vec<Option<Fetched>> = Vec::new();
-    results.resize_with(plan.partitions.len(), || None);
-    let mut parts = split(context, request, plan, &mut results);
-    let refused = results.iter().any(Option::is_some);
+) -> (Vec<Outcome>, Reservation) {
+    let (places, mut parts) = split(context, request, plan);
+    let refused = places.any_decided(Result::is_err);
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let deadline = now.plus(wait.min(WAIT_MAX));
     let bytes_min = usize::try_from(request.min_bytes).unwrap_or(0);
@@ -105,19 +135,12 @@ async fn read<I: Io>(
     if !refused && !is_enough(&parts, bytes_min.min(charge.bytes())) {
         charge = long_poll(context, request, &mut parts, charge, deadline).await;
     }
-    let read_bytes = parts.iter().flat_map(|part| &part.fetched);
-    charge.settle(read_bytes.map(Fetched::bytes).sum());
-    for part in parts {
-        for (position, fetched) in part.positions.into_iter().zip(part.fetched) {
-            results[position] = Some(fetched);
-        }
-    }
-    let results = results.into_iter();
-    let results = limit_bytes(
-        results.map(|fetched| fetched.expect("every partition has one owner")),
-        bytes_max(context, request),
-    );
-    (results, charge)
+    let read_bytes = parts.iter().flat_map(Part::records).map(Fetched::bytes);
+    charge.settle(read_bytes.sum());
+    let parts = parts.into_iter().map(|part| part.fetched).collect();
+    let outcomes = places.merge(parts, |result| result.map_err(Refused::from));
+    let outcomes = limit_bytes(outcomes, bytes_max(context, request));
+    (outcomes, charge)
 }
 
 /// Reads again, where there is more, until there are enough bytes, an error, or no time left. Nothing is held for a
@@ -176,9 +199,9 @@ async fn charge<I: Io>(
 }
 
 /// Lets go of records. Whether there were any.
-fn let_go(fetched: &mut [Fetched]) -> bool {
+fn let_go(fetched: &mut [Result<Fetched, ReadRefusal>]) -> bool {
     let mut had_records = false;
-    for one in fetched {
+    for one in fetched.iter_mut().flatten() {
         had_records |= !one.records.is_empty();
         one.records = Vec::new();
     }
@@ -191,68 +214,61 @@ fn bytes_max<I: Io>(context: &Context<'_, I>, request: &FetchRequest) -> usize {
     asked.min(usize::try_from(config.fetch_max_bytes).unwrap_or(0))
 }
 
-/// Groups the partitions by owner; what cannot be read at all gets its result here.
+/// Divides the partitions among their owners; what cannot be read at all is refused here.
 fn split<I: Io>(
     context: &Context<'_, I>,
     request: &FetchRequest,
     plan: &Plan,
-    results: &mut [Option<Fetched>],
-) -> Vec<Part> {
-    let isolation = match request.isolation_level {
-        0 => Ok(Isolation::ReadUncommitted),
-        1 => Ok(Isolation::ReadCommitted),
-        _ => Err(ErrorCode::UnknownServerError),
-    };
-    let negative_limit = request.max_bytes < 0;
-    // Followers of another broker come with the cluster: today nobody holds a replica of our partitions.
-    let follower = request.replica_id >= 0 || request.replica_state.replica_id >= 0;
-    let bytes_max = bytes_max(context, request);
-    let mut parts: Vec<Part> = Vec::new();
-    for (position, one) in plan.partitions.iter().enumerate() {
-        let id = match (resolve(context, one), isolation) {
-            (Err(error), _) | (_, Err(error)) => Err(error),
-            _ if negative_limit => Err(ErrorCode::UnknownServerError),
-            _ if follower => Err(ErrorCode::NotLeaderOrFollower),
-            (Ok(id), Ok(_)) => Ok(id),
-        };
-        let (id, isolation) = match (id, isolation) {
-            (Ok(id), Ok(isolation)) => (id, isolation),
-            (Err(error), _) | (_, Err(error)) => {
-                results[position] = Some(Fetched::refused(error));
-                continue;
+) -> (Places<Outcome>, Vec<Part>) {
+    let isolation = isolation(request);
+    let mut scatter = Scatter::default();
+    for one in &plan.partitions {
+        match resolve(context, one).and_then(|id| isolation.map(|_| id)) {
+            Err(code) => scatter.decided(Err(Refused::from(code))),
+            Ok(id) => {
+                let question = FetchPartition {
+                    id,
+                    offset: one.offset,
+                    bytes_max: usize::try_from(one.bytes_max).unwrap_or(0),
+                    current_leader_epoch: one.current_leader_epoch,
+                    last_fetched_epoch: one.last_fetched_epoch,
+                };
+                scatter.ask(context.server.shard.owner(id), question);
             }
-        };
-        let owner = context.server.shard.owner(id);
-        let at = parts.iter().position(|part| part.shard == owner);
-        let part = match at {
-            Some(at) => &mut parts[at],
-            None => {
-                parts.push(Part {
-                    shard: owner,
-                    fetch: Fetch {
-                        isolation,
-                        bytes_max,
-                        at_least_one_batch: true,
-                        partitions: Vec::new(),
-                    },
-                    positions: Vec::new(),
-                    fetched: Vec::new(),
-                    watch: None,
-                    is_stale: false,
-                });
-                parts.last_mut().expect("just added")
-            }
-        };
-        part.positions.push(position);
-        part.fetch.partitions.push(FetchPartition {
-            id,
-            offset: one.offset,
-            bytes_max: usize::try_from(one.bytes_max).unwrap_or(0),
-            current_leader_epoch: one.current_leader_epoch,
-            last_fetched_epoch: one.last_fetched_epoch,
-        });
+        }
     }
-    parts
+    let bytes_max = bytes_max(context, request);
+    let (places, parts) = scatter.split();
+    let parts = parts.into_iter().map(|(shard, partitions)| Part {
+        shard,
+        fetch: Fetch {
+            isolation: isolation.unwrap_or(Isolation::ReadUncommitted),
+            bytes_max,
+            at_least_one_batch: true,
+            partitions,
+        },
+        fetched: Vec::new(),
+        watch: None,
+        is_stale: false,
+    });
+    (places, parts.collect())
+}
+
+/// What a request may see, or why it may see nothing of any partition that exists.
+fn isolation(request: &FetchRequest) -> Result<Isolation, ErrorCode> {
+    let isolation = match request.isolation_level {
+        0 => Isolation::ReadUncommitted,
+        1 => Isolation::ReadCommitted,
+        _ => return Err(ErrorCode::UnknownServerError),
+    };
+    if request.max_bytes < 0 {
+        return Err(ErrorCode::UnknownServerError);
+    }
+    // Followers of another broker come with the cluster: today nobody holds a replica of our partitions.
+    if request.replica_id >= 0 || request.replica_state.replica_id >= 0 {
+        return Err(ErrorCode::NotLeaderOrFollower);
+    }
+    Ok(isolation)
 }
 
 fn resolve<I: Io>(context: &Context<'_, I>, one: &Wanted) -> Result<TopicPartition, ErrorCode> {
@@ -284,8 +300,8 @@ async fn read_parts<I: Io>(
         .collect();
     let slot = ReplySlot::new(remote.len(), Signal::new());
     for (number, at) in remote.iter().enumerate() {
-        let request = ShardRequest::Fetch(parts[*at].fetch.clone());
-        shard.submit(parts[*at].shard, request, &slot, number);
+        let fetch = parts[*at].fetch.clone();
+        shard.ask_into(parts[*at].shard, fetch, &slot, number);
     }
     for part in parts.iter_mut() {
         if part.shard == shard.id() && chosen(part) {
@@ -299,14 +315,9 @@ async fn read_parts<I: Io>(
     }
     let mut last = FetchTimes::default();
     for (at, reply) in remote.into_iter().zip(slot.wait().await) {
-        match reply {
-            ShardReply::Fetch(fetched, times) => {
-                parts[at].fetched = fetched;
-                if times.done_at >= last.done_at {
-                    last = times;
-                }
-            }
-            other => unreachable!("a shard answered fetch with {other:?}"),
+        parts[at].fetched = reply.results;
+        if reply.times.done_at >= last.done_at {
+            last = reply.times;
         }
     }
     let now = shard.io.now();
@@ -337,9 +348,17 @@ async fn wait_for_more<I: Io>(
 }
 
 fn is_enough(parts: &[Part], bytes_min: usize) -> bool {
+    let bytes: usize = parts
+        .iter()
+        .flat_map(Part::records)
+        .map(Fetched::bytes)
+        .sum();
     let mut fetched = parts.iter().flat_map(|part| &part.fetched);
-    let bytes: usize = fetched.clone().map(Fetched::bytes).sum();
-    bytes >= bytes_min || fetched.any(|one| !one.error.is_none() || one.diverging.is_some())
+    let ends_wait = |one: &Result<Fetched, ReadRefusal>| match one {
+        Ok(fetched) => fetched.diverging.is_some(),
+        Err(_) => true,
+    };
+    bytes >= bytes_min || fetched.any(ends_wait)
 }
 
 fn watch<I: Io>(
@@ -349,13 +368,14 @@ fn watch<I: Io>(
     wake: &Rc<Signal>,
 ) {
     let shard = &context.server.shard;
-    let seen = part
-        .fetched
-        .iter()
-        .map(|fetched| match part.fetch.isolation {
-            Isolation::ReadUncommitted => fetched.high_watermark,
-            Isolation::ReadCommitted => fetched.last_stable_offset,
-        });
+    let seen = part.fetched.iter().map(|fetched| match fetched {
+        Ok(fetched) if part.fetch.isolation == Isolation::ReadCommitted => {
+            fetched.last_stable_offset
+        }
+        Ok(fetched) => fetched.high_watermark,
+        // Who was refused does not wait.
+        Err(_) => Offset::NONE,
+    });
     let ids = part.fetch.partitions.iter().map(|partition| partition.id);
     let watch = Watch {
         isolation: part.fetch.isolation,
@@ -368,41 +388,43 @@ fn watch<I: Io>(
         PartWatch::Local(state)
     } else {
         let slot = ReplySlot::new(1, wake.clone());
-        shard.submit(part.shard, ShardRequest::Watch(watch), &slot, 0);
+        shard.ask_into(part.shard, watch, &slot, 0);
         PartWatch::Remote(slot)
     });
 }
 
 /// Each shard kept to the limit by itself; together they may be over it. The first batches always stay.
-fn limit_bytes(results: impl Iterator<Item = Fetched>, bytes_max: usize) -> Vec<Fetched> {
+fn limit_bytes(mut outcomes: Vec<Outcome>, bytes_max: usize) -> Vec<Outcome> {
     let mut bytes = 0;
-    results
-        .map(|mut fetched| {
-            let size = fetched.bytes();
-            if bytes > 0 && bytes + size > bytes_max {
-                fetched.records.clear();
-            } else {
-                bytes += size;
-            }
-            fetched
-        })
-        .collect()
+    for fetched in outcomes.iter_mut().flatten() {
+        let size = fetched.bytes();
+        if bytes > 0 && bytes + size > bytes_max {
+            fetched.records.clear();
+        } else {
+            bytes += size;
+        }
+    }
+    outcomes
 }
 
-fn respond<I: Io>(context: &Context<'_, I>, plan: &Plan, results: Vec<Fetched>) -> FetchResponse {
+fn respond<I: Io>(context: &Context<'_, I>, plan: &Plan, outcomes: Vec<Outcome>) -> FetchResponse {
     let mut sessions = context.server.fetch_sessions.borrow_mut();
     let mut response = FetchResponse {
         session_id: plan.session_id,
         ..FetchResponse::default()
     };
-    for (one, fetched) in plan.partitions.iter().zip(results) {
+    for (one, outcome) in plan.partitions.iter().zip(outcomes) {
+        let refusal = outcome.as_ref().err().map(|refused| refused.code);
+        let error = refusal.unwrap_or(ErrorCode::None);
+        let bytes = outcome.as_ref().map_or(0, Fetched::bytes);
+        let data = partition_data(one.partition, outcome);
         let included = sessions.answer(
             plan,
             one,
-            fetched.error,
-            !fetched.records.is_empty(),
-            fetched.high_watermark,
-            fetched.log_start_offset,
+            error,
+            bytes > 0,
+            Offset(data.high_watermark),
+            Offset(data.log_start_offset),
         );
         if !included {
             continue;
@@ -412,9 +434,8 @@ fn respond<I: Io>(context: &Context<'_, I>, plan: &Plan, results: Vec<Fetched>) 
             TopicKey::Id(id) => (Text::EMPTY, *id),
         };
         let metrics = &context.server.metrics;
-        metrics.errors.count(fetched.error);
-        metrics.fetched_bytes.add(fetched.bytes() as u64);
-        let data = partition_data(one.partition, fetched);
+        metrics.errors.count(error);
+        metrics.fetched_bytes.add(bytes as u64);
         match response.responses.last_mut() {
             Some(last) if last.topic == name && last.topic_id == id => last.partitions.push(data),
             _ => response.responses.push(FetchableTopicResponse {
@@ -427,26 +448,40 @@ fn respond<I: Io>(context: &Context<'_, I>, plan: &Plan, results: Vec<Fetched>) 
     response
 }
 
-fn partition_data(partition_index: i32, fetched: Fetched) -> PartitionData {
-    let leader = fetched.leader;
-    PartitionData {
-        partition_index,
-        error_code: fetched.error.code(),
-        high_watermark: fetched.high_watermark.0,
-        last_stable_offset: fetched.last_stable_offset.0,
-        log_start_offset: fetched.log_start_offset.0,
-        diverging_epoch: fetched
-            .diverging
-            .map_or_else(EpochEndOffset::default, |(epoch, end)| EpochEndOffset {
-                epoch: epoch.0,
-                end_offset: end.0,
-            }),
-        current_leader: leader.map_or_else(LeaderIdAndEpoch::default, |leader| LeaderIdAndEpoch {
-            leader_id: leader.broker,
-            leader_epoch: leader.epoch.0,
-        }),
-        aborted_transactions: None,
-        records: Some(Records::from(fetched.records as Vec<Bytes>)),
-        ..PartitionData::default()
+fn partition_data(partition_index: i32, outcome: Outcome) -> PartitionData {
+    match outcome {
+        Ok(fetched) => PartitionData {
+            partition_index,
+            error_code: ErrorCode::None.code(),
+            high_watermark: fetched.high_watermark.0,
+            last_stable_offset: fetched.last_stable_offset.0,
+            log_start_offset: fetched.log_start_offset.0,
+            diverging_epoch: fetched.diverging.map_or_else(
+                EpochEndOffset::default,
+                |(epoch, end)| EpochEndOffset {
+                    epoch: epoch.0,
+                    end_offset: end.0,
+                },
+            ),
+            aborted_transactions: None,
+            records: Some(Records::from(fetched.records as Vec<Bytes>)),
+            ..PartitionData::default()
+        },
+        Err(refused) => PartitionData {
+            partition_index,
+            error_code: refused.code.code(),
+            high_watermark: Offset::NONE.0,
+            last_stable_offset: Offset::NONE.0,
+            log_start_offset: Offset::NONE.0,
+            current_leader: refused
+                .leader
+                .map_or_else(LeaderIdAndEpoch::default, |leader| LeaderIdAndEpoch {
+                    leader_id: leader.broker,
+                    leader_epoch: leader.epoch.0,
+                }),
+            aborted_transactions: None,
+            records: Some(Records::from(Vec::<Bytes>::new())),
+            ..PartitionData::default()
+        },
     }
 }

@@ -5,8 +5,6 @@ use model::{ErrorCode, ShardId};
 use protocol::Text;
 use protocol::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
 use runtime::Io;
-use shard::controller::{ControllerReply, ControllerRequest};
-use shard::message::{ShardReply, ShardRequest};
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
@@ -91,21 +89,15 @@ async fn ensure_offsets_topic<I: Io>(context: &Context<'_, I>) -> Result<(), Ref
     if groups::partition_of(&shard.image(), "").is_some() {
         return Ok(());
     }
-    let create = ControllerRequest::CreateTopics(CreateTopicsRequest {
+    let create = CreateTopicsRequest {
         topics: vec![groups::offsets_topic(context)],
         ..CreateTopicsRequest::default()
-    });
-    let reply = shard
-        .call(ShardId(0), ShardRequest::Controller(create))
-        .await;
-    let results = match reply {
-        ShardReply::Controller(Ok(ControllerReply::CreateTopics(results))) => results,
-        ShardReply::Controller(Err(error)) => {
-            tracing::error!(?error, "the topic of committed offsets cannot be created");
-            return Err(NOT_CREATED);
-        }
-        other => unreachable!("the controller answered CreateTopics with {other:?}"),
     };
+    let created = shard.ask(ShardId(0), create).await;
+    let results = created.map_err(|refusal| {
+        tracing::error!(%refusal, "the topic of committed offsets cannot be created");
+        NOT_CREATED
+    })?;
     for (topic, result) in results {
         match result {
             Ok(_) => tracing::info!(topic, "created for the first group"),

@@ -1,19 +1,18 @@
 //! Reaching the coordinators of groups: the leaders of the partitions of `__consumer_offsets`.
 
-use std::collections::BTreeMap;
-
-use coordinator::{GroupReply, GroupRequest, group_partition};
+use coordinator::{GroupAsk, group_partition};
 use metadata::MetadataImage;
 use metadata::controller::NewTopic;
-use model::{ErrorCode, TopicPartition};
+use model::TopicPartition;
 use protocol::Text;
 use runtime::{Io, Signal};
-use shard::coordinator_host::{GroupWork, OFFSETS_TOPIC};
-use shard::message::{ShardReply, ShardRequest};
+use shard::coordinator_host::OFFSETS_TOPIC;
+use shard::message::GroupQuestion;
 use shard::reply::ReplySlot;
 
 use crate::context::Context;
 use crate::handlers::topics;
+use crate::scatter::Scatter;
 
 /// Every operation that exists for a group: READ, DELETE, DESCRIBE, DESCRIBE_CONFIGS and ALTER_CONFIGS (bits 3, 6, 8,
 /// 10, 11). Without an authorizer everybody may do everything.
@@ -58,77 +57,45 @@ pub fn offsets_topic<I: Io>(context: &Context<'_, I>) -> NewTopic {
 }
 
 /// Asks the coordinator of a group, and waits for as long as it takes.
-pub async fn ask<I: Io>(
+pub async fn ask<I: Io, Q: GroupAsk>(
     context: &Context<'_, I>,
     group_id: &str,
-    request: GroupRequest,
-) -> GroupReply {
+    request: Q,
+) -> Q::Reply {
     let shard = &context.server.shard;
     let partition = partition_of(&shard.image(), group_id);
-    let Some(partition) = partition else {
-        return request.refuse(ErrorCode::NotCoordinator);
-    };
-    let work = ShardRequest::Group(GroupWork::Coordinate(partition, request));
-    group_reply(shard.call(shard.owner(partition), work).await)
+    match partition {
+        Some(partition) => shard.ask_coordinator(partition, request).await,
+        None => Q::reply(request.into_request().refuse_not_coordinator()),
+    }
 }
 
 /// Asks the coordinators of many groups at once. The answers are in the order of the groups.
-pub async fn ask_each<I: Io, A>(
+pub async fn ask_each<I: Io, Q: GroupAsk<Reply = Vec<A>>, A>(
     context: &Context<'_, I>,
     groups: &[Text],
-    request: impl Fn(Vec<String>) -> GroupRequest,
-    answers: impl Fn(GroupReply) -> Vec<A>,
+    request: impl Fn(Vec<String>) -> Q,
 ) -> Vec<A> {
     let shard = &context.server.shard;
-    let mut parts: BTreeMap<Option<TopicPartition>, Vec<usize>> = BTreeMap::new();
-    for (index, group) in groups.iter().enumerate() {
+    let mut scatter = Scatter::default();
+    for group in groups {
         let partition = partition_of(&shard.image(), group);
-        parts.entry(partition).or_default().push(index);
+        scatter.ask(partition, group.as_str().to_owned());
     }
-    let mut placed: Vec<Option<A>> = Vec::new();
-    placed.resize_with(groups.len(), || None);
-    let mut place = |indices: &[usize], reply: GroupReply| {
-        for (index, answer) in indices.iter().zip(answers(reply)) {
-            placed[*index] = Some(answer);
-        }
-    };
-    let named = |indices: &[usize]| {
-        let names = indices
-            .iter()
-            .map(|index| groups[*index].as_str().to_owned());
-        request(names.collect())
-    };
-    if let Some(indices) = parts.remove(&None) {
-        let refused = named(&indices).refuse(ErrorCode::NotCoordinator);
-        place(&indices, refused);
-    }
+    let (places, parts) = scatter.split();
     let slot = ReplySlot::new(parts.len(), Signal::new());
-    for (part, (partition, indices)) in parts.iter().enumerate() {
-        if let Some(partition) = *partition {
-            let work = GroupWork::Coordinate(partition, named(indices));
-            shard.submit(
-                shard.owner(partition),
-                ShardRequest::Group(work),
-                &slot,
-                part,
-            );
+    for (part, (partition, groups)) in parts.into_iter().enumerate() {
+        let request = request(groups).into_request();
+        match partition {
+            Some(partition) => {
+                let question = GroupQuestion { partition, request };
+                shard.ask_into(shard.owner(partition), question, &slot, part);
+            }
+            None => slot.deliver(part, request.refuse_not_coordinator()),
         }
     }
-    for (indices, reply) in parts.values().zip(slot.wait().await) {
-        place(indices, group_reply(reply));
-    }
-    let placed = placed.into_iter();
-    placed
-        .map(|answer| answer.expect("one answer per group"))
-        .collect()
-}
-
-/// What a shard answers to group work.
-pub fn group_reply(reply: ShardReply) -> GroupReply {
-    match reply {
-        ShardReply::Group(reply) => reply,
-        other => unreachable!("a shard answered group work with {other:?}"),
-    }
+    let replies = slot.wait().await.into_iter().map(Q::reply).collect();
+    places.merge(replies, |answer| answer)
 }
 
 /// An owned string of a field that may be null.

@@ -1,6 +1,5 @@
 //! Heartbeat (key 12): a member is alive, and learns of a rebalance.
 
-use coordinator::{GroupReply, GroupRequest};
 use protocol::heartbeat::{HeartbeatRequest, HeartbeatResponse};
 use runtime::Io;
 
@@ -13,17 +12,15 @@ pub async fn handle<I: Io>(
     context: &Context<'_, I>,
     request: HeartbeatRequest,
 ) -> Result<(), ConnectionEnd> {
-    let heartbeat = GroupRequest::Heartbeat(coordinator::HeartbeatRequest {
+    let heartbeat = coordinator::HeartbeatRequest {
         group_id: request.group_id.as_str().to_owned(),
         generation_id: request.generation_id,
         member_id: request.member_id.as_str().to_owned(),
         group_instance_id: groups::owned(request.group_instance_id.as_ref()),
-    });
-    match groups::ask(context, &request.group_id, heartbeat).await {
-        GroupReply::Heartbeat(error) => context.answer(&HeartbeatResponse {
-            error_code: context.code(error),
-            ..HeartbeatResponse::default()
-        }),
-        other => unreachable!("a coordinator answered Heartbeat with {other:?}"),
-    }
+    };
+    let error = groups::ask(context, &request.group_id, heartbeat).await;
+    context.answer(&HeartbeatResponse {
+        error_code: context.code(error),
+        ..HeartbeatResponse::default()
+    })
 }

@@ -6,6 +6,7 @@ use runtime::Io;
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
+use crate::error_codes;
 
 /// Hands out a new id with epoch 0. Transactional producers are refused: there is no transaction coordinator yet.
 pub async fn handle<I: Io>(
@@ -16,7 +17,13 @@ pub async fn handle<I: Io>(
         Some("") => Err(ErrorCode::InvalidRequest),
         // Not retriable, so that the client says so at once; FindCoordinator answers the same.
         Some(_) => Err(ErrorCode::UnsupportedVersion),
-        None => context.server.shard.new_producer_id().await,
+        None => {
+            let id = context.server.shard.new_producer_id().await;
+            id.map_err(|refusal| {
+                tracing::warn!(%refusal, "no producer id can be given");
+                error_codes::metadata(&refusal).code
+            })
+        }
     };
     let (error, id, epoch) = match identity {
         Ok(id) => (ErrorCode::None, id, ProducerEpoch(0)),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use coordinator::{GroupReply, GroupRequest, JoinGroupReply, JoinProtocol};
+use coordinator::{JoinGroupReply, JoinProtocol};
 use protocol::Text;
 use protocol::join_group::{JoinGroupRequest, JoinGroupResponse, JoinGroupResponseMember};
 use runtime::{Io, Stream};
@@ -34,14 +34,10 @@ pub async fn handle<I: Io>(
         member_id_bits: bits,
     };
     let join = to_coordinator(&request, context.version(), &client);
-    match groups::ask(context, &request.group_id, GroupRequest::Join(join)).await {
-        GroupReply::Join(reply) => {
-            let response = to_wire(reply, context.version());
-            context.count_codes([response.error_code]);
-            context.answer(&response)
-        }
-        other => unreachable!("a coordinator answered JoinGroup with {other:?}"),
-    }
+    let reply = groups::ask(context, &request.group_id, join).await;
+    let response = to_wire(reply, context.version());
+    context.count_codes([response.error_code]);
+    context.answer(&response)
 }
 
 struct Client<'a> {

@@ -1,6 +1,6 @@
 //! LeaveGroup (key 13): members go, by themselves or removed by an administrator (KIP-345).
 
-use coordinator::{GroupReply, GroupRequest, LeaveGroupReply, LeavingMember};
+use coordinator::{LeaveGroupReply, LeavingMember};
 use protocol::Text;
 use protocol::leave_group::{LeaveGroupRequest, LeaveGroupResponse, MemberResponse};
 use runtime::Io;
@@ -17,16 +17,12 @@ pub async fn handle<I: Io>(
     context: &Context<'_, I>,
     request: LeaveGroupRequest,
 ) -> Result<(), ConnectionEnd> {
-    let leave = GroupRequest::Leave(to_coordinator(&request, context.version()));
-    match groups::ask(context, &request.group_id, leave).await {
-        GroupReply::Leave(reply) => {
-            let response = to_wire(reply, context.version());
-            context.count_codes([response.error_code]);
-            context.count_codes(response.members.iter().map(|member| member.error_code));
-            context.answer(&response)
-        }
-        other => unreachable!("a coordinator answered LeaveGroup with {other:?}"),
-    }
+    let leave = to_coordinator(&request, context.version());
+    let reply = groups::ask(context, &request.group_id, leave).await;
+    let response = to_wire(reply, context.version());
+    context.count_codes([response.error_code]);
+    context.count_codes(response.members.iter().map(|member| member.error_code));
+    context.answer(&response)
 }
 
 fn to_coordinator(request: &LeaveGroupRequest, version: i16) -> coordinator::LeaveGroupRequest {

@@ -1,16 +1,12 @@
 //! ListGroups (key 16): all groups that this broker coordinates (KIP-518, KIP-848).
 
-use coordinator::GroupReply;
-use model::ErrorCode;
+use coordinator::ListGroupsReply;
 use protocol::Text;
 use protocol::list_groups::{ListGroupsRequest, ListGroupsResponse, ListedGroup};
 use runtime::Io;
-use shard::coordinator_host::GroupWork;
-use shard::message::ShardRequest;
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
-use crate::handlers::groups;
 
 /// Answers from the coordinators of all shards. While one of them loads, the list would have holes: it is refused.
 pub async fn handle<I: Io>(
@@ -25,38 +21,25 @@ pub async fn handle<I: Io>(
         states: strings(&request.states_filter),
         types: strings(&request.types_filter),
     };
-    let shard = &context.server.shard;
-    let replies = shard.call_all(|| ShardRequest::Group(GroupWork::List(list.clone())));
-    let replies = replies.await.into_iter().map(groups::group_reply);
+    let replies = context.server.shard.ask_all(&list).await;
     let response = to_wire(replies);
     context.count_codes([response.error_code]);
     context.answer(&response)
 }
 
-fn to_wire(replies: impl Iterator<Item = GroupReply>) -> ListGroupsResponse {
-    let mut groups = Vec::new();
+fn to_wire(replies: Vec<ListGroupsReply>) -> ListGroupsResponse {
+    let mut whole = ListGroupsReply::empty();
     for reply in replies {
-        match reply {
-            GroupReply::List {
-                error: ErrorCode::None,
-                groups: listed,
-            } => groups.extend(listed),
-            GroupReply::List { error, .. } => {
-                return ListGroupsResponse {
-                    error_code: error.code(),
-                    ..ListGroupsResponse::default()
-                };
-            }
-            other => unreachable!("a coordinator answered ListGroups with {other:?}"),
-        }
+        whole.absorb(reply);
     }
-    let groups = groups.into_iter().map(|group| ListedGroup {
+    let groups = whole.groups.into_iter().map(|group| ListedGroup {
         group_id: group.group_id.into(),
         protocol_type: group.protocol_type.into(),
         group_state: group.state.into(),
         group_type: group.group_type.into(),
     });
     ListGroupsResponse {
+        error_code: whole.error.code(),
         groups: groups.collect(),
         ..ListGroupsResponse::default()
     }
@@ -64,16 +47,18 @@ fn to_wire(replies: impl Iterator<Item = GroupReply>) -> ListGroupsResponse {
 
 #[cfg(test)]
 mod tests {
+    use model::ErrorCode;
+
     use super::*;
 
-    fn reply(group: &str, error: ErrorCode) -> GroupReply {
+    fn reply(group: &str, error: ErrorCode) -> ListGroupsReply {
         let listed = coordinator::ListedGroup {
             group_id: group.to_owned(),
             protocol_type: "consumer".into(),
             state: "Stable",
             group_type: "classic",
         };
-        GroupReply::List {
+        ListGroupsReply {
             error,
             groups: vec![listed],
         }
@@ -83,7 +68,7 @@ mod tests {
     fn shards_are_put_together_and_one_that_loads_refuses_the_list() {
         let (none, loading) = (ErrorCode::None, ErrorCode::CoordinatorLoadInProgress);
         for (second, expected) in [(none, (0, 2)), (loading, (14, 0))] {
-            let response = to_wire([reply("a", none), reply("b", second)].into_iter());
+            let response = to_wire(vec![reply("a", none), reply("b", second)]);
             assert_eq!((response.error_code, response.groups.len()), expected);
             for version in 0..=5 {
                 assert!(protocol::encode_response_message(1, version, &response).is_ok());

@@ -1,19 +1,30 @@
 //! ListOffsets (key 2): earliest, latest, by timestamp (KIP-79, KIP-734, KIP-405, KIP-1005, KIP-1023).
 
-use model::{ErrorCode, LeaderEpoch, PartitionIndex, Timestamp, TopicPartition};
+use model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicPartition};
 use protocol::list_offsets::{
     ListOffsetsPartitionResponse, ListOffsetsRequest, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
 use runtime::Io;
-use shard::message::{ShardReply, ShardRequest};
-use shard::request::{Isolation, ListOffset, ListedOffset, OffsetSpec};
+use shard::refusal::ReadRefusal;
+use shard::request::{FoundOffset, Isolation, ListOffset, OffsetSpec};
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
-use crate::handlers::scatter::Scatter;
+use crate::error_codes;
+use crate::scatter::Scatter;
 
 /// From here on leader epochs are told (KIP-320).
 const VERSION_WITH_LEADER_EPOCH: i16 = 4;
+
+/// What was found, if anything.
+type Outcome = Result<Option<FoundOffset>, ErrorCode>;
+
+/// What clients are told when there is no such record.
+const NOTHING: FoundOffset = FoundOffset {
+    timestamp: Timestamp::NONE,
+    offset: Offset::NONE,
+    leader_epoch: LeaderEpoch::NONE,
+};
 
 /// What a timestamp field asks for. The special values exist from a version on.
 fn spec(timestamp: i64, version: i16) -> Result<OffsetSpec, ErrorCode> {
@@ -45,9 +56,9 @@ pub async fn handle<I: Io>(
         for partition in &topic.partitions {
             let spec = spec(partition.timestamp, context.version());
             match (id, spec) {
-                (_, Err(error)) => scatter.decided(ListedOffset::nothing(error)),
+                (_, Err(error)) => scatter.decided(Err(error)),
                 (None, _) => {
-                    scatter.decided(ListedOffset::nothing(ErrorCode::UnknownTopicOrPartition));
+                    scatter.decided(Err(ErrorCode::UnknownTopicOrPartition));
                 }
                 (Some(topic), Ok(spec)) => {
                     let id = TopicPartition {
@@ -65,24 +76,23 @@ pub async fn handle<I: Io>(
             }
         }
     }
-    let results = scatter
-        .gather(context, ShardRequest::ListOffsets, |reply| match reply {
-            ShardReply::ListOffsets(results) => results,
-            other => unreachable!("a shard answered ListOffsets with {other:?}"),
-        })
-        .await;
+    let translate =
+        |result: Result<_, ReadRefusal>| result.map_err(|error| error_codes::read(&error));
+    let results: Vec<Outcome> = scatter.gather(&context.server.shard, translate).await;
     let mut results = results.into_iter();
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
             let result = results.next().expect("one result per partition");
+            let error = result.err().unwrap_or(ErrorCode::None);
+            let found = result.ok().flatten().unwrap_or(NOTHING);
             ListOffsetsPartitionResponse {
                 partition_index: partition.partition_index,
-                error_code: context.code(result.error),
-                timestamp: result.timestamp.0,
-                offset: result.offset.0,
+                error_code: context.code(error),
+                timestamp: found.timestamp.0,
+                offset: found.offset.0,
                 // Older versions have no place for it.
                 leader_epoch: match context.version() {
-                    VERSION_WITH_LEADER_EPOCH.. => result.leader_epoch.0,
+                    VERSION_WITH_LEADER_EPOCH.. => found.leader_epoch.0,
                     _ => LeaderEpoch::NONE.0,
                 },
             }

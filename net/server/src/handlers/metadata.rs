@@ -11,9 +11,7 @@ use protocol::metadata::{
     MetadataResponseTopic,
 };
 use runtime::Io;
-use shard::controller::{ControllerReply, ControllerRequest};
 use shard::coordinator_host::OFFSETS_TOPIC;
-use shard::message::{ShardReply, ShardRequest};
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
@@ -193,22 +191,22 @@ async fn create<I: Io>(context: &Context<'_, I>, names: Vec<String>) {
             ..NewTopic::default()
         },
     };
-    let request = ControllerRequest::CreateTopics(CreateTopicsRequest {
+    let request = CreateTopicsRequest {
         topics: names.into_iter().map(new).collect(),
         validate_only: false,
         partition_count_default: config.num_partitions,
         replication_factor_default: i16::try_from(config.default_replication_factor)
             .unwrap_or(i16::MAX),
-    });
-    let reply = shard
-        .call(model::ShardId(0), ShardRequest::Controller(request))
-        .await;
-    if let ShardReply::Controller(Ok(ControllerReply::CreateTopics(results))) = reply {
-        for (topic, result) in results {
-            match result {
-                Ok(_) => tracing::info!(topic, "created on demand"),
-                Err(error) => tracing::info!(topic, %error, "not created on demand"),
+    };
+    match shard.ask(model::ShardId(0), request).await {
+        Ok(results) => {
+            for (topic, result) in results {
+                match result {
+                    Ok(_) => tracing::info!(topic, "created on demand"),
+                    Err(error) => tracing::info!(topic, %error, "not created on demand"),
+                }
             }
         }
+        Err(refusal) => tracing::warn!(%refusal, "no topic can be created on demand"),
     }
 }

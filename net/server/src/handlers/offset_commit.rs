@@ -1,6 +1,6 @@
 //! OffsetCommit (key 8): how far a group has come (KIP-320, KIP-848).
 
-use coordinator::{CommitPartition, GroupReply, GroupRequest};
+use coordinator::CommitPartition;
 use metadata::MetadataImage;
 use model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicPartition};
 use protocol::offset_commit::{
@@ -29,11 +29,7 @@ pub async fn handle<I: Io>(
     let Plan { commit, refused } = Plan::new(&shard.image(), &request, context.version());
     let mut committed = Vec::new();
     if !commit.topics.is_empty() {
-        let commit = GroupRequest::OffsetCommit(commit);
-        committed = match groups::ask(context, &request.group_id, commit).await {
-            GroupReply::OffsetCommit(reply) => errors_in_order(reply),
-            other => unreachable!("a coordinator answered OffsetCommit with {other:?}"),
-        };
+        committed = errors_in_order(groups::ask(context, &request.group_id, commit).await);
     }
     let response = to_wire(&request, &refused, committed);
     let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);

@@ -2,7 +2,7 @@
 //!
 //! Before version 8 a request names one group at the top; inside, all versions look like version 8.
 
-use coordinator::{GroupReply, GroupRequest, OffsetFetchReply};
+use coordinator::OffsetFetchReply;
 use metadata::MetadataImage;
 use model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, TopicId};
 use protocol::Text;
@@ -52,17 +52,12 @@ async fn fetch<I: Io>(
     let shard = &context.server.shard;
     let version = context.version();
     let (question, unknown) = to_coordinator(&shard.image(), group, version);
-    let question = GroupRequest::OffsetFetch(question);
-    match groups::ask(context, &group.group_id, question).await {
-        GroupReply::OffsetFetch(reply) => {
-            let fetched = to_wire(&shard.image(), reply, unknown, version);
-            let partitions = fetched.topics.iter().flat_map(|topic| &topic.partitions);
-            context.count_codes([fetched.error_code]);
-            context.count_codes(partitions.map(|partition| partition.error_code));
-            fetched
-        }
-        other => unreachable!("a coordinator answered OffsetFetch with {other:?}"),
-    }
+    let reply = groups::ask(context, &group.group_id, question).await;
+    let fetched = to_wire(&shard.image(), reply, unknown, version);
+    let partitions = fetched.topics.iter().flat_map(|topic| &topic.partitions);
+    context.count_codes([fetched.error_code]);
+    context.count_codes(partitions.map(|partition| partition.error_code));
+    fetched
 }
 
 /// The question, and the answers for topics that do not exist.

@@ -6,12 +6,22 @@ use protocol::offset_for_leader_epoch::{
     OffsetForLeaderTopicResult,
 };
 use runtime::Io;
-use shard::message::{ShardReply, ShardRequest};
+use shard::refusal::LeadRefusal;
 use shard::request::{EpochEnd, EpochEnded};
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
-use crate::handlers::scatter::Scatter;
+use crate::error_codes;
+use crate::scatter::Scatter;
+
+/// The end of an epoch, if it is known.
+type Outcome = Result<Option<EpochEnded>, ErrorCode>;
+
+/// What clients are told of an epoch that is not known.
+const NOTHING: EpochEnded = EpochEnded {
+    epoch: LeaderEpoch::NONE,
+    end_offset: Offset::NONE,
+};
 
 /// Answers from the shards that own the partitions.
 pub async fn handle<I: Io>(
@@ -23,11 +33,7 @@ pub async fn handle<I: Io>(
         let id = context.server.shard.image().topic_id(&topic.topic);
         for partition in &topic.partitions {
             let Some(topic) = id else {
-                scatter.decided(EpochEnded {
-                    error: ErrorCode::UnknownTopicOrPartition,
-                    epoch: LeaderEpoch::NONE,
-                    end_offset: Offset::NONE,
-                });
+                scatter.decided(Err(ErrorCode::UnknownTopicOrPartition));
                 continue;
             };
             let id = TopicPartition {
@@ -42,21 +48,20 @@ pub async fn handle<I: Io>(
             scatter.ask(context.server.shard.owner(id), one);
         }
     }
-    let results = scatter
-        .gather(context, ShardRequest::EpochEnds, |reply| match reply {
-            ShardReply::EpochEnds(results) => results,
-            other => unreachable!("a shard answered OffsetForLeaderEpoch with {other:?}"),
-        })
-        .await;
+    let translate =
+        |result: Result<_, LeadRefusal>| result.map_err(|error| error_codes::lead(&error));
+    let results: Vec<Outcome> = scatter.gather(&context.server.shard, translate).await;
     let mut results = results.into_iter();
     let topics = request.topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
             let result = results.next().expect("one result per partition");
+            let error = result.err().unwrap_or(ErrorCode::None);
+            let end = result.ok().flatten().unwrap_or(NOTHING);
             EpochEndOffset {
-                error_code: context.code(result.error),
+                error_code: context.code(error),
                 partition: partition.partition,
-                leader_epoch: result.epoch.0,
-                end_offset: result.end_offset.0,
+                leader_epoch: end.epoch.0,
+                end_offset: end.end_offset.0,
             }
         });
         OffsetForLeaderTopicResult {

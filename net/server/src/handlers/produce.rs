@@ -3,12 +3,12 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use model::{ErrorCode, PartitionIndex, TopicPartition};
+use model::{ErrorCode, PartitionIndex, ShardId, TopicPartition};
 use protocol::Text;
 use protocol::produce::ProduceRequest;
 use runtime::Io;
-use shard::message::ShardRequest;
-use shard::reply::{ReplySlot, ReplyTo};
+use shard::message::ReplyTo;
+use shard::reply::ReplySlot;
 use shard::request::{Acks, Checked, Produce, ProducePartition};
 
 use crate::connection::ConnectionEnd;
@@ -16,8 +16,9 @@ use crate::context::Context;
 use crate::handlers::topics;
 use crate::memory::RequestCharge;
 use crate::outbox::Answer;
-use crate::pending::{PendingPost, PendingProduce, PendingTopic, Place};
+use crate::pending::{Outcome, PendingPost, PendingProduce, PendingTopic, Refused};
 use crate::request_clock::{RequestKind, Stage};
+use crate::scatter::{Places, Scatter};
 
 /// The client id that may write to internal topics, as in Kafka.
 const ADMIN_CLIENT_ID: &str = "__admin_client";
@@ -53,7 +54,7 @@ pub async fn handle<I: Io>(
             shard.admit(produce.bytes()).await;
             shard.produce(produce, ReplyTo::Local(slot.clone(), part));
         } else {
-            shard.submit(owner, ShardRequest::Produce(produce), &slot, part);
+            shard.ask_into(owner, produce, &slot, part);
         }
     }
     context
@@ -62,6 +63,7 @@ pub async fn handle<I: Io>(
         .push(Answer::Produce(PendingProduce {
             header: context.header.clone(),
             topics: split.topics,
+            places: split.places,
             slot,
             clock: context.clock.get(),
             _charge: charge,
@@ -93,7 +95,8 @@ async fn charge_remote<I: Io>(
 struct Split {
     acks: Acks,
     topics: Vec<PendingTopic>,
-    parts: Vec<(model::ShardId, Produce)>,
+    places: Places<Outcome>,
+    parts: Vec<(ShardId, Produce)>,
 }
 
 impl Split {
@@ -104,80 +107,64 @@ impl Split {
     ) -> Split {
         let timeout_ms = u32::try_from(request.timeout_ms).unwrap_or(0);
         let transactional = request.transactional_id.is_some();
-        let mut split = Split {
-            acks: acks.unwrap_or(Acks::All),
-            topics: Vec::with_capacity(request.topic_data.len()),
-            parts: Vec::new(),
-        };
+        let mut topics = Vec::with_capacity(request.topic_data.len());
+        let mut scatter = Scatter::default();
         for topic in request.topic_data {
-            let known = resolve(context, &topic.name, topic.topic_id);
+            let known = acks.and_then(|_| resolve(context, &topic.name, topic.topic_id));
             let mut partitions = Vec::with_capacity(topic.partition_data.len());
             for data in topic.partition_data {
+                partitions.push(data.index);
                 let records = data.records.map(protocol::Records::into_bytes);
-                let place = match (&acks, &known, records) {
-                    (Err(error), _, _) | (_, Err(error), _) => Place::Decided(*error),
-                    (_, _, None) => Place::Decided(ErrorCode::InvalidRecord),
-                    (_, Ok(id), Some(records)) => {
+                match (known, records) {
+                    (Err(error), _) => scatter.decided(Err(Refused::Here(error))),
+                    (_, None) => {
+                        scatter.decided(Err(Refused::Here(ErrorCode::InvalidRecord)));
+                    }
+                    (Ok(topic), Some(records)) => {
                         let id = TopicPartition {
-                            topic: *id,
+                            topic,
                             partition: PartitionIndex(data.index),
                         };
                         match check_transaction(transactional, &records) {
-                            Ok(()) => split.add(context, id, records, timeout_ms),
-                            Err(error) => Place::Decided(error),
+                            Ok(()) => {
+                                scatter.ask(context.server.shard.owner(id), part(id, records))
+                            }
+                            Err(error) => scatter.decided(Err(Refused::Here(error))),
                         }
                     }
-                };
-                partitions.push((data.index, place));
+                }
             }
-            split.topics.push(PendingTopic {
+            topics.push(PendingTopic {
                 name: topic.name,
                 id: topic.topic_id,
                 partitions,
             });
         }
-        split
-    }
-
-    fn add<I: Io>(
-        &mut self,
-        context: &Context<'_, I>,
-        id: TopicPartition,
-        records: Bytes,
-        timeout_ms: u32,
-    ) -> Place {
-        let owner = context.server.shard.owner(id);
-        let part = match self.parts.iter().position(|(shard, _)| *shard == owner) {
-            Some(part) => part,
-            None => {
-                let produce = Produce {
-                    acks: self.acks,
-                    timeout_ms,
-                    zstd_allowed: context.version() >= VERSION_WITH_ZSTD,
-                    partitions: Vec::with_capacity(1),
-                };
-                self.parts.push((owner, produce));
-                self.parts.len() - 1
-            }
-        };
-        let partitions = &mut self.parts[part].1.partitions;
-        partitions.push(ProducePartition {
-            id,
-            records,
-            checked: Checked::Not,
+        let acks = acks.unwrap_or(Acks::All);
+        let zstd_allowed = context.version() >= VERSION_WITH_ZSTD;
+        let (places, parts) = scatter.split();
+        let parts = parts.into_iter().map(|(owner, partitions)| {
+            let produce = Produce {
+                acks,
+                timeout_ms,
+                zstd_allowed,
+                partitions,
+            };
+            (owner, produce)
         });
-        Place::Shard(part, partitions.len() - 1)
+        Split {
+            acks,
+            topics,
+            places,
+            parts: parts.collect(),
+        }
     }
 
     /// `acks=0`: nothing is answered. If a partition refuses, the connection ends, so that the client looks again.
     async fn post<I: Io>(self, context: &Context<'_, I>) -> Result<(), ConnectionEnd> {
         let shard = &context.server.shard;
         let charge = charge_remote(context, &self).await;
-        let mut refused = self
-            .topics
-            .iter()
-            .flat_map(|topic| &topic.partitions)
-            .any(|(_, place)| matches!(place, Place::Decided(_)));
+        let mut refused = self.places.any_decided(Result::is_err);
         let me = shard.id();
         let remote = self.parts.iter().filter(|(owner, _)| *owner != me).count();
         let outbox = &context.connection.outbox;
@@ -194,7 +181,7 @@ impl Split {
                     clock.end(Stage::Append, staged.times.staged_at);
                 });
             } else {
-                shard.submit(owner, ShardRequest::Produce(produce), &slot, number);
+                shard.ask_into(owner, produce, &slot, number);
                 number += 1;
                 context.end_stage(Stage::Queue);
             }
@@ -212,6 +199,14 @@ impl Split {
             ));
         }
         Ok(())
+    }
+}
+
+fn part(id: TopicPartition, records: Bytes) -> ProducePartition {
+    ProducePartition {
+        id,
+        records,
+        checked: Checked::Not,
     }
 }
 

@@ -1,7 +1,6 @@
 //! SyncGroup (key 14): the leader hands in the assignment, everybody gets theirs (KIP-62, KIP-345, KIP-559).
 
 use bytes::Bytes;
-use coordinator::{GroupReply, GroupRequest};
 use model::ErrorCode;
 use protocol::Text;
 use protocol::sync_group::{SyncGroupRequest, SyncGroupResponse};
@@ -25,17 +24,14 @@ pub async fn handle<I: Io>(
             ..SyncGroupResponse::default()
         });
     }
-    let sync = GroupRequest::Sync(to_coordinator(&request));
-    match groups::ask(context, &request.group_id, sync).await {
-        GroupReply::Sync(reply) => context.answer(&SyncGroupResponse {
-            error_code: context.code(reply.error),
-            protocol_type: reply.protocol_type.map(Text::from),
-            protocol_name: reply.protocol_name.map(Text::from),
-            assignment: reply.assignment,
-            ..SyncGroupResponse::default()
-        }),
-        other => unreachable!("a coordinator answered SyncGroup with {other:?}"),
-    }
+    let reply = groups::ask(context, &request.group_id, to_coordinator(&request)).await;
+    context.answer(&SyncGroupResponse {
+        error_code: context.code(reply.error),
+        protocol_type: reply.protocol_type.map(Text::from),
+        protocol_name: reply.protocol_name.map(Text::from),
+        assignment: reply.assignment,
+        ..SyncGroupResponse::default()
+    })
 }
 
 fn lacks_protocol(request: &SyncGroupRequest, version: i16) -> bool {

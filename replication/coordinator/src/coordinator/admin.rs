@@ -9,7 +9,7 @@ use super::GroupCoordinator;
 use crate::effects::RequestToken;
 use crate::group::{Group, Member};
 use crate::records::{group_key, offset_key};
-use crate::reply::{DescribedGroup, DescribedMember, GroupReply, ListedGroup};
+use crate::reply::{DescribedGroup, DescribedMember, GroupReply, ListGroupsReply, ListedGroup};
 use crate::request::{DescribeGroupsRequest, ListGroupsRequest};
 
 /// What ListGroups calls the groups of this protocol.
@@ -28,7 +28,7 @@ impl GroupCoordinator {
         request.groups.iter().map(one).collect()
     }
 
-    pub(super) fn list(&self, request: &ListGroupsRequest) -> GroupReply {
+    pub(super) fn list(&self, request: &ListGroupsRequest) -> ListGroupsReply {
         let passes = |filter: &[String], value: &str| {
             filter.is_empty()
                 || filter
@@ -46,7 +46,7 @@ impl GroupCoordinator {
                 state: group.state_name(),
                 group_type: GROUP_TYPE,
             });
-        GroupReply::List {
+        ListGroupsReply {
             error: ErrorCode::None,
             groups: groups.collect(),
         }

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
 use ringlog_coordinator::{
-    CommitPartition, DescribeGroupsRequest, GroupCoordinator, GroupReply, GroupRequest,
-    GroupSettings, HeartbeatRequest, JoinGroupRequest, JoinProtocol, LeaveGroupRequest,
-    LeavingMember, Now, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, Output,
-    RequestToken, SyncGroupRequest, group_partition,
+    CommitPartition, DeleteGroupsRequest, DescribeGroupsRequest, GroupCoordinator, GroupReply,
+    GroupRequest, GroupSettings, HeartbeatRequest, JoinGroupRequest, JoinProtocol,
+    LeaveGroupRequest, LeavingMember, Now, OffsetCommitRequest, OffsetDeleteRequest,
+    OffsetFetchRequest, Output, RequestToken, SyncGroupRequest, group_partition,
 };
 
 struct Asked {
@@ -289,7 +289,7 @@ fn offsets() {
         (ErrorCode::GroupIdNotFound, "Dead")
     );
     assert_eq!(asked.describe("g", true), (ErrorCode::None, "Empty"));
-    let unknown = asked.ask(GroupRequest::Delete(vec!["no".to_owned()]));
+    let unknown = asked.ask(delete("no"));
     assert_eq!(
         unknown,
         GroupReply::Delete(vec![("no".to_owned(), ErrorCode::GroupIdNotFound)])
@@ -297,7 +297,7 @@ fn offsets() {
     assert_eq!(asked.delete_offset("no"), ErrorCode::GroupIdNotFound);
     assert_eq!(asked.delete_offset("g"), ErrorCode::None);
     assert_eq!(asked.fetch("g", None), []);
-    let deleted = asked.ask(GroupRequest::Delete(vec!["m".to_owned()]));
+    let deleted = asked.ask(delete("m"));
     assert_eq!(
         deleted,
         GroupReply::Delete(vec![("m".to_owned(), ErrorCode::None)])
@@ -320,4 +320,10 @@ fn groups_map_to_partitions_as_java_hashes() {
         group_partition("my-group", 50),
         PartitionIndex((hash & i32::MAX) % 50)
     );
+}
+
+fn delete(group: &str) -> GroupRequest {
+    GroupRequest::Delete(DeleteGroupsRequest {
+        groups: vec![group.to_owned()],
+    })
 }

@@ -1,12 +1,13 @@
 //! Replaying what was appended gives the durable state that the live coordinator has.
 
 use bytes::Bytes;
-use model::{ErrorCode, LeaderEpoch, MonotonicTime, Offset, PartitionIndex, Timestamp};
+use model::{LeaderEpoch, MonotonicTime, Offset, PartitionIndex, Timestamp};
 use proptest::prelude::*;
 use ringlog_coordinator::{
-    CommitPartition, DurableGroup, GroupCoordinator, GroupReply, GroupRequest, GroupSettings,
-    JoinGroupRequest, JoinProtocol, KeyValue, LeaveGroupRequest, LeavingMember, Now,
-    OffsetCommitRequest, OffsetDeleteRequest, Output, RequestToken, SyncGroupRequest, records,
+    AppendFailure, CommitPartition, DeleteGroupsRequest, DurableGroup, GroupCoordinator,
+    GroupReply, GroupRequest, GroupSettings, JoinGroupRequest, JoinProtocol, KeyValue,
+    LeaveGroupRequest, LeavingMember, Now, OffsetCommitRequest, OffsetDeleteRequest, Output,
+    RequestToken, SyncGroupRequest, records,
 };
 
 #[derive(Clone, Debug)]
@@ -205,7 +206,10 @@ impl Live {
                     }),
                 );
             }
-            Step::Delete { group } => self.ask(group, GroupRequest::Delete(vec![name(group)])),
+            Step::Delete { group } => {
+                let groups = vec![name(group)];
+                self.ask(group, GroupRequest::Delete(DeleteGroupsRequest { groups }));
+            }
             Step::Advance { millis } => {
                 self.now.monotonic = MonotonicTime(self.now.monotonic.0 + millis * 1_000_000);
                 self.now.wall = Timestamp(self.now.wall.0 + millis as i64);
@@ -225,7 +229,7 @@ impl Live {
         let count = count.min(self.in_flight.len());
         for (append, records) in self.in_flight.drain(..count).collect::<Vec<_>>() {
             let result = match fails {
-                true => Err(ErrorCode::NotEnoughReplicas),
+                true => Err(AppendFailure::Unavailable),
                 false => Ok(Offset(self.log.len() as i64)),
             };
             if !fails {
@@ -270,7 +274,7 @@ proptest! {
             prop_assert_eq!(durable(&replayed), durable(&live.coordinator));
         }
         // Nobody is left without an answer.
-        live.coordinator.resign(live.now, ErrorCode::NotCoordinator);
+        live.coordinator.resign(live.now);
         live.drain();
         prop_assert_eq!(live.replies, live.tokens);
     }

@@ -1,19 +1,19 @@
 //! Runs the scripts of `tests/scripts`: blocks of commands, `----`, and the outputs expected from them.
 //!
 //! Member ids are shown as `<client>-<request>`: the random part is the number of the request that drew it.
-//! `join|sync|heartbeat|leave|commit|fetch|describe REQUEST key=value...`, `persist [ERROR]`, `advance MILLISECONDS`.
+//! `join|sync|heartbeat|leave|commit|fetch|describe REQUEST key=value...`, `persist [unavailable]`, `advance MILLISECONDS`.
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, Timestamp};
+use model::{LeaderEpoch, Offset, PartitionIndex, Timestamp};
 use ringlog_coordinator::{
-    AppendId, CommitPartition, DescribeGroupsRequest, GroupCoordinator, GroupReply, GroupRequest,
-    GroupSettings, HeartbeatRequest, JoinGroupRequest, JoinProtocol, LeaveGroupRequest,
-    LeavingMember, Now, OffsetCommitRequest, OffsetFetchRequest, Output, RequestToken,
-    SyncGroupRequest,
+    AppendFailure, AppendId, CommitPartition, DescribeGroupsRequest, GroupCoordinator, GroupReply,
+    GroupRequest, GroupSettings, HeartbeatRequest, JoinGroupRequest, JoinProtocol,
+    LeaveGroupRequest, LeavingMember, Now, OffsetCommitRequest, OffsetFetchRequest, Output,
+    RequestToken, SyncGroupRequest,
 };
 
 macro_rules! scripts {
@@ -117,7 +117,7 @@ impl World {
                 let append = self.appends.pop_front().expect("an append in flight");
                 let result = match argument {
                     "" => Ok(Offset(0)),
-                    _ => Err(ErrorCode::from_code(argument.parse().unwrap()).unwrap()),
+                    _ => Err(append_failure(argument)),
                 };
                 self.coordinator.persisted(self.now, append, result);
                 self.outputs()
@@ -311,5 +311,13 @@ fn show(reply: &GroupReply) -> String {
             format!("{} {} member(s)", group.state, group.members.len())
         }
         other => format!("{other:?}"),
+    }
+}
+
+/// The failure of an append, by the name that scripts give it.
+fn append_failure(name: &str) -> AppendFailure {
+    match name {
+        "unavailable" => AppendFailure::Unavailable,
+        other => panic!("no append fails with {other:?}"),
     }
 }

@@ -9,175 +9,207 @@
 
 use std::rc::Rc;
 
-use coordinator::KeyValue;
+use coordinator::{AppendFailure, KeyValue};
 use model::record::BatchBuilder;
-use model::{ErrorCode, Offset, TopicPartition};
+use model::{LeaderEpoch, Offset};
 use runtime::Io;
 
+use super::CoordinatorHost;
 use super::hosted::{Hosted, PendingAppend, Purpose, record_bytes};
+use crate::append::Urgency;
 use crate::partition::{AcknowledgeTarget, Partition};
-use crate::produce::Urgency;
+use crate::refusal::{AppendRefusal, LeadRefusal, WaitFailure};
 use crate::request::Acks;
-use crate::shard::Shard;
 
 /// Bytes of records in one batch, unless one unit is larger (`message.max.bytes` of Kafka).
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
-pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
+pub(super) async fn run<I: Io>(host: Rc<CoordinatorHost<I>>) {
     loop {
-        let next = shard.coordinators.appending.borrow_mut().pop_front();
+        let next = host.appending.borrow_mut().pop_front();
         match next {
             Some(hosted) => {
                 hosted.queued.set(false);
-                shard.append_for(&hosted).await;
+                append_for(&host, &hosted).await;
                 if hosted.has_work_for_log() {
-                    shard.coordinators.want_append(&hosted);
+                    host.want_append(&hosted);
                 }
             }
-            None => shard.coordinators.append_wanted.wait().await,
+            None => host.append_wanted.wait().await,
         }
     }
 }
 
-impl<I: Io> Shard<I> {
-    /// One turn of a coordinator: one batch, and before it a rewrite if that is due.
-    async fn append_for(&self, hosted: &Rc<Hosted>) {
-        if !hosted.has_work_for_log() {
-            return;
+/// One turn of a coordinator: one batch, and before it a rewrite if that is due.
+async fn append_for<I: Io>(host: &CoordinatorHost<I>, hosted: &Rc<Hosted>) {
+    if !hosted.has_work_for_log() {
+        return;
+    }
+    if hosted.is_rewrite_due() {
+        rewrite(host, hosted).await;
+    }
+    let units = hosted.take_pending(BATCH_BYTES_MAX);
+    if units.is_empty() {
+        return;
+    }
+    let bytes = units.iter().map(PendingAppend::bytes).sum();
+    host.tools.appender.admit(bytes).await;
+    if hosted.is_closed() {
+        return;
+    }
+    let records = units.iter().flat_map(|unit| &unit.records);
+    match append_records(host, hosted, records) {
+        Ok((partition, base, until)) => {
+            let mut offset = base;
+            let units = units.iter().map(|unit| {
+                let first = offset;
+                offset = offset.plus(count(unit.records.len()));
+                (unit.id, first)
+            });
+            let number = hosted.sent(Purpose::Appends(units.collect()));
+            await_batch(host, hosted, &partition, until, number);
         }
-        if hosted.is_rewrite_due() {
-            self.rewrite(hosted).await;
+        Err(failure) => {
+            let units = units.iter().map(|unit| (unit.id, Offset::NONE));
+            let number = hosted.sent(Purpose::Appends(units.collect()));
+            finished(host, hosted, number, Err(failure));
         }
-        let units = hosted.take_pending(BATCH_BYTES_MAX);
-        if units.is_empty() {
-            return;
-        }
-        self.admit(units.iter().map(PendingAppend::bytes).sum())
-            .await;
+    }
+}
+
+/// Writes the durable state again. Nothing is in flight, and nothing is appended for this coordinator until this
+/// returns, so the state does not change meanwhile.
+async fn rewrite<I: Io>(host: &CoordinatorHost<I>, hosted: &Rc<Hosted>) {
+    let records = hosted.snapshot();
+    let mut start = None;
+    let mut live_bytes = 0;
+    let mut last = None;
+    for chunk in chunks(&records, BATCH_BYTES_MAX) {
+        let bytes = chunk.iter().map(record_bytes).sum();
+        host.tools.appender.admit(bytes).await;
         if hosted.is_closed() {
             return;
         }
-        let records = units.iter().flat_map(|unit| &unit.records);
-        match self.append_records(hosted, records) {
+        match append_records(host, hosted, chunk) {
             Ok((partition, base, until)) => {
-                let mut offset = base;
-                let units = units.iter().map(|unit| {
-                    let first = offset;
-                    offset = offset.plus(count(unit.records.len()));
-                    (unit.id, first)
-                });
-                let number = hosted.sent(Purpose::Appends(units.collect()));
-                self.await_batch(hosted, &partition, until, number);
+                start.get_or_insert(base);
+                last = Some((partition, until));
+                live_bytes += bytes;
             }
-            Err(error) => {
-                let units = units.iter().map(|unit| (unit.id, Offset::NONE));
-                let number = hosted.sent(Purpose::Appends(units.collect()));
-                self.group_batch_finished(hosted, number, Err(error));
-            }
-        }
-    }
-
-    /// Writes the durable state again. Nothing is in flight, and nothing is appended for this coordinator until this
-    /// returns, so the state does not change meanwhile.
-    async fn rewrite(&self, hosted: &Rc<Hosted>) {
-        let records = hosted.snapshot();
-        let mut start = None;
-        let mut live_bytes = 0;
-        let mut last = None;
-        for chunk in chunks(&records, BATCH_BYTES_MAX) {
-            let bytes = chunk.iter().map(record_bytes).sum();
-            self.admit(bytes).await;
-            if hosted.is_closed() {
+            Err(failure) => {
+                tracing::warn!(partition = %hosted.id, ?failure, "group state not written again");
+                hosted.postpone_rewrite();
                 return;
             }
-            match self.append_records(hosted, chunk) {
-                Ok((partition, base, until)) => {
-                    start.get_or_insert(base);
-                    last = Some((partition, until));
-                    live_bytes += bytes;
-                }
-                Err(error) => {
-                    tracing::warn!(partition = %hosted.id, ?error, "group state not written again");
-                    hosted.postpone_rewrite();
-                    return;
-                }
-            }
-        }
-        // Without any live record the start moves with a later rewrite.
-        match (start, last) {
-            (Some(start), Some((partition, until))) => {
-                hosted.rewritten(live_bytes);
-                let number = hosted.sent(Purpose::Rewrite { start });
-                self.await_batch(hosted, &partition, until, number);
-            }
-            _ => hosted.postpone_rewrite(),
         }
     }
-
-    /// Appends records as one batch. Returns its partition, its base offset and the offset behind it.
-    fn append_records<'a>(
-        &self,
-        hosted: &Hosted,
-        records: impl IntoIterator<Item = &'a KeyValue>,
-    ) -> Result<(Rc<Partition>, Offset, Offset), ErrorCode> {
-        let partition = self
-            .partition(hosted.id)
-            .ok_or(ErrorCode::NotLeaderOrFollower)?;
-        if !partition.has_enough_in_sync() {
-            return Err(ErrorCode::NotEnoughReplicas);
+    // Without any live record the start moves with a later rewrite.
+    match (start, last) {
+        (Some(start), Some((partition, until))) => {
+            hosted.rewritten(live_bytes);
+            let number = hosted.sent(Purpose::Rewrite { start });
+            await_batch(host, hosted, &partition, until, number);
         }
-        let now = self.io.wall_clock();
-        let mut batch = BatchBuilder::new();
-        for (key, value) in records {
-            batch.push(now, Some(key), value.as_deref());
-        }
-        let batch = batch.build().map_err(|error| {
-            tracing::error!(partition = %hosted.id, %error, "group records do not fit a batch");
-            ErrorCode::RecordListTooLarge
-        })?;
-        let appended = self.append_own(&partition, &batch, Urgency::Ordinary)?;
-        hosted.add_load_bytes(batch.len());
-        Ok((
-            partition,
-            appended.base_offset,
-            appended.last_offset.plus(1),
-        ))
+        _ => hosted.postpone_rewrite(),
     }
+}
 
-    fn await_batch(&self, hosted: &Rc<Hosted>, partition: &Partition, until: Offset, number: u64) {
-        if partition.is_acknowledged(Acks::All, until) {
-            self.group_batch_finished(hosted, number, Ok(()));
-        } else {
-            let target = AcknowledgeTarget::Coordinator(hosted.id, number);
-            partition.wait(Acks::All, until, target);
+/// Appends records as one batch. Returns its partition, its base offset and the offset behind it.
+fn append_records<'a, I: Io>(
+    host: &CoordinatorHost<I>,
+    hosted: &Hosted,
+    records: impl IntoIterator<Item = &'a KeyValue>,
+) -> Result<(Rc<Partition>, Offset, Offset), AppendFailure> {
+    let partition = host
+        .tools
+        .partitions
+        .lead(hosted.id, LeaderEpoch::NONE)
+        .map_err(not_led)?;
+    if !partition.has_enough_in_sync() {
+        return Err(AppendFailure::Unavailable);
+    }
+    let now = host.tools.io.wall_clock();
+    let mut batch = BatchBuilder::new();
+    for (key, value) in records {
+        batch.push(now, Some(key), value.as_deref());
+    }
+    let batch = batch.build().map_err(|error| {
+        tracing::error!(partition = %hosted.id, %error, "group records do not fit a batch");
+        AppendFailure::Rejected
+    })?;
+    let appended = host
+        .tools
+        .appender
+        .append_own(&partition, &batch, Urgency::Ordinary)
+        .map_err(|refusal| refused(&refusal))?;
+    hosted.add_load_bytes(batch.len());
+    Ok((
+        partition,
+        appended.base_offset,
+        appended.last_offset.plus(1),
+    ))
+}
+
+fn await_batch<I: Io>(
+    host: &CoordinatorHost<I>,
+    hosted: &Rc<Hosted>,
+    partition: &Partition,
+    until: Offset,
+    number: u64,
+) {
+    if partition.is_acknowledged(Acks::All, until) {
+        finished(host, hosted, number, Ok(()));
+    } else {
+        let target = AcknowledgeTarget::Coordinator(hosted.id, number);
+        partition.wait(Acks::All, until, target);
+    }
+}
+
+/// A batch of a coordinator is acknowledged, or will never be.
+pub(super) fn finished<I: Io>(
+    host: &CoordinatorHost<I>,
+    hosted: &Rc<Hosted>,
+    number: u64,
+    outcome: Result<(), AppendFailure>,
+) {
+    let new_start = hosted.finished(host.now(), number, outcome);
+    if let (Some(start), Some(partition)) = (new_start, host.tools.partitions.get(hosted.id))
+        && let Err(error) = host.tools.storage.advance_log_start(&partition.log, start)
+    {
+        tracing::warn!(partition = %hosted.id, %error, "the start of the log stays where it is");
+        hosted.postpone_rewrite();
+    }
+    host.settle(hosted);
+}
+
+fn not_led(refusal: LeadRefusal) -> AppendFailure {
+    match refusal {
+        LeadRefusal::Unknown => AppendFailure::Unavailable,
+        LeadRefusal::NotLeader(_) | LeadRefusal::EpochOver(_) | LeadRefusal::EpochAhead(_) => {
+            AppendFailure::NotLeader
         }
     }
+}
 
-    /// A batch of a coordinator is acknowledged, or will never be.
-    pub(crate) fn group_appended(&self, id: TopicPartition, number: u64, error: ErrorCode) {
-        if let Some(hosted) = self.coordinators.get(id) {
-            let outcome = match error {
-                ErrorCode::None => Ok(()),
-                error => Err(error),
-            };
-            self.group_batch_finished(&hosted, number, outcome);
-        }
+fn refused(refusal: &AppendRefusal) -> AppendFailure {
+    match refusal {
+        AppendRefusal::Deleted => AppendFailure::Unavailable,
+        AppendRefusal::DiskFull
+        | AppendRefusal::Unavailable(_)
+        | AppendRefusal::LeaderEpochStale(_) => AppendFailure::NotLeader,
+        AppendRefusal::TooLarge(_)
+        | AppendRefusal::Malformed(_)
+        | AppendRefusal::OffsetOutOfRange(_)
+        | AppendRefusal::OutOfOrderSequence(_)
+        | AppendRefusal::InvalidProducerEpoch(_) => AppendFailure::Rejected,
     }
+}
 
-    fn group_batch_finished(
-        &self,
-        hosted: &Rc<Hosted>,
-        number: u64,
-        outcome: Result<(), ErrorCode>,
-    ) {
-        let new_start = hosted.finished(self.group_now(), number, outcome);
-        if let (Some(start), Some(partition)) = (new_start, self.partition(hosted.id))
-            && let Err(error) = self.storage.advance_log_start(&partition.log, start)
-        {
-            tracing::warn!(partition = %hosted.id, %error, "the start of the log stays where it is");
-            hosted.postpone_rewrite();
-        }
-        self.settle(hosted);
+/// What a coordinator is told of a batch that nobody acknowledges.
+pub(super) fn not_acknowledged(failure: WaitFailure) -> AppendFailure {
+    match failure {
+        WaitFailure::Fenced | WaitFailure::NotLeader => AppendFailure::NotLeader,
+        WaitFailure::Deleted | WaitFailure::TimedOut => AppendFailure::Unavailable,
     }
 }
 

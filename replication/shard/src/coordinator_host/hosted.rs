@@ -9,18 +9,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use coordinator::{
-    AppendId, GroupCoordinator, GroupReply, GroupRequest, GroupSettings, KeyValue, Now, Output,
-    RequestToken,
+    AppendFailure, AppendId, GroupCoordinator, GroupReply, GroupRequest, GroupSettings, KeyValue,
+    Now, Output, RequestToken,
 };
-use model::{ErrorCode, MonotonicTime, Offset, TopicPartition};
+use model::{MonotonicTime, Offset, TopicPartition};
 
 use super::Listing;
-use crate::reply::ReplyTo;
+use crate::message::{GroupQuestion, ReplyTo};
 
 /// Where a reply goes.
 pub(super) enum Destination {
     /// To whoever asked.
-    Asker(ReplyTo),
+    Asker(ReplyTo<GroupQuestion>),
     /// Into the list of all groups of the shard.
     Listing(Rc<RefCell<Option<Listing>>>),
 }
@@ -57,7 +57,7 @@ pub(super) enum Purpose {
 struct InFlight {
     number: u64,
     purpose: Purpose,
-    outcome: Option<Result<(), ErrorCode>>,
+    outcome: Option<Result<(), AppendFailure>>,
 }
 
 struct State {
@@ -177,10 +177,10 @@ impl Hosted {
         self.state.borrow_mut().load_bytes += bytes;
     }
 
-    pub(super) fn resign(&self, now: Now, code: ErrorCode) {
+    pub(super) fn resign(&self, now: Now) {
         self.closed.set(true);
         let mut state = self.state.borrow_mut();
-        state.machine.resign(now, code);
+        state.machine.resign(now);
         state.pending.clear();
         state.in_flight.clear();
     }
@@ -250,7 +250,7 @@ impl Hosted {
         &self,
         now: Now,
         number: u64,
-        outcome: Result<(), ErrorCode>,
+        outcome: Result<(), AppendFailure>,
     ) -> Option<Offset> {
         let mut state = self.state.borrow_mut();
         let batch = state.in_flight.iter_mut().find(|b| b.number == number)?;

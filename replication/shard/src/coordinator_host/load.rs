@@ -11,7 +11,7 @@ use runtime::{Io, Signal};
 use storage::{Log, ReadError, ReadRequest};
 
 use super::hosted::Hosted;
-use crate::shard::Shard;
+use super::{CoordinatorHost, Tools};
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -28,23 +28,23 @@ enum LoadError {
     Stuck(Offset),
 }
 
-pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
+pub(super) async fn run<I: Io>(host: Rc<CoordinatorHost<I>>) {
     let signal = Signal::new();
     loop {
-        let hosted = shard.coordinators.loading.next(&signal).await;
-        let Some(partition) = shard.partition(hosted.id) else {
+        let hosted = host.loading.next(&signal).await;
+        let Some(partition) = host.tools.partitions.get(hosted.id) else {
             continue;
         };
-        let started_at = shard.io.now();
-        let loaded = shard.load_groups(&hosted, &partition.log).await;
+        let started_at = host.tools.io.now();
+        let loaded = load_groups(&host.tools, &hosted, &partition.log).await;
         if hosted.is_closed() {
             continue;
         }
-        let took = shard.io.now().since(started_at);
+        let took = host.tools.io.now().since(started_at);
         match loaded {
             Ok(bytes) => {
                 tracing::debug!(partition = %hosted.id, bytes, ?took, "groups loaded");
-                shard.finish_loading(&hosted);
+                host.finish_loading(&hosted);
             }
             // Serving what was read so far would give out old offsets as new ones.
             Err(error) => {
@@ -53,45 +53,47 @@ pub(super) async fn run<I: Io>(shard: Rc<Shard<I>>) {
                     %error,
                     "groups of this partition cannot be loaded and are not served"
                 );
-                shard.coordinator_partition_closed(hosted.id);
+                host.closed(hosted.id);
             }
         }
     }
 }
 
-impl<I: Io> Shard<I> {
-    /// Replays the log up to where it ends now: nobody appends while a coordinator loads. Returns the bytes read.
-    async fn load_groups(&self, hosted: &Hosted, log: &Rc<Log>) -> Result<usize, LoadError> {
-        let end = log.log_end_offset();
-        let mut from = log.log_start_offset();
-        let mut bytes_read = 0;
-        while from < end && !hosted.is_closed() {
-            let request = ReadRequest {
-                from,
-                end,
-                bytes_max: READ_BYTES,
-                at_least_one_batch: true,
-            };
-            let read = self.storage.read(log, request).await?;
-            let asked = from;
-            for bytes in read.batches {
-                bytes_read += bytes.len();
-                for batch in Batches::new(&bytes) {
-                    let (header, batch) = batch?;
-                    if !header.attributes.is_control() {
-                        replay_batch(hosted, batch, asked)?;
-                    }
-                    from = header.next_offset();
-                    self.io.yield_if_needed().await;
+/// Replays the log up to where it ends now: nobody appends while a coordinator loads. Returns the bytes read.
+async fn load_groups<I: Io>(
+    tools: &Tools<I>,
+    hosted: &Hosted,
+    log: &Rc<Log>,
+) -> Result<usize, LoadError> {
+    let end = log.log_end_offset();
+    let mut from = log.log_start_offset();
+    let mut bytes_read = 0;
+    while from < end && !hosted.is_closed() {
+        let request = ReadRequest {
+            from,
+            end,
+            bytes_max: READ_BYTES,
+            at_least_one_batch: true,
+        };
+        let read = tools.storage.read(log, request).await?;
+        let asked = from;
+        for bytes in read.batches {
+            bytes_read += bytes.len();
+            for batch in Batches::new(&bytes) {
+                let (header, batch) = batch?;
+                if !header.attributes.is_control() {
+                    replay_batch(hosted, batch, asked)?;
                 }
-            }
-            if from == asked {
-                return Err(LoadError::Stuck(from));
+                from = header.next_offset();
+                tools.io.yield_if_needed().await;
             }
         }
-        hosted.add_load_bytes(bytes_read);
-        Ok(bytes_read)
+        if from == asked {
+            return Err(LoadError::Stuck(from));
+        }
     }
+    hosted.add_load_bytes(bytes_read);
+    Ok(bytes_read)
 }
 
 /// Replays the records of one batch. The first batch of a log may begin before the start of the log.

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use metadata::controller::{CreateTopicsRequest, DeletableTopic, NewTopic};
 use model::record::BatchBuilder;
-use model::{ErrorCode, PartitionIndex, ShardId, TopicId, TopicPartition};
+use model::{PartitionIndex, ShardId, TopicId, TopicPartition};
 use runtime::Io;
 use runtime::sim::{SimIo, Simulation};
-use shard::controller::{ControllerReply, ControllerRequest};
-use shard::message::{ShardReply, ShardRequest};
-use shard::request::{Acks, Produce, ProducePartition};
+use shard::refusal::{AppendRefusal, MetadataRefusal, OwnAppendError};
+use shard::request::{Acks, Produce, ProducePartition, ProduceResult};
 use shard::{Closed, Shard, ShardOptions};
 
 use crate::bed::{Broker, try_start};
@@ -27,8 +26,12 @@ fn small(options: &mut ShardOptions) {
     storage.tail_bytes_max = 192 << 10;
 }
 
-async fn create(shard: &Rc<Shard<SimIo>>, name: &str, topic_id: TopicId) -> Result<(), ErrorCode> {
-    let create = ControllerRequest::CreateTopics(CreateTopicsRequest {
+async fn create(
+    shard: &Rc<Shard<SimIo>>,
+    name: &str,
+    topic_id: TopicId,
+) -> Result<(), MetadataRefusal> {
+    let create = CreateTopicsRequest {
         topics: vec![NewTopic {
             name: name.into(),
             topic_id,
@@ -37,22 +40,16 @@ async fn create(shard: &Rc<Shard<SimIo>>, name: &str, topic_id: TopicId) -> Resu
             ..NewTopic::default()
         }],
         ..CreateTopicsRequest::default()
-    });
-    let reply = shard.call(ShardId(0), ShardRequest::Controller(create));
-    match reply.await {
-        ShardReply::Controller(Ok(ControllerReply::CreateTopics(results))) => {
-            assert!(results[0].1.is_ok(), "{results:?}");
-            Ok(())
-        }
-        ShardReply::Controller(Err(error)) => Err(error),
-        other => panic!("{other:?}"),
-    }
+    };
+    let created = shard.ask(ShardId(0), create).await?;
+    assert!(created[0].1.is_ok(), "{created:?}");
+    Ok(())
 }
 
-async fn produce(shard: &Rc<Shard<SimIo>>) -> ErrorCode {
+async fn produce(shard: &Rc<Shard<SimIo>>) -> ProduceResult {
     let mut batch = BatchBuilder::new();
     batch.push(shard.io.wall_clock(), None, Some(&[7; 4000]));
-    let request = ShardRequest::Produce(Produce {
+    let request = Produce {
         acks: Acks::All,
         timeout_ms: 2_000,
         zstd_allowed: true,
@@ -64,11 +61,9 @@ async fn produce(shard: &Rc<Shard<SimIo>>) -> ErrorCode {
             records: batch.build().unwrap(),
             checked: shard::request::Checked::Not,
         }],
-    });
-    match shard.call(ShardId(0), request).await {
-        ShardReply::Produce(results, _) => results[0].error,
-        other => panic!("{other:?}"),
-    }
+    };
+    let mut produced = shard.ask(ShardId(0), request).await;
+    produced.results.pop().unwrap()
 }
 
 /// A broker whose device is full, and how many records it acknowledged.
@@ -82,7 +77,7 @@ fn full(simulation: &Simulation) -> (Broker, i64) {
         let held: usize = sizes.map(|bytes| bytes.unwrap().len()).sum();
         simulation.set_disk_capacity(0, held as u64);
         let mut acknowledged = 0;
-        while produce(&broker[0]).await == ErrorCode::None {
+        while produce(&broker[0]).await.is_ok() {
             acknowledged += 1;
             assert!(acknowledged < 2000, "the device is not full");
         }
@@ -100,7 +95,11 @@ fn a_decision_waits_for_space_and_not_for_ever() {
         let begun = broker[0].io.now();
         let refused = create(&broker[0], "first", TopicId([1; 16])).await;
         let took = broker[0].io.now().since(begun);
-        assert_eq!(refused, Err(ErrorCode::KafkaStorageError));
+        let refused = refused.unwrap_err();
+        let full = OwnAppendError::Append(AppendRefusal::DiskFull);
+        assert_eq!(refused, MetadataRefusal::NotWritten(full));
+        let text = "the metadata log cannot be written: no space left on the device";
+        assert_eq!(refused.to_string(), text);
         assert!(took < Duration::from_secs(5), "{took:?}");
         let outcome = Rc::new(RefCell::new(None));
         let (shard, to) = (broker[0].clone(), outcome.clone());
@@ -146,21 +145,17 @@ fn deleting_a_topic_gives_a_full_device_its_space_back() {
         let simulation = Simulation::new(30 + seed, 1, 1);
         let (broker, _) = full(&simulation);
         simulation.block_on(0, async {
-            let delete = ControllerRequest::DeleteTopics(vec![DeletableTopic {
+            let topics = vec![DeletableTopic {
                 name: Some("orders".into()),
                 topic_id: TopicId::default(),
-            }]);
-            let reply = broker[0].call(ShardId(0), ShardRequest::Controller(delete));
-            match reply.await {
-                ShardReply::Controller(Ok(ControllerReply::DeleteTopics(deleted))) => {
-                    assert!(deleted[0].result.is_ok(), "seed {seed}: {deleted:?}");
-                }
-                other => panic!("seed {seed}: {other:?}"),
-            }
+            }];
+            let deleted = broker[0].ask(ShardId(0), topics).await;
+            let deleted = deleted.unwrap_or_else(|refusal| panic!("seed {seed}: {refusal}"));
+            assert!(deleted[0].result.is_ok(), "seed {seed}: {deleted:?}");
             broker[0].io.sleep(Duration::from_secs(5)).await;
             assert!(!broker[0].storage.is_disk_full(), "seed {seed}");
             create(&broker[0], "orders", TOPIC).await.unwrap();
-            assert_eq!(produce(&broker[0]).await, ErrorCode::None, "seed {seed}");
+            assert!(produce(&broker[0]).await.is_ok(), "seed {seed}");
         });
     }
 }

@@ -6,17 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use coordinator::{
     CommitPartition, DescribeGroupsRequest, GroupReply, GroupRequest, JoinGroupReply,
-    JoinGroupRequest, JoinProtocol, ListGroupsRequest, OffsetCommitRequest, OffsetFetchRequest,
-    SyncGroupRequest, group_partition,
+    JoinGroupRequest, JoinProtocol, ListGroupsReply, ListGroupsRequest, OffsetCommitRequest,
+    OffsetFetchRequest, SyncGroupRequest, group_partition,
 };
 use metadata::controller::{CreateTopicsRequest, DeletableTopic, NewTopic};
 use model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition};
 use runtime::sim::{SimIo, Simulation};
 use runtime::{Io, Signal};
 use shard::Shard;
-use shard::controller::{ControllerReply, ControllerRequest};
-use shard::coordinator_host::{GroupWork, OFFSETS_TOPIC};
-use shard::message::{ShardReply, ShardRequest};
+use shard::coordinator_host::OFFSETS_TOPIC;
+use shard::message::GroupQuestion;
 use shard::reply::ReplySlot;
 
 use crate::bed::start;
@@ -37,17 +36,12 @@ async fn create_topic(shard: &Rc<Shard<SimIo>>, name: &str, topic_id: TopicId) {
         configs: vec![("cleanup.policy".into(), Some("compact".into()))],
         ..NewTopic::default()
     };
-    let create = ControllerRequest::CreateTopics(CreateTopicsRequest {
+    let create = CreateTopicsRequest {
         topics: vec![topic],
         ..CreateTopicsRequest::default()
-    });
-    let reply = shard.call(ShardId(0), ShardRequest::Controller(create));
-    match reply.await {
-        ShardReply::Controller(Ok(ControllerReply::CreateTopics(results))) => {
-            assert!(results[0].1.is_ok(), "{results:?}");
-        }
-        other => panic!("{other:?}"),
-    }
+    };
+    let created = shard.ask(ShardId(0), create).await.unwrap();
+    assert!(created[0].1.is_ok(), "{created:?}");
 }
 
 fn partition_of(group: &str) -> TopicPartition {
@@ -61,10 +55,11 @@ fn partition_of(group: &str) -> TopicPartition {
 async fn ask(shard: &Rc<Shard<SimIo>>, group: &str, request: GroupRequest) -> GroupReply {
     loop {
         let partition = partition_of(group);
-        let work = ShardRequest::Group(GroupWork::Coordinate(partition, request.clone()));
-        let ShardReply::Group(reply) = shard.call(shard.owner(partition), work).await else {
-            panic!("not a group's reply");
+        let question = GroupQuestion {
+            partition,
+            request: request.clone(),
         };
+        let reply = shard.ask(shard.owner(partition), question).await;
         if reply != request.refuse(ErrorCode::CoordinatorLoadInProgress) {
             return reply;
         }
@@ -218,13 +213,10 @@ fn commits_sent_at_once_are_all_answered_in_order() {
         let slot = ReplySlot::new(200, Signal::new());
         for number in 0..200 {
             let request = commit("g", &[(0, i64::try_from(number).unwrap())], "");
-            let work = ShardRequest::Group(GroupWork::Coordinate(partition, request));
-            broker[0].submit(broker[0].owner(partition), work, &slot, number);
+            let question = GroupQuestion { partition, request };
+            broker[0].ask_into(broker[0].owner(partition), question, &slot, number);
         }
         for reply in slot.wait().await {
-            let ShardReply::Group(reply) = reply else {
-                panic!("{reply:?}");
-            };
             assert_committed(&reply, 1);
         }
         assert_eq!(
@@ -306,20 +298,21 @@ fn whoever_waits_is_answered_when_the_topic_is_deleted() {
         // A first member waits three seconds for others. One group of each shard, if there are both.
         for (part, group) in ["a", "b"].into_iter().enumerate() {
             let partition = partition_of(group);
-            let work = ShardRequest::Group(GroupWork::Coordinate(partition, join(group)));
-            broker[0].submit(broker[0].owner(partition), work, &slot, part);
+            let question = GroupQuestion {
+                partition,
+                request: join(group),
+            };
+            broker[0].ask_into(broker[0].owner(partition), question, &slot, part);
         }
         broker[0].io.sleep(Duration::from_millis(100)).await;
         assert!(!slot.is_complete());
-        let delete = ControllerRequest::DeleteTopics(vec![DeletableTopic {
+        let topics = vec![DeletableTopic {
             name: Some(OFFSETS_TOPIC.into()),
             ..DeletableTopic::default()
-        }]);
-        broker[0]
-            .call(ShardId(0), ShardRequest::Controller(delete))
-            .await;
+        }];
+        broker[0].ask(ShardId(0), topics).await.unwrap();
         for reply in slot.wait().await {
-            let ShardReply::Group(GroupReply::Join(reply)) = reply else {
+            let GroupReply::Join(reply) = reply else {
                 panic!("{reply:?}");
             };
             assert_eq!(reply.error, ErrorCode::NotCoordinator);
@@ -334,49 +327,41 @@ fn a_list_covers_all_coordinators_of_a_shard() {
     let simulation = Simulation::new(9, 1, 2);
     let broker = start(&simulation);
     simulation.block_on(0, async {
-        let list = || ShardRequest::Group(GroupWork::List(ListGroupsRequest::default()));
-        let listed = |replies: Vec<ShardReply>| {
+        let list = ListGroupsRequest::default();
+        let listed = |replies: Vec<ListGroupsReply>| {
             let mut names = Vec::new();
             for reply in replies {
-                let ShardReply::Group(GroupReply::List { error, groups }) = reply else {
-                    panic!("{reply:?}");
-                };
-                assert_eq!(error, ErrorCode::None);
-                names.extend(groups.into_iter().map(|group| group.group_id));
+                assert_eq!(reply.error, ErrorCode::None);
+                names.extend(reply.groups.into_iter().map(|group| group.group_id));
             }
             names.sort();
             names
         };
         let nothing: Vec<String> = Vec::new();
         assert_eq!(
-            listed(broker[0].call_all(list).await),
+            listed(broker[0].ask_all(&list).await),
             nothing,
             "before the topic"
         );
         create_offsets_topic(&broker[0]).await;
         create_topic(&broker[0], "orders", TopicId([6; 16])).await;
-        assert_eq!(listed(broker[0].call_all(list).await), nothing);
+        assert_eq!(listed(broker[0].ask_all(&list).await), nothing);
         let mut names: Vec<String> = (0..12).map(|number| format!("g{number}")).collect();
         for name in &names {
             ask(&broker[0], name, commit(name, &[(0, 1)], "")).await;
         }
         names.sort();
-        assert_eq!(listed(broker[0].call_all(list).await), names);
+        assert_eq!(listed(broker[0].ask_all(&list).await), names);
     });
 }
 
 async fn delete_orders(shard: &Rc<Shard<SimIo>>) {
-    let delete = ControllerRequest::DeleteTopics(vec![DeletableTopic {
+    let topics = vec![DeletableTopic {
         name: Some("orders".into()),
         ..DeletableTopic::default()
-    }]);
-    let reply = shard.call(ShardId(0), ShardRequest::Controller(delete));
-    match reply.await {
-        ShardReply::Controller(Ok(ControllerReply::DeleteTopics(deleted))) => {
-            assert!(deleted[0].result.is_ok(), "{deleted:?}");
-        }
-        other => panic!("{other:?}"),
-    }
+    }];
+    let deleted = shard.ask(ShardId(0), topics).await.unwrap();
+    assert!(deleted[0].result.is_ok(), "{deleted:?}");
 }
 
 #[test]
@@ -396,8 +381,11 @@ fn committed_offsets_go_with_their_topic() {
             let late = commit(&groups[0], &[(2, 55)], "");
             let partition = partition_of(&groups[0]);
             let slot = ReplySlot::new(1, Signal::new());
-            let work = ShardRequest::Group(GroupWork::Coordinate(partition, late));
-            broker[0].submit(broker[0].owner(partition), work, &slot, 0);
+            let question = GroupQuestion {
+                partition,
+                request: late,
+            };
+            broker[0].ask_into(broker[0].owner(partition), question, &slot, 0);
             delete_orders(&broker[0]).await;
             let again = TopicId([60; 16]);
             if seed % 2 == 0 {

@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use metadata::controller::{CreateTopicsRequest, DeletableTopic, NewTopic};
 use model::record::BatchBuilder;
-use model::{ErrorCode, Offset, PartitionIndex, ShardId, TopicId, TopicPartition};
+use model::{Offset, PartitionIndex, ShardId, TopicId, TopicPartition};
 use runtime::Io;
 use runtime::sim::{SimIo, Simulation};
 use shard::Shard;
-use shard::controller::{ControllerReply, ControllerRequest};
-use shard::message::{ShardReply, ShardRequest};
 use shard::request::{Acks, Produce, ProducePartition};
 use storage::ReadRequest;
 
@@ -21,7 +19,7 @@ const FIRST: TopicId = TopicId([8; 16]);
 const LAST: TopicId = TopicId([9; 16]);
 
 async fn create(shard: &Rc<Shard<SimIo>>, name: &str, id: TopicId, partitions: i32) {
-    let create = ControllerRequest::CreateTopics(CreateTopicsRequest {
+    let create = CreateTopicsRequest {
         topics: vec![NewTopic {
             name: name.into(),
             topic_id: id,
@@ -30,30 +28,17 @@ async fn create(shard: &Rc<Shard<SimIo>>, name: &str, id: TopicId, partitions: i
             ..NewTopic::default()
         }],
         ..CreateTopicsRequest::default()
-    });
-    match shard
-        .call(ShardId(0), ShardRequest::Controller(create))
-        .await
-    {
-        ShardReply::Controller(Ok(ControllerReply::CreateTopics(results))) => {
-            assert!(results[0].1.is_ok(), "{results:?}");
-        }
-        other => panic!("{other:?}"),
-    }
+    };
+    let created = shard.ask(ShardId(0), create).await.unwrap();
+    assert!(created[0].1.is_ok(), "{created:?}");
 }
 
 async fn delete(shard: &Rc<Shard<SimIo>>, id: TopicId) {
-    let delete = ControllerRequest::DeleteTopics(vec![DeletableTopic {
+    let topics = vec![DeletableTopic {
         topic_id: id,
         ..DeletableTopic::default()
-    }]);
-    match shard
-        .call(ShardId(0), ShardRequest::Controller(delete))
-        .await
-    {
-        ShardReply::Controller(Ok(ControllerReply::DeleteTopics(_))) => {}
-        other => panic!("{other:?}"),
-    }
+    }];
+    shard.ask(ShardId(0), topics).await.unwrap();
 }
 
 /// A partition of the topic that a shard other than 0 serves.
@@ -73,7 +58,7 @@ async fn produce(shard: &Rc<Shard<SimIo>>, partition: TopicPartition) {
     for _ in 0..10 {
         batch.push(shard.io.wall_clock(), None, Some(&[7; 100]));
     }
-    let request = ShardRequest::Produce(Produce {
+    let request = Produce {
         acks: Acks::All,
         timeout_ms: 10_000,
         zstd_allowed: true,
@@ -82,11 +67,9 @@ async fn produce(shard: &Rc<Shard<SimIo>>, partition: TopicPartition) {
             records: batch.build().unwrap(),
             checked: shard::request::Checked::Not,
         }],
-    });
-    let ShardReply::Produce(results, _) = shard.call(shard.owner(partition), request).await else {
-        panic!("not an answer to produce");
     };
-    assert_eq!(results[0].error, ErrorCode::None, "{results:?}");
+    let produced = shard.ask(shard.owner(partition), request).await;
+    assert!(produced.results[0].is_ok(), "{produced:?}");
 }
 
 async fn end_of(shards: &Broker, partition: TopicPartition) -> (Offset, usize) {

@@ -1,0 +1,90 @@
+//! Kafka's error codes for what a shard refuses: one function per operation, and nowhere else.
+
+use metadata::controller::ControllerError;
+use model::ErrorCode;
+use shard::refusal::{
+    AppendRefusal, DeleteRecordsRefusal, LeadRefusal, MetadataRefusal, OwnAppendError,
+    ProduceRefusal, ReadRefusal, WaitFailure,
+};
+
+/// A partition is not served here.
+pub fn lead(refusal: &LeadRefusal) -> ErrorCode {
+    match refusal {
+        LeadRefusal::Unknown => ErrorCode::UnknownTopicOrPartition,
+        LeadRefusal::NotLeader(_) => ErrorCode::NotLeaderOrFollower,
+        LeadRefusal::EpochOver(_) => ErrorCode::FencedLeaderEpoch,
+        LeadRefusal::EpochAhead(_) => ErrorCode::UnknownLeaderEpoch,
+    }
+}
+
+/// Produce.
+pub fn produce(refusal: &ProduceRefusal) -> ErrorCode {
+    match refusal {
+        ProduceRefusal::Lead(refusal) => lead(refusal),
+        ProduceRefusal::NotEnoughInSync => ErrorCode::NotEnoughReplicas,
+        ProduceRefusal::Invalid(error) => error.error_code(),
+        ProduceRefusal::Append(refusal) => append(refusal),
+        ProduceRefusal::NotAcknowledged(failure) => wait(failure),
+    }
+}
+
+/// Fetch and ListOffsets.
+pub fn read(refusal: &ReadRefusal) -> ErrorCode {
+    match refusal {
+        ReadRefusal::Lead(refusal) => lead(refusal),
+        ReadRefusal::OffsetOutOfRange => ErrorCode::OffsetOutOfRange,
+        ReadRefusal::Unreadable => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// DeleteRecords.
+pub fn delete_records(refusal: &DeleteRecordsRefusal) -> ErrorCode {
+    match refusal {
+        DeleteRecordsRefusal::Lead(refusal) => lead(refusal),
+        DeleteRecordsRefusal::NotDeletable => ErrorCode::PolicyViolation,
+        DeleteRecordsRefusal::OffsetOutOfRange => ErrorCode::OffsetOutOfRange,
+        DeleteRecordsRefusal::Append(refusal) => append(refusal),
+        DeleteRecordsRefusal::NotDurable => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// A request to the controller that was refused as a whole, with a text.
+pub fn metadata(refusal: &MetadataRefusal) -> ControllerError {
+    let code = match refusal {
+        MetadataRefusal::Decided(error) => return error.clone(),
+        MetadataRefusal::TooLarge => ErrorCode::UnknownServerError,
+        MetadataRefusal::NotWritten(error) => own_append(error),
+    };
+    ControllerError::new(code, refusal.to_string())
+}
+
+fn own_append(error: &OwnAppendError) -> ErrorCode {
+    match error {
+        OwnAppendError::Lead(refusal) => lead(refusal),
+        OwnAppendError::Append(refusal) => append(refusal),
+        OwnAppendError::NotAcknowledged(failure) => wait(failure),
+    }
+}
+
+fn append(refusal: &AppendRefusal) -> ErrorCode {
+    match refusal {
+        AppendRefusal::OutOfOrderSequence(_) => ErrorCode::OutOfOrderSequenceNumber,
+        AppendRefusal::InvalidProducerEpoch(_) => ErrorCode::InvalidProducerEpoch,
+        AppendRefusal::TooLarge(_) => ErrorCode::RecordListTooLarge,
+        AppendRefusal::DiskFull | AppendRefusal::Unavailable(_) => ErrorCode::KafkaStorageError,
+        AppendRefusal::Deleted => ErrorCode::UnknownTopicOrPartition,
+        AppendRefusal::OffsetOutOfRange(_) => ErrorCode::OffsetOutOfRange,
+        AppendRefusal::LeaderEpochStale(_) => ErrorCode::FencedLeaderEpoch,
+        AppendRefusal::Malformed(_) => ErrorCode::InvalidRecord,
+    }
+}
+
+/// The records may be in the log.
+fn wait(failure: &WaitFailure) -> ErrorCode {
+    match failure {
+        WaitFailure::Fenced => ErrorCode::KafkaStorageError,
+        WaitFailure::Deleted => ErrorCode::UnknownTopicOrPartition,
+        WaitFailure::NotLeader => ErrorCode::NotLeaderOrFollower,
+        WaitFailure::TimedOut => ErrorCode::RequestTimedOut,
+    }
+}
