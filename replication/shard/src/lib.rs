@@ -10,6 +10,7 @@ pub mod boot;
 mod close;
 mod controller;
 pub mod coordinator_host;
+mod early_questions;
 pub mod message;
 mod metadata_cache;
 mod metadata_log;

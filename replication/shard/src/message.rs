@@ -21,7 +21,8 @@ use crate::refusal::{DeleteRecordsRefusal, LeadRefusal, MetadataRefusal, ReadRef
 use crate::reply::ReplySlot;
 use crate::request::{
     AllocateProducerIds, AllocatedIds, CreatedPartitions, CreatedTopics, DeleteRecords, EpochEnd,
-    EpochEnded, Fetch, FetchedParts, FoundOffset, ListOffset, Produce, ProducedParts, Watch,
+    EpochEnded, Fetch, FetchedParts, FoundOffset, ListOffset, MetadataEnd, Produce, ProducedParts,
+    Watch,
 };
 
 /// A question to a shard, and what is answered to it.
@@ -170,6 +171,8 @@ questions! {
     /// Give me producer ids (shard 0).
     AllocateProducerIds, allocate_producer_ids: AllocateProducerIds
         => Result<AllocatedIds, MetadataRefusal>;
+    /// How far the metadata log has come (shard 0).
+    MetadataEnd, metadata_end: MetadataEnd => Offset;
 }
 
 /// Work for the coordinator of one partition of the topic of committed offsets.
@@ -189,6 +192,8 @@ pub enum Envelope {
         from: ShardId,
         /// Its name for the question.
         token: u64,
+        /// The metadata log's end as the asker knows it: it may have learned of a topic that this shard has not yet.
+        metadata_end: Offset,
         /// What.
         question: Question,
     },

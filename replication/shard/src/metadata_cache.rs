@@ -24,6 +24,10 @@ impl MetadataCache {
         self.0.borrow()
     }
 
+    pub(crate) fn end_offset(&self) -> Offset {
+        self.0.borrow().end_offset()
+    }
+
     /// Applies committed records that end before `end`.
     pub(crate) fn apply(&self, end: Offset, records: &[MetadataRecord]) -> MetadataDelta {
         let count = i64::try_from(records.len()).expect("bounded by a batch");

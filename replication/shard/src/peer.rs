@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use model::ShardId;
+use model::{Offset, ShardId};
 use runtime::mailbox::Sender;
 use runtime::{Counter, Io, Signal, TaskClass};
 
@@ -85,11 +85,13 @@ impl Peers {
         u16::try_from(self.peers.len()).expect("shard count fits u16")
     }
 
-    /// Asks another shard. The answer becomes part `part` of `slot`.
+    /// Asks another shard. The answer becomes part `part` of `slot`. `metadata_end` is how far the asker knows the
+    /// metadata log.
     pub fn ask<Q: Ask>(
         &self,
         to: ShardId,
         question: Q,
+        metadata_end: Offset,
         slot: &Rc<ReplySlot<Q::Answer>>,
         part: usize,
     ) {
@@ -100,6 +102,7 @@ impl Peers {
         let envelope = Envelope::Question {
             from: self.me,
             token,
+            metadata_end,
             question: question.into_question(),
         };
         self.send(to, envelope);

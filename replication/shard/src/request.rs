@@ -272,3 +272,7 @@ pub struct AllocateProducerIds;
 
 /// The answer to [`AllocateProducerIds`].
 pub type AllocatedIds = ProducerIdBlock;
+
+/// Asking how far the metadata log has come.
+#[derive(Clone, Copy, Debug)]
+pub struct MetadataEnd;

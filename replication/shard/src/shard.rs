@@ -20,6 +20,7 @@ use crate::append::Appender;
 use crate::batch_check::BatchChecks;
 use crate::close::{self, Closed};
 use crate::coordinator_host::{CoordinatorHost, Tools};
+use crate::early_questions::EarlyQuestions;
 use crate::message::{Ask, Asked, Envelope, GroupQuestion, Reply, ReplyTo};
 use crate::metadata_cache::MetadataCache;
 use crate::metrics::Counts;
@@ -35,7 +36,7 @@ use crate::read::Reader;
 use crate::refusal::{MetadataRefusal, ReadRefusal, WaitFailure};
 use crate::reply::ReplySlot;
 use crate::request::{
-    AllocateProducerIds, DeleteRecords, Fetch, Fetched, ListOffset, Produce, Watch,
+    AllocateProducerIds, DeleteRecords, Fetch, Fetched, ListOffset, MetadataEnd, Produce, Watch,
 };
 use crate::timers::Timers;
 use crate::watch::{RemoteWatches, WatchState};
@@ -84,6 +85,7 @@ pub struct Shard<I: Io> {
     pub(crate) peers: Rc<Peers>,
     pub(crate) reads: Rc<WorkQueue<Read>>,
     pub(crate) produce_queue: Rc<WorkQueue<(Produce, ReplyTo<Produce>)>>,
+    early_questions: EarlyQuestions<Asked>,
     pub(crate) remote_watches: RemoteWatches,
     pub(crate) quorum: QuorumDriver,
     pub(crate) coordinators: Rc<CoordinatorHost<I>>,
@@ -137,6 +139,7 @@ impl<I: Io> Shard<I> {
             timers: Timers::default(),
             reads: WorkQueue::new(),
             produce_queue: WorkQueue::new(),
+            early_questions: EarlyQuestions::default(),
             remote_watches: RemoteWatches::default(),
             quorum: QuorumDriver::new(shard_count),
             producer_ids: ProducerIds::default(),
@@ -193,7 +196,8 @@ impl<I: Io> Shard<I> {
         if to == self.id() {
             self.serve(question.asked(ReplyTo::Local(slot.clone(), part)));
         } else {
-            self.peers.ask(to, question, slot, part);
+            let known = self.cache.end_offset();
+            self.peers.ask(to, question, known, slot, part);
         }
     }
 
@@ -226,6 +230,17 @@ impl<I: Io> Shard<I> {
             request: request.into_request(),
         };
         Q::reply(self.ask(self.owner(partition), question).await)
+    }
+
+    /// Learns what the metadata log holds by now. For a client that names a topic which this shard has not heard of:
+    /// another shard may have told it.
+    pub async fn catch_up(&self) {
+        let end = self.ask(ShardId(0), MetadataEnd).await;
+        // What shard 0 tells comes here in order: the records first, then this answer.
+        assert!(
+            self.cache.end_offset() >= end,
+            "metadata records before {end} were not told"
+        );
     }
 
     /// An id that nobody has had before.
@@ -324,6 +339,9 @@ impl<I: Io> Shard<I> {
                 self.quorum
                     .enqueue(ControllerWork::AllocateProducerIds(reply));
             }
+            Asked::MetadataEnd(MetadataEnd, reply) => {
+                self.peers.answer(reply, self.cache.end_offset());
+            }
         }
     }
 
@@ -333,8 +351,17 @@ impl<I: Io> Shard<I> {
             Envelope::Question {
                 from,
                 token,
+                metadata_end,
                 question,
-            } => self.serve(question.asked_by(from, token)),
+            } => {
+                let asked = question.asked_by(from, token);
+                if metadata_end <= self.cache.end_offset() {
+                    self.serve(asked);
+                } else {
+                    let now = self.io.now();
+                    self.early_questions.keep(metadata_end, now, asked);
+                }
+            }
             Envelope::Reply(mut reply) => {
                 if let Reply::Produce(_, produced) = &mut reply {
                     produced.times.answered_at = self.io.now();
@@ -370,6 +397,9 @@ impl<I: Io> Shard<I> {
         self.changed(self.partitions.follow(&delta));
         let deleted = delta.topics_deleted.values().cloned().collect();
         self.coordinators.topics_deleted(&deleted);
+        for asked in self.early_questions.take_ready(end) {
+            self.serve(asked);
+        }
     }
 
     /// Tells the others about partitions that came or went.
@@ -391,6 +421,10 @@ impl<I: Io> Shard<I> {
         self.timers.tick(now);
         self.remote_watches.answer_due(now, &self.peers);
         self.coordinators.timeouts(now);
+        for asked in self.early_questions.take_overdue(now) {
+            tracing::warn!("the metadata log has not come as far as another shard knew it");
+            self.serve(asked);
+        }
     }
 
     /// Tells everybody in `targets` how their wait ended.

@@ -20,6 +20,8 @@ pub async fn handle<I: Io>(
     context: &Context<'_, I>,
     request: &DeleteRecordsRequest,
 ) -> Result<(), ConnectionEnd> {
+    let names = request.topics.iter().map(|topic| &topic.name);
+    topics::catch_up(context, names).await;
     let mut scatter = Scatter::default();
     for topic in &request.topics {
         let id = context.server.shard.image().topic_id(&topic.name);

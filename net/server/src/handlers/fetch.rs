@@ -122,6 +122,13 @@ async fn read<I: Io>(
     plan: &Plan,
     now: MonotonicTime,
 ) -> (Vec<Outcome>, Reservation) {
+    if plan
+        .partitions
+        .iter()
+        .any(|one| resolve(context, one).is_err())
+    {
+        context.server.shard.catch_up().await;
+    }
     let (places, mut parts) = split(context, request, plan);
     let refused = places.any_decided(Result::is_err);
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));

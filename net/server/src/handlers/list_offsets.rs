@@ -11,6 +11,7 @@ use shard::request::{FoundOffset, Isolation, ListOffset, OffsetSpec};
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
 use crate::error_codes;
+use crate::handlers::topics;
 use crate::scatter::Scatter;
 
 /// From here on leader epochs are told (KIP-320).
@@ -50,6 +51,8 @@ pub async fn handle<I: Io>(
         1 => Isolation::ReadCommitted,
         _ => Isolation::ReadUncommitted,
     };
+    let names = request.topics.iter().map(|topic| &topic.name);
+    topics::catch_up(context, names).await;
     let mut scatter = Scatter::default();
     for topic in &request.topics {
         let id = context.server.shard.image().topic_id(&topic.name);

@@ -26,6 +26,10 @@ pub async fn handle<I: Io>(
     request: OffsetCommitRequest,
 ) -> Result<(), ConnectionEnd> {
     let shard = &context.server.shard;
+    let known = |topic| resolve(&shard.image(), topic, context.version()).is_ok();
+    if !request.topics.iter().all(known) {
+        shard.catch_up().await;
+    }
     let Plan { commit, refused } = Plan::new(&shard.image(), &request, context.version());
     let mut committed = Vec::new();
     if !commit.topics.is_empty() {

@@ -12,6 +12,7 @@ use shard::request::{EpochEnd, EpochEnded};
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
 use crate::error_codes;
+use crate::handlers::topics;
 use crate::scatter::Scatter;
 
 /// The end of an epoch, if it is known.
@@ -28,6 +29,8 @@ pub async fn handle<I: Io>(
     context: &Context<'_, I>,
     request: &OffsetForLeaderEpochRequest,
 ) -> Result<(), ConnectionEnd> {
+    let names = request.topics.iter().map(|topic| &topic.topic);
+    topics::catch_up(context, names).await;
     let mut scatter = Scatter::default();
     for topic in &request.topics {
         let id = context.server.shard.image().topic_id(&topic.topic);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use model::{ErrorCode, PartitionIndex, ShardId, TopicPartition};
 use protocol::Text;
-use protocol::produce::ProduceRequest;
+use protocol::produce::{ProduceRequest, TopicProduceData};
 use runtime::Io;
 use shard::message::ReplyTo;
 use shard::reply::ReplySlot;
@@ -38,6 +38,16 @@ pub async fn handle<I: Io>(
         -1 => Ok(Acks::All),
         _ => Err(ErrorCode::InvalidRequiredAcks),
     };
+    let is_unknown = |topic: &TopicProduceData| {
+        let resolved = resolve(context, &topic.name, topic.topic_id);
+        matches!(
+            resolved,
+            Err(ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition)
+        )
+    };
+    if request.topic_data.iter().any(is_unknown) {
+        shard.catch_up().await;
+    }
     let split = Split::new(context, request, acks);
     context.on_clock(|clock| clock.kind = RequestKind::Produce(split.acks));
     context.end_stage(Stage::Decode);

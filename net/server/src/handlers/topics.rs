@@ -34,6 +34,18 @@ pub struct Address {
     pub is_fenced: bool,
 }
 
+/// Learns what the metadata log holds by now, if it may be that this shard has not heard of one of these topics yet.
+pub async fn catch_up<'a, I: Io>(
+    context: &Context<'_, I>,
+    names: impl IntoIterator<Item = &'a Text>,
+) {
+    let shard = &context.server.shard;
+    let is_known = |name: &Text| shard.image().topic_by_name(name).is_some();
+    if !names.into_iter().all(is_known) {
+        shard.catch_up().await;
+    }
+}
+
 /// The address of a broker for the listener that the request came in on.
 pub fn address<I: Io>(context: &Context<'_, I>, broker: &BrokerRegistration) -> Option<Address> {
     let endpoint = broker.endpoint(&context.server.options.listener)?;

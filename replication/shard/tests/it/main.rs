@@ -5,5 +5,6 @@ extern crate ringlog_shard as shard;
 mod bed;
 mod disk_full;
 mod groups;
+mod late_owner;
 mod lost_metadata;
 mod metadata_answers;
