@@ -13,9 +13,7 @@ use crate::outbox::{Outbox, OutboxLimits};
 
 /// A client connection as its own tasks and the server's housekeeping see it.
 pub struct Connection<I: Io> {
-    /// The socket.
     pub stream: I::Stream,
-    /// Answers owed.
     pub outbox: Rc<Outbox>,
     /// When bytes last moved in either direction.
     pub active_at: Cell<MonotonicTime>,
@@ -54,13 +52,10 @@ impl<I: Io> Connection<I> {
 /// Why a connection ended, for the log.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionEnd {
-    /// The client finished.
     #[error("closed by the client")]
     Finished,
-    /// The client broke the protocol.
     #[error("protocol error: {0}")]
     Protocol(String),
-    /// The socket failed.
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The broker is going down.
@@ -68,7 +63,6 @@ pub enum ConnectionEnd {
     Draining,
 }
 
-/// The connections of one shard.
 pub struct Connections<I: Io> {
     places: RefCell<Vec<Option<Rc<Connection<I>>>>>,
     free: RefCell<Vec<usize>>,
@@ -87,12 +81,10 @@ impl<I: Io> Connections<I> {
         }
     }
 
-    /// Open connections.
     pub fn len(&self) -> usize {
         self.open.get()
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

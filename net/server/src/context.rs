@@ -17,11 +17,9 @@ use crate::server::Server;
 
 /// What a handler works with.
 pub struct Context<'a, I: Io> {
-    /// The shard's server.
     pub server: &'a Rc<Server<I>>,
     /// Where the request came from.
     pub connection: &'a Rc<Connection<I>>,
-    /// The request's header.
     pub header: RequestHeader,
     /// Bytes of its frame.
     pub frame_bytes: usize,
@@ -32,7 +30,6 @@ pub struct Context<'a, I: Io> {
 }
 
 impl<I: Io> Context<'_, I> {
-    /// The request's version.
     pub fn version(&self) -> i16 {
         self.header.api_version
     }
@@ -68,7 +65,6 @@ impl<I: Io> Context<'_, I> {
         now
     }
 
-    /// Changes the request's clock.
     pub fn on_clock(&self, change: impl FnOnce(&mut RequestClock)) {
         let mut clock = self.clock.get();
         change(&mut clock);

@@ -17,7 +17,6 @@ pub fn lead(refusal: &LeadRefusal) -> ErrorCode {
     }
 }
 
-/// Produce.
 pub fn produce(refusal: &ProduceRefusal) -> ErrorCode {
     match refusal {
         ProduceRefusal::Lead(refusal) => lead(refusal),
@@ -37,7 +36,6 @@ pub fn read(refusal: &ReadRefusal) -> ErrorCode {
     }
 }
 
-/// DeleteRecords.
 pub fn delete_records(refusal: &DeleteRecordsRefusal) -> ErrorCode {
     match refusal {
         DeleteRecordsRefusal::Lead(refusal) => lead(refusal),

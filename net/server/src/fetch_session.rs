@@ -20,18 +20,14 @@ const EVICTION_IDLE: Duration = Duration::from_secs(120);
 /// How a request names a topic: by name up to version 12, by id from 13 on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum TopicKey {
-    /// By name.
     Name(String),
-    /// By id.
     Id(TopicId),
 }
 
 /// One partition to be read.
 #[derive(Clone, Debug)]
 pub struct Wanted {
-    /// Its topic.
     pub topic: TopicKey,
-    /// Its index.
     pub partition: i32,
     /// First offset wanted.
     pub offset: Offset,
@@ -75,12 +71,10 @@ pub struct FetchSessions {
 }
 
 impl FetchSessions {
-    /// Sessions alive.
     pub fn len(&self) -> usize {
         self.sessions.len()
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.sessions.is_empty()
     }

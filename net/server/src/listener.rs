@@ -144,7 +144,6 @@ pub async fn drain<I: Io>(server: &Rc<Server<I>>, patience: Duration) {
     }
 }
 
-/// Starts accepting on `listener`.
 pub fn start<I: Io>(server: &Rc<Server<I>>, listener: I::Listener) {
     server
         .io

@@ -93,9 +93,7 @@ impl StageHistograms {
 
 /// Counters of a shard's server.
 pub struct ServerMetrics {
-    /// Connections accepted.
     pub connections_accepted: Counter,
-    /// Connections refused: too many.
     pub connections_refused: Counter,
     /// Connections ended because they moved no bytes.
     pub connections_cut_off: Counter,
@@ -243,7 +241,6 @@ impl ErrorCounters {
     }
 }
 
-/// Whole requests.
 pub static REQUEST: MetricDefinition = MetricDefinition::histogram(
     "ringlog_request_seconds",
     Unit::Seconds,
@@ -255,31 +252,26 @@ pub static REQUEST_STAGE: MetricDefinition = MetricDefinition::histogram(
     Unit::Seconds,
     "Time of requests on the broker by stage; the stages of a request add up to the whole.",
 );
-/// Requests by API.
 pub static REQUESTS: MetricDefinition = MetricDefinition::counter(
     "ringlog_requests_total",
     Unit::Count,
     "Requests taken from the wire.",
 );
-/// Errors answered.
 pub static ERRORS: MetricDefinition = MetricDefinition::counter(
     "ringlog_errors_total",
     Unit::Count,
     "Errors in answers, by Kafka's error code; a request for several partitions may count several.",
 );
-/// Connections now.
 pub static CONNECTIONS: MetricDefinition = MetricDefinition::gauge(
     "ringlog_connections",
     Unit::Count,
     "Open client connections.",
 );
-/// Connections accepted.
 pub static CONNECTIONS_ACCEPTED: MetricDefinition = MetricDefinition::counter(
     "ringlog_connections_accepted_total",
     Unit::Count,
     "Client connections accepted.",
 );
-/// Connections refused.
 pub static CONNECTIONS_REFUSED: MetricDefinition = MetricDefinition::counter(
     "ringlog_connections_refused_total",
     Unit::Count,
@@ -315,19 +307,16 @@ pub static ANSWER_BUDGET_USED: MetricDefinition = MetricDefinition::gauge(
     Unit::Bytes,
     "Memory for answers in use, until the socket has them.",
 );
-/// Memory for answers.
 pub static ANSWER_BUDGET_CAPACITY: MetricDefinition = MetricDefinition::gauge(
     "ringlog_answer_budget_capacity_bytes",
     Unit::Bytes,
     "Memory for answers.",
 );
-/// Connections cut off.
 pub static CONNECTIONS_CUT_OFF: MetricDefinition = MetricDefinition::counter(
     "ringlog_connections_cut_off_total",
     Unit::Count,
     "Client connections ended because they moved no bytes while they held memory, or for too long.",
 );
-/// Sessions now.
 pub static FETCH_SESSIONS: MetricDefinition = MetricDefinition::gauge(
     "ringlog_fetch_sessions",
     Unit::Count,

@@ -39,7 +39,6 @@ pub enum Answer {
 /// Answers on their way into the socket.
 #[derive(Default)]
 pub struct SendBatch {
-    /// Their bytes.
     pub slices: Vec<Bytes>,
     /// One per answer.
     pub clocks: Vec<RequestClock>,
@@ -49,7 +48,6 @@ pub struct SendBatch {
 
 /// What the writer found at the front of the queue.
 pub enum Front {
-    /// Answers to send.
     Send,
     /// Records sent with acks=0 were refused: the connection ends, so that the client looks again.
     Refused,
@@ -72,7 +70,6 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// An empty queue.
     pub fn new(limits: OutboxLimits) -> Rc<Outbox> {
         Rc::new(Outbox {
             limits,
@@ -126,7 +123,6 @@ impl Outbox {
         self.reader.raise();
     }
 
-    /// Whether [`Outbox::close`] was called.
     pub fn is_closed(&self) -> bool {
         self.closed.get()
     }

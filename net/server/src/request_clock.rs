@@ -31,7 +31,6 @@ pub enum Stage {
     Send,
 }
 
-/// How many stages there are.
 pub const STAGE_COUNT: usize = 9;
 
 impl Stage {
@@ -48,7 +47,6 @@ impl Stage {
         Stage::Send,
     ];
 
-    /// Its label.
     pub const fn name(self) -> &'static str {
         match self {
             Stage::Read => "read",
@@ -69,11 +67,9 @@ impl Stage {
 pub enum RequestKind {
     /// Produce, at this acks level.
     Produce(Acks),
-    /// Any other API.
     Api(ApiKey),
 }
 
-/// The clock of one request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestClock {
     /// What it is counted as.

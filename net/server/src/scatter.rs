@@ -28,7 +28,6 @@ enum Place<A> {
 }
 
 impl<K, Q, A> Default for Scatter<K, Q, A> {
-    /// No questions.
     fn default() -> Scatter<K, Q, A> {
         Scatter {
             places: Vec::new(),

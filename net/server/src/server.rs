@@ -39,19 +39,12 @@ pub struct ServerOptions {
     pub write_duration_max: Duration,
 }
 
-/// The server of one shard.
 pub struct Server<I: Io> {
-    /// The machine.
     pub io: I,
-    /// Limits.
     pub options: ServerOptions,
-    /// The broker behind it.
     pub shard: Rc<Shard<I>>,
-    /// Open connections.
     pub connections: Connections<I>,
-    /// Incremental fetch sessions.
     pub fetch_sessions: RefCell<FetchSessions>,
-    /// Counters.
     pub metrics: ServerMetrics,
     /// What requests and answers may take.
     pub memory: Memory,

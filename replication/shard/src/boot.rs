@@ -49,7 +49,6 @@ pub enum BootError {
 
 /// A running shard, and on shard 0 what recovery did.
 pub struct Booted<I: Io> {
-    /// The shard.
     pub shard: Rc<Shard<I>>,
     /// On shard 0.
     pub recovery: Option<RecoveryReport>,

@@ -27,7 +27,6 @@ use crate::request::{
 
 /// A question to a shard, and what is answered to it.
 pub trait Ask: Sized + Send + 'static {
-    /// What comes back.
     type Answer: Send + 'static;
 
     /// As it travels to another shard.
@@ -180,7 +179,6 @@ questions! {
 pub struct GroupQuestion {
     /// The partition whose leader coordinates the group.
     pub partition: TopicPartition,
-    /// The work.
     pub request: GroupRequest,
 }
 
@@ -188,13 +186,11 @@ pub struct GroupQuestion {
 pub enum Envelope {
     /// Another shard asks.
     Question {
-        /// Who.
         from: ShardId,
         /// Its name for the question.
         token: u64,
         /// The metadata log's end as the asker knows it: it may have learned of a topic that this shard has not yet.
         metadata_end: Offset,
-        /// What.
         question: Question,
     },
     /// Another shard answers.

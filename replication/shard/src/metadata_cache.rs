@@ -47,7 +47,6 @@ impl MetadataCache {
         })
     }
 
-    /// The effective configuration of a topic.
     pub(crate) fn topic_config(&self, topic: &Arc<Topic>, defaults: &BrokerConfig) -> TopicConfig {
         let image = self.0.borrow();
         let empty = metadata::ConfigMap::new();

@@ -15,7 +15,6 @@ const LOAD_BYTES: usize = 1 << 20;
 /// Why the metadata log cannot be read. The broker does not start: it would forget topics.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The log cannot be read.
     #[error("the metadata log cannot be read: {0}")]
     Read(#[from] ReadError),
     /// A batch is not a batch.
@@ -34,7 +33,6 @@ pub enum LoadError {
 
 /// What the metadata log adds up to.
 pub(crate) struct Loaded {
-    /// The cluster now.
     pub(crate) image: MetadataImage,
     /// Every topic whose removal was read. Needed at start only: it grows with the log.
     pub(crate) deleted: BTreeSet<TopicId>,

@@ -15,12 +15,10 @@ pub const TOPICS_TRACKED_MAX: usize = 500;
 /// The label of all other topics. No topic can have a name with a space.
 pub const OTHER_TOPICS: &str = "other topics";
 
-/// What clients produced to one topic.
 #[derive(Default)]
 pub struct TopicCounters {
     /// Record batches appended, duplicates not counted.
     pub batches: Counter,
-    /// Their records.
     pub records: Counter,
     /// Their bytes as stored.
     pub bytes: Counter,
@@ -67,19 +65,16 @@ impl TopicTable {
     }
 }
 
-/// Batches produced, by topic.
 pub static TOPIC_BATCHES: MetricDefinition = MetricDefinition::counter(
     "ringlog_topic_batches_total",
     Unit::Count,
     "Record batches that clients produced, by topic.",
 );
-/// Their records.
 pub static TOPIC_RECORDS: MetricDefinition = MetricDefinition::counter(
     "ringlog_topic_records_total",
     Unit::Count,
     "Records that clients produced, by topic.",
 );
-/// Their bytes.
 pub static TOPIC_BYTES: MetricDefinition = MetricDefinition::counter(
     "ringlog_topic_bytes_total",
     Unit::Bytes,
@@ -103,7 +98,6 @@ pub static MAILBOX_DEPTH: MetricDefinition = MetricDefinition::gauge(
     Unit::Count,
     "Messages of other shards that wait in this shard's mailbox.",
 );
-/// Messages that found a mailbox full.
 pub static MAILBOX_FULL: MetricDefinition = MetricDefinition::counter(
     "ringlog_mailbox_full_total",
     Unit::Count,

@@ -38,15 +38,15 @@ struct Waiter {
 
 /// A partition led by this shard.
 pub struct Partition {
-    /// Its identity.
     pub id: TopicPartition,
-    /// Its log.
     pub log: Rc<Log>,
     rules: RefCell<Rc<PartitionRules>>,
     replica: RefCell<LeaderReplica>,
     durable_waiters: RefCell<VecDeque<Waiter>>,
     high_watermark_waiters: RefCell<VecDeque<Waiter>>,
     watchers: RefCell<Vec<Watcher>>,
+    /// High watermark and last stable offset when the watchers were last looked at.
+    woken_for: Cell<(Offset, Offset)>,
     deleted: Cell<bool>,
     /// What clients produced to the topic.
     pub(crate) counters: Rc<TopicCounters>,
@@ -69,12 +69,12 @@ impl Partition {
             durable_waiters: RefCell::default(),
             high_watermark_waiters: RefCell::default(),
             watchers: RefCell::default(),
+            woken_for: Cell::new((Offset::NONE, Offset::NONE)),
             deleted: Cell::new(false),
             counters,
         })
     }
 
-    /// The present rules.
     pub fn rules(&self) -> Rc<PartitionRules> {
         self.rules.borrow().clone()
     }
@@ -85,7 +85,6 @@ impl Partition {
         self.replica.borrow_mut().handle_settings(now, settings);
     }
 
-    /// The epoch this shard leads in.
     pub fn leader_epoch(&self) -> LeaderEpoch {
         self.replica.borrow().leader_epoch()
     }
@@ -149,7 +148,11 @@ impl Partition {
         pop_until(&self.durable_waiters, end, acknowledged);
         let high_watermark = self.high_watermark();
         pop_until(&self.high_watermark_waiters, high_watermark, acknowledged);
-        self.wake_watchers();
+        // Behind a slow replica the log grows and nothing more can be read: no watcher is looked at for that.
+        let readable = (high_watermark, self.last_stable_offset());
+        if self.woken_for.replace(readable) != readable {
+            self.wake_watchers();
+        }
     }
 
     /// Adds a watcher, which is told at once if there is something to read already.

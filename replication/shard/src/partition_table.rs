@@ -49,7 +49,6 @@ impl Hasher for IdentityHasher {
     }
 }
 
-/// Partitions by identity.
 #[derive(Default)]
 pub struct PartitionTable {
     partitions: IndexMap<TopicPartition, Rc<Partition>, BuildHasherDefault<IdentityHasher>>,
@@ -58,7 +57,6 @@ pub struct PartitionTable {
 }
 
 impl PartitionTable {
-    /// The partition of that identity.
     pub fn get(&self, id: TopicPartition) -> Option<Rc<Partition>> {
         self.partitions.get(&id).cloned()
     }
@@ -70,7 +68,6 @@ impl PartitionTable {
         assert!(previous.is_none(), "a partition was added twice");
     }
 
-    /// Removes a partition.
     pub fn remove(&mut self, id: TopicPartition) -> Option<Rc<Partition>> {
         let removed = self.partitions.swap_remove(&id)?;
         self.flushed -= usize::from(removed.rules().durability == Durability::Flushed);
@@ -83,7 +80,6 @@ impl PartitionTable {
         self.flushed -= usize::from(before == Durability::Flushed);
     }
 
-    /// How many partitions have this durability level.
     pub fn count_at(&self, durability: Durability) -> usize {
         match durability {
             Durability::Flushed => self.flushed,
@@ -91,17 +87,14 @@ impl PartitionTable {
         }
     }
 
-    /// All partitions.
     pub fn iter(&self) -> impl Iterator<Item = &Rc<Partition>> {
         self.partitions.values()
     }
 
-    /// How many there are.
     pub fn len(&self) -> usize {
         self.partitions.len()
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.partitions.is_empty()
     }

@@ -28,7 +28,6 @@ pub struct Peers {
     awaited: Awaited,
     token_next: Cell<u64>,
     me: ShardId,
-    /// Messages that found a mailbox full.
     pub(crate) full: Counter,
 }
 
@@ -108,7 +107,6 @@ impl Peers {
         self.send(to, envelope);
     }
 
-    /// Sends a message.
     pub fn send(&self, to: ShardId, envelope: Envelope) {
         let peer = &self.peers[to.0 as usize];
         let mut overflow = peer.overflow.borrow_mut();
@@ -128,7 +126,6 @@ impl Peers {
         peer.signal.raise();
     }
 
-    /// Answers a question.
     pub fn answer<Q: Ask>(&self, to: ReplyTo<Q>, answer: Q::Answer) {
         match to {
             ReplyTo::Local(slot, part) => slot.deliver(part, answer),

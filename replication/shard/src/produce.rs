@@ -114,7 +114,6 @@ impl<I: Io> Produces<I> {
         }
     }
 
-    /// Requests that wait.
     pub(crate) fn waiting(&self) -> usize {
         self.purgatory.borrow().len()
     }

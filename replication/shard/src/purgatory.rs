@@ -36,7 +36,6 @@ struct Entry {
 pub(crate) struct Finished {
     /// One result per partition, in request order, and when what was done.
     pub answer: ProducedParts,
-    /// The return address.
     pub reply: ReplyTo<Produce>,
 }
 
@@ -47,7 +46,6 @@ pub(crate) struct Ending {
     pub failure: Option<WaitFailure>,
     /// The commit group that was waited for last; zero if the wait ended for another reason.
     pub commit: CommitTimes,
-    /// The time now.
     pub now: MonotonicTime,
 }
 
@@ -159,7 +157,6 @@ impl Purgatory {
         finished
     }
 
-    /// Operations that wait.
     pub(crate) fn len(&self) -> usize {
         self.entries.len() - self.free.len()
     }

@@ -101,7 +101,6 @@ pub enum WaitFailure {
     /// The shard acknowledges nothing more until the broker is started again.
     #[error("the log is fenced")]
     Fenced,
-    /// The topic was deleted.
     #[error("the topic was deleted")]
     Deleted,
     /// Another broker leads the partition now.
@@ -135,7 +134,6 @@ pub enum ProduceRefusal {
 /// A refusal of produced records, and what is told with it.
 #[derive(Clone, Debug)]
 pub struct ProduceRefused {
-    /// Why.
     pub reason: ProduceRefusal,
     /// First offset still in the log, or -1 where it was not looked at.
     pub log_start_offset: Offset,
@@ -157,7 +155,6 @@ pub enum ReadRefusal {
     /// This shard does not lead the partition.
     #[error(transparent)]
     Lead(#[from] LeadRefusal),
-    /// The offset is not in the log.
     #[error("the offset is not in the log")]
     OffsetOutOfRange,
     /// The bytes cannot be read, or are damaged. The broker's log says more.

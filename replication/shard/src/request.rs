@@ -40,10 +40,8 @@ impl Produce {
     }
 }
 
-/// Records for one partition.
 #[derive(Debug)]
 pub struct ProducePartition {
-    /// Which partition.
     pub id: TopicPartition,
     /// Exactly one record batch: as the client sent it, or in the topic's own codec.
     pub records: Bytes,
@@ -66,7 +64,6 @@ pub enum Checked {
 /// Records of one partition are in its log, as far as acknowledged as was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Produced {
-    /// Offset of the first record.
     pub base_offset: Offset,
     /// The broker's time if the topic uses LogAppendTime, else -1.
     pub log_append_time: Timestamp,
@@ -77,7 +74,6 @@ pub struct Produced {
 /// The outcome for one partition of a produce request.
 pub type ProduceResult = Result<Produced, Box<ProduceRefused>>;
 
-/// The answer to [`Produce`].
 #[derive(Debug)]
 pub struct ProducedParts {
     /// One per partition, in the order of the request.
@@ -125,7 +121,6 @@ pub enum Isolation {
 /// Reading from some partitions of one shard, without waiting.
 #[derive(Clone, Debug)]
 pub struct Fetch {
-    /// Visibility.
     pub isolation: Isolation,
     /// Bytes for all partitions together; the first batch of the first non-empty partition comes whatever its size.
     pub bytes_max: usize,
@@ -135,10 +130,8 @@ pub struct Fetch {
     pub partitions: Vec<FetchPartition>,
 }
 
-/// Reading from one partition.
 #[derive(Clone, Copy, Debug)]
 pub struct FetchPartition {
-    /// Which partition.
     pub id: TopicPartition,
     /// First offset wanted.
     pub offset: Offset,
@@ -166,13 +159,11 @@ pub struct Fetched {
 }
 
 impl Fetched {
-    /// Bytes of records.
     pub fn bytes(&self) -> usize {
         self.records.iter().map(Bytes::len).sum()
     }
 }
 
-/// The answer to [`Fetch`].
 #[derive(Debug)]
 pub struct FetchedParts {
     /// One per partition, in the order of the request.
@@ -184,7 +175,6 @@ pub struct FetchedParts {
 /// Asking to be told once when any of these partitions has more to read than was seen.
 #[derive(Clone, Debug)]
 pub struct Watch {
-    /// Visibility.
     pub isolation: Isolation,
     /// When to give up.
     pub deadline: MonotonicTime,
@@ -210,13 +200,10 @@ pub enum OffsetSpec {
 /// Looking up one offset in one partition.
 #[derive(Clone, Copy, Debug)]
 pub struct ListOffset {
-    /// Which partition.
     pub id: TopicPartition,
     /// The leader epoch the client believes in; -1 is unknown.
     pub current_leader_epoch: LeaderEpoch,
-    /// Visibility.
     pub isolation: Isolation,
-    /// What to look up.
     pub spec: OffsetSpec,
 }
 
@@ -225,20 +212,16 @@ pub struct ListOffset {
 pub struct FoundOffset {
     /// Timestamp of the record found; -1 if a place was asked for.
     pub timestamp: Timestamp,
-    /// Its offset.
     pub offset: Offset,
-    /// Its leader epoch.
     pub leader_epoch: LeaderEpoch,
 }
 
 /// Asking where a leader epoch ends (KIP-101).
 #[derive(Clone, Copy, Debug)]
 pub struct EpochEnd {
-    /// Which partition.
     pub id: TopicPartition,
     /// The leader epoch the client believes in; -1 is unknown.
     pub current_leader_epoch: LeaderEpoch,
-    /// The epoch asked about.
     pub epoch: LeaderEpoch,
 }
 
@@ -254,7 +237,6 @@ pub struct EpochEnded {
 /// Removing the records before an offset.
 #[derive(Clone, Copy, Debug)]
 pub struct DeleteRecords {
-    /// Which partition.
     pub id: TopicPartition,
     /// New first offset; -1 means the high watermark.
     pub before: Offset,

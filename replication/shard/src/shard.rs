@@ -45,15 +45,12 @@ use crate::work_queue::WorkQueue;
 /// Identity and settings of a shard.
 #[derive(Clone)]
 pub struct ShardOptions {
-    /// Which shard this is.
     pub shard: ShardId,
-    /// The broker it is part of.
     pub broker: BrokerId,
     /// Identity of the cluster, from `meta.properties`.
     pub cluster_id: Arc<str>,
     /// What the broker tells the cluster about itself.
     pub registration: Arc<BrokerRegistrationRequest>,
-    /// The broker's configuration.
     pub config: Arc<BrokerConfig>,
     /// Where and how to store.
     pub storage: storage::StorageOptions,
@@ -68,11 +65,8 @@ pub(crate) enum Read {
 
 /// One core's share of the broker.
 pub struct Shard<I: Io> {
-    /// The machine.
     pub io: I,
-    /// Identity and settings.
     pub options: ShardOptions,
-    /// The partition logs.
     pub storage: Storage<I>,
     /// Deadlines of long polls.
     pub timers: Timers,
@@ -155,12 +149,10 @@ impl<I: Io> Shard<I> {
         })
     }
 
-    /// This shard's number.
     pub fn id(&self) -> ShardId {
         self.options.shard
     }
 
-    /// Shards of this broker.
     pub fn shard_count(&self) -> u16 {
         self.peers.shard_count()
     }
@@ -175,7 +167,6 @@ impl<I: Io> Shard<I> {
         self.cache.image()
     }
 
-    /// The effective configuration of a topic.
     pub fn topic_config(&self, topic: &Arc<Topic>) -> TopicConfig {
         self.cache.topic_config(topic, &self.options.config)
     }

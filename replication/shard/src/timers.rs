@@ -32,7 +32,6 @@ impl Timers {
         self.deadlines.borrow_mut().remove(&id);
     }
 
-    /// The earliest deadline.
     pub fn next(&self) -> Option<MonotonicTime> {
         let deadlines = self.deadlines.borrow();
         deadlines.first_key_value().map(|(id, _)| id.0)

@@ -56,7 +56,6 @@ pub(crate) fn sort(
      are gone"
 )]
 pub struct MetadataLost {
-    /// How many logs.
     pub count: usize,
     /// Some of them.
     pub names: String,

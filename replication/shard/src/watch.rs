@@ -85,7 +85,6 @@ impl Watcher {
         self.state.strong_count() > 0
     }
 
-    /// Tells the reader.
     pub fn tell(&self) {
         if let Some(state) = self.state.upgrade() {
             state.fire(self.index);

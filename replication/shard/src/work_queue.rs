@@ -15,7 +15,6 @@ pub(crate) struct WorkQueue<T> {
 }
 
 impl<T> WorkQueue<T> {
-    /// An empty queue.
     pub(crate) fn new() -> Rc<WorkQueue<T>> {
         Rc::new(WorkQueue {
             items: RefCell::new(VecDeque::new()),

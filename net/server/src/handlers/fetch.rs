@@ -91,7 +91,6 @@ impl Part {
     }
 }
 
-/// Answers a fetch request.
 pub async fn handle<I: Io>(
     context: &Context<'_, I>,
     request: &FetchRequest,

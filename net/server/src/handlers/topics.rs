@@ -22,13 +22,9 @@ pub const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
 /// An address of a broker, as one listener's clients know it.
 pub struct Address {
-    /// The broker.
     pub id: BrokerId,
-    /// Host.
     pub host: Text,
-    /// Port.
     pub port: i32,
-    /// Rack.
     pub rack: Option<Text>,
     /// Whether it may not lead.
     pub is_fenced: bool,
@@ -99,7 +95,6 @@ pub fn offline_replicas(image: &MetadataImage, state: &PartitionState) -> Vec<i3
         .collect()
 }
 
-/// The numbers of some brokers.
 pub fn ids(brokers: &[BrokerId]) -> Vec<i32> {
     brokers.iter().map(|broker| broker.0).collect()
 }

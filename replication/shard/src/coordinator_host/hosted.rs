@@ -156,7 +156,6 @@ impl Hosted {
         self.loaded.get()
     }
 
-    /// Topics for which offsets are committed.
     pub(super) fn committed_topics(&self) -> BTreeSet<Arc<str>> {
         self.state.borrow().machine.committed_topics()
     }
