@@ -60,6 +60,8 @@ pub(crate) struct Inner<I: Io> {
     pub(crate) journal: RefCell<Journal<I>>,
     pub(crate) slots: Vec<Rc<Signal>>,
     pub(crate) journal_extend: Rc<Signal>,
+    /// A group was written, and no other follows for now.
+    pub(crate) journal_rests: Rc<Signal>,
     /// Flushed groups go through O_DSYNC descriptors.
     pub(crate) journal_durable_writes: bool,
     /// The journal has advanced: groups written or done, a checkpoint ended, a fence.
@@ -112,6 +114,7 @@ impl<I: Io> Inner<I> {
                 .map(|_| Signal::new())
                 .collect(),
             journal_extend: Signal::new(),
+            journal_rests: Signal::new(),
             journal_durable_writes: found.journal_durable_writes,
             journal_changed: Waiters::default(),
             admission: Waiters::default(),

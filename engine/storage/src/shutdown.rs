@@ -60,6 +60,7 @@ impl<I: Io> Storage<I> {
             slot.raise();
         }
         inner.journal_extend.raise();
+        inner.journal_rests.raise();
         inner.reclaim_signal.raise();
         inner.removal_signal.raise();
         inner.write_queue.wake();

@@ -70,6 +70,7 @@ impl<I: Io> Storage<I> {
             io.spawn(TaskClass::Background, inner.clone().write_segments());
         }
         io.spawn(TaskClass::Background, inner.clone().extend_journal());
+        io.spawn(TaskClass::Background, inner.clone().witness_groups());
         io.spawn(TaskClass::Background, inner.clone().read_extents_ahead());
         io.spawn(TaskClass::Background, inner.clone().reclaim());
         io.spawn(TaskClass::Background, inner.clone().keep_removing());

@@ -148,6 +148,7 @@ impl Partition {
         pop_until(&self.durable_waiters, end, acknowledged);
         let high_watermark = self.high_watermark();
         pop_until(&self.high_watermark_waiters, high_watermark, acknowledged);
+        self.log.set_high_watermark(high_watermark);
         // Behind a slow replica the log grows and nothing more can be read: no watcher is looked at for that.
         let readable = (high_watermark, self.last_stable_offset());
         if self.woken_for.replace(readable) != readable {

@@ -36,6 +36,9 @@ impl<I: Io> Inner<I> {
             entry_count: journal.open.entry_count,
             entries_checksum: journal.open.entries_checksum,
         };
+        if journal.open.entry_count == 0 {
+            journal.empty_sequence = place.sequence;
+        }
         let is_flushed = journal.open.flushed || journal.open.barrier;
         let mut checksum = 0;
         let buffer = journal.open.seal(
@@ -264,6 +267,12 @@ impl<I: Io> Inner<I> {
             self.report(group.sequence, &group.report, times);
         }
         self.journal_changed.notify();
+        let mut journal = self.journal.borrow_mut();
+        journal.rests_since = durable_at;
+        if journal.needs_witness() {
+            self.journal_rests.raise();
+        }
+        drop(journal);
         self.relieve_tail();
     }
 

@@ -8,7 +8,9 @@ pub(crate) mod group;
 pub(crate) mod pipeline;
 pub(crate) mod replay;
 pub(crate) mod room;
+pub(crate) mod witness;
 
+use model::MonotonicTime;
 use runtime::{Buffer, Io};
 
 use self::files::{JournalFile, JournalFiles};
@@ -24,6 +26,10 @@ pub(crate) struct Journal<I: Io> {
     pub(crate) generations: Generations,
     pub(crate) open: OpenGroup<I::Buffer>,
     pub(crate) pipeline: Pipeline<Frozen<I>, Vec<GroupLog>, JournalFile<I>>,
+    /// The last group that has no entries.
+    pub(crate) empty_sequence: u64,
+    /// When the last group was done.
+    pub(crate) rests_since: MonotonicTime,
     pub(crate) idle: Vec<usize>,
     pub(crate) wake_pending: bool,
 }
@@ -40,8 +46,20 @@ impl<I: Io> Journal<I> {
             generations,
             open: OpenGroup::new(),
             pipeline: Pipeline::new(place, files),
+            empty_sequence: 0,
+            rests_since: MonotonicTime::default(),
             idle: (0..slots).collect(),
             wake_pending: false,
         }
+    }
+    /// Nothing is under way or waits.
+    pub(crate) fn rests(&self) -> bool {
+        self.open.is_empty() && !self.pipeline.has_ready() && !self.pipeline.is_writing()
+    }
+
+    /// The journal rests, and its last group has entries that no later group vouches for.
+    pub(crate) fn needs_witness(&self) -> bool {
+        let last = self.pipeline.next_sequence() - 1;
+        self.rests() && last > 0 && last != self.empty_sequence
     }
 }

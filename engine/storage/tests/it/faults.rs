@@ -366,3 +366,51 @@ fn a_lost_checkpoint_is_not_taken_for_an_empty_disk() {
         );
     });
 }
+
+#[test]
+fn damage_to_the_last_group_of_an_idle_journal_is_an_error() {
+    // (how long the journal rested before the kill, whether the damage is told from a torn write)
+    for (millis, is_told) in [(1, false), (90, false), (110, true)] {
+        let bed = bed(11);
+        bed.simulation.block_on(0, async {
+            let (storage, _) = bed.start().await;
+            let log = storage.create_log(partition(1, 0), tiny_log());
+            for number in 0..10 {
+                let bytes = batch(&bed.io, 2, 400, number);
+                append(&storage, &bed.model, &log, &bytes, Durability::Flushed).unwrap();
+                while log.durable_end_offset() < log.log_end_offset() {
+                    pause(&bed.io, 10).await;
+                }
+            }
+        });
+        bed.simulation.run_for(Duration::from_millis(millis));
+        bed.simulation.kill(0);
+        let mut last = None;
+        for path in files(&bed.simulation, ".journal") {
+            let bytes = bed.simulation.file_bytes(0, &path).unwrap();
+            for (number, block) in (0u64..).zip(bytes.chunks(4096)) {
+                let field = |at: usize| u64::from_le_bytes(block[at..at + 8].try_into().unwrap());
+                let has_entries = block[40..44] != [0; 4];
+                if block.starts_with(b"RLGJ") && has_entries {
+                    let found = (field(16), path.clone(), number);
+                    last = last.max(Some(found));
+                }
+            }
+        }
+        let (_, journal, block) = last.unwrap();
+        bed.simulation.flip_bit(0, &journal, block * 4096 + 70, 5);
+        bed.simulation.restart(0);
+        let io = bed.simulation.io(0, 0);
+        let recovered = bed.simulation.block_on(0, async {
+            recover_data_dir(&io, &bed.options, |_| ShardId(0), 1).await?;
+            Storage::open(io.clone(), bed.options.clone()).await
+        });
+        match recovered {
+            Err(OpenError::Corrupt { reason, .. }) => {
+                assert!(is_told, "after {millis} ms: {reason}")
+            }
+            Err(error) => panic!("{error}"),
+            Ok(_) => assert!(!is_told, "after {millis} ms: damage was cut off silently"),
+        }
+    }
+}

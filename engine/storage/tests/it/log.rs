@@ -91,7 +91,7 @@ fn every_offset_reads_the_same_cold_and_warm_before_and_after_a_restart() {
         storage.shutdown().await.unwrap();
         all
     });
-    simulation.run_for(std::time::Duration::from_millis(10));
+    simulation.run_for(std::time::Duration::from_millis(200));
     assert_eq!(
         simulation.task_count(0),
         2,
