@@ -39,6 +39,29 @@ pub(super) async fn shards_on_disk<I: Io>(
     Ok(shards)
 }
 
+/// A run that was killed may have left a checkpoint that can be read and is not durable yet, or whose name is not. A
+/// journal is built on it, and must not outlive it.
+pub(super) async fn make_checkpoints_durable<I: Io>(
+    io: &I,
+    layout: &Layout,
+    shards: &BTreeSet<ShardId>,
+) -> Result<(), OpenError> {
+    for shard in shards {
+        for slot in 0..2 {
+            let path = layout.checkpoint(*shard, slot);
+            let file = match io.open(&path, OpenMode::Read).await {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                opened => opened.map_err(open_io("open", &path))?,
+            };
+            file.sync_data().await.map_err(open_io("flush", &path))?;
+            file.close().await.map_err(open_io("close", &path))?;
+        }
+    }
+    let directory = layout.checkpoints();
+    let synced = io.sync_dir(&directory).await;
+    synced.map_err(open_io("flush", &directory))
+}
+
 /// Refuses a directory in which a shard is missing, unless it was told to accept that. Shards appear in the order of
 /// their numbers, and one that is used no longer leaves its checkpoint behind: a shard that is there proves that all
 /// before it have been.

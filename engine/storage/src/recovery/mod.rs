@@ -19,7 +19,7 @@ use model::{ShardId, TopicPartition};
 use runtime::Io;
 
 use self::decide::{Known, Start, decide};
-use self::load::{check_shards, shards_on_disk};
+use self::load::{check_shards, make_checkpoints_durable, shards_on_disk};
 use self::reshard::divide;
 use self::survey::survey;
 use crate::checkpoint::{Checkpoint, RunState};
@@ -73,6 +73,7 @@ pub async fn recover_data_dir<I: Io>(
             .map_err(open_io("create", &directory))?;
     }
     let shards = shards_on_disk(io, &layout).await?;
+    make_checkpoints_durable(io, &layout, &shards).await?;
     check_shards(io, options, &layout, &shards).await?;
     remove_spares(io, &layout).await?;
     let checkpoints = load_checkpoints(io, &layout, shards).await?;
