@@ -1,6 +1,8 @@
 //! Small files that are read and replaced as a whole: those that name a data directory and its owner.
 //!
-//! Invariant: whatever happens in between, a power cut included, a reader finds the old bytes or the new ones.
+//! Invariant: whatever happens in between, a power cut included, a reader finds the old bytes or the new ones. What it
+//! finds may still be lost with the power, if the process that wrote it was killed: [`make_durable`] before anything is
+//! built on it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -47,6 +49,15 @@ pub async fn replace<I: Io>(io: &I, path: &Path, bytes: &[u8]) -> io::Result<()>
     file.sync_data().await?;
     file.close().await?;
     io.rename(&temporary, path).await?;
+    io.sync_dir(parent).await
+}
+
+/// Makes a small file durable that may have been written by a process that did not come so far, or by another program.
+pub async fn make_durable<I: Io>(io: &I, path: &Path) -> io::Result<()> {
+    let parent = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let file = io.open(path, OpenMode::Read).await?;
+    file.sync_data().await?;
+    file.close().await?;
     io.sync_dir(parent).await
 }
 

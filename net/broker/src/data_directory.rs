@@ -110,7 +110,13 @@ impl<I: Io> DataDirectory<I> {
         let decided = decide(&names, text.as_deref(), owner);
         let known = decided.map_err(|refusal| refused(path, refusal, owner))?;
         let identity = match known {
-            Some(identity) => identity,
+            Some(identity) => {
+                // Whoever wrote it may have been killed before it was durable.
+                let file = path.join(IDENTITY_FILE);
+                let durable = small_file::make_durable(io, &file).await;
+                durable.map_err(failed(&file))?;
+                identity
+            }
             None => {
                 let new = fresh(io, owner);
                 write(io, path, &new).await?;

@@ -124,6 +124,7 @@ mod tests {
     fn play(comes: &[bool], went_well: &[bool]) -> Vec<(u64, Result<bool, Missing>)> {
         let simulation = Simulation::new(1, 1, 1);
         let told = Rc::new(RefCell::new(Vec::new()));
+        let begun = simulation.now();
         for (index, barrier) in barriers(comes.len() as u16).into_iter().enumerate() {
             if !comes[index] {
                 continue;
@@ -132,7 +133,7 @@ mod tests {
             simulation.spawn(0, 0, async move {
                 io.sleep(Duration::from_millis(100 * index as u64)).await;
                 let passed = barrier.pass(&io, well, PATIENCE).await;
-                let millis = io.now().0 / 1_000_000;
+                let millis = io.now().since(begun).as_millis() as u64;
                 told.borrow_mut().push((millis, passed));
             });
         }

@@ -1,1 +1,8 @@
+//! A whole broker under simulation: whose a data directory is, first starts that are cut short, ends in order.
 
+extern crate ringlog_broker as broker;
+
+mod bed;
+mod directories;
+mod ends;
+mod starts;
