@@ -99,6 +99,18 @@ impl BrokerSettings {
             config: Arc::new(config),
         }
     }
+
+    /// The same with another `node.id`.
+    #[must_use]
+    pub fn with_node_id(self, node_id: i32) -> BrokerSettings {
+        let overrides = [("node.id".to_owned(), node_id.to_string())].into();
+        let known = self.config.static_settings();
+        let config = BrokerConfig::from_layers(known, &Settings::new(), &overrides);
+        BrokerSettings {
+            config: Arc::new(config.expect("a number is in range")),
+            ..self
+        }
+    }
 }
 
 /// One life of the broker, from start to stop.

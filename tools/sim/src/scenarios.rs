@@ -103,7 +103,7 @@ pub struct Scenario {
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "power-cut",
-        about: "the power fails at random moments, also during recovery",
+        about: "the power fails at random moments, also during recovery and after kills",
         in_ci: InCi::Seeds(500),
         draw: power_cut,
     },
@@ -179,8 +179,13 @@ fn slow_disk() -> Trouble {
 
 fn power_cut(random: &Generator) -> Plan {
     let troubles = vec![slow_disk(), Trouble::Reset, Trouble::Delay(5_000)];
+    // What a killed run has written and not flushed is read by the next one, and may go with the power after that.
+    let stops = match random.one_in(3) {
+        true => vec![Stop::PowerCut, Stop::Kill],
+        false => vec![Stop::PowerCut],
+    };
     Plan {
-        stops: vec![Stop::PowerCut],
+        stops,
         stop_in_recovery: random.one_in(2),
         troubles: some(random, troubles),
         ..base(random)

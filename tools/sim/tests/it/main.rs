@@ -2,6 +2,7 @@
 
 mod answer_order;
 mod metrics;
+mod three_brokers;
 
 use ringlog_sim::fuzz::BatchFuzzer;
 use ringlog_sim::planted::PLANTED;
