@@ -165,6 +165,7 @@ pub(super) async fn small_files_are_replaced_whole<I: Io>(setup: Setup<I>) {
         let bytes = pattern(8, len);
         small_file::replace(&io, &path, &bytes).await.unwrap();
         assert_eq!(small_file::read(&io, &path).await.unwrap(), bytes);
+        small_file::make_durable(&io, &path).await.unwrap();
         let names = io.read_dir(&directory).await.unwrap();
         assert_eq!(names, [PathBuf::from("small")]);
     }
