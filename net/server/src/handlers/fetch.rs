@@ -121,14 +121,12 @@ async fn read<I: Io>(
     plan: &Plan,
     now: MonotonicTime,
 ) -> (Vec<Outcome>, Reservation) {
-    if plan
-        .partitions
-        .iter()
-        .any(|one| resolve(context, one).is_err())
-    {
+    let mut ids = resolve_all(context, plan);
+    if ids.iter().any(Result::is_err) {
         context.server.shard.catch_up().await;
+        ids = resolve_all(context, plan);
     }
-    let (places, mut parts) = split(context, request, plan);
+    let (places, mut parts) = split(context, request, plan, &ids);
     let refused = places.any_decided(Result::is_err);
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let deadline = now.plus(wait.min(WAIT_MAX));
@@ -225,11 +223,12 @@ fn split<I: Io>(
     context: &Context<'_, I>,
     request: &FetchRequest,
     plan: &Plan,
+    ids: &[Result<TopicPartition, ErrorCode>],
 ) -> (Places<Outcome>, Vec<Part>) {
     let isolation = isolation(request);
     let mut scatter = Scatter::default();
-    for one in &plan.partitions {
-        match resolve(context, one).and_then(|id| isolation.map(|_| id)) {
+    for (one, id) in plan.partitions.iter().zip(ids) {
+        match id.and_then(|id| isolation.map(|_| id)) {
             Err(code) => scatter.decided(Err(Refused::from(code))),
             Ok(id) => {
                 let question = FetchPartition {
@@ -248,7 +247,7 @@ fn split<I: Io>(
     let parts = parts.into_iter().map(|(shard, partitions)| Part {
         shard,
         fetch: Fetch {
-            isolation: isolation.unwrap_or(Isolation::ReadUncommitted),
+            isolation: isolation.expect("otherwise nobody is asked"),
             bytes_max,
             at_least_one_batch: true,
             partitions,
@@ -275,6 +274,15 @@ fn isolation(request: &FetchRequest) -> Result<Isolation, ErrorCode> {
         return Err(ErrorCode::NotLeaderOrFollower);
     }
     Ok(isolation)
+}
+
+/// The identity of every partition of a plan, in order, or why nothing is read from it.
+fn resolve_all<I: Io>(
+    context: &Context<'_, I>,
+    plan: &Plan,
+) -> Vec<Result<TopicPartition, ErrorCode>> {
+    let partitions = plan.partitions.iter();
+    partitions.map(|one| resolve(context, one)).collect()
 }
 
 fn resolve<I: Io>(context: &Context<'_, I>, one: &Wanted) -> Result<TopicPartition, ErrorCode> {

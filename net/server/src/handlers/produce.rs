@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use model::{ErrorCode, PartitionIndex, ShardId, TopicPartition};
+use model::{ErrorCode, PartitionIndex, ShardId, TopicId, TopicPartition};
 use protocol::Text;
-use protocol::produce::{ProduceRequest, TopicProduceData};
+use protocol::produce::ProduceRequest;
 use runtime::Io;
 use shard::message::ReplyTo;
 use shard::reply::ReplySlot;
@@ -38,17 +38,12 @@ pub async fn handle<I: Io>(
         -1 => Ok(Acks::All),
         _ => Err(ErrorCode::InvalidRequiredAcks),
     };
-    let is_unknown = |topic: &TopicProduceData| {
-        let resolved = resolve(context, &topic.name, topic.topic_id);
-        matches!(
-            resolved,
-            Err(ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition)
-        )
-    };
-    if request.topic_data.iter().any(is_unknown) {
+    let mut ids = resolve_all(context, &request);
+    if ids.iter().any(is_unknown) {
         shard.catch_up().await;
+        ids = resolve_all(context, &request);
     }
-    let split = Split::new(context, request, acks);
+    let split = Split::new(context, request, &ids, acks);
     context.on_clock(|clock| clock.kind = RequestKind::Produce(split.acks));
     context.end_stage(Stage::Decode);
     if split.acks == Acks::None {
@@ -113,14 +108,15 @@ impl Split {
     fn new<I: Io>(
         context: &Context<'_, I>,
         request: ProduceRequest,
+        ids: &[Result<TopicId, ErrorCode>],
         acks: Result<Acks, ErrorCode>,
     ) -> Split {
         let timeout_ms = u32::try_from(request.timeout_ms).unwrap_or(0);
         let transactional = request.transactional_id.is_some();
         let mut topics = Vec::with_capacity(request.topic_data.len());
         let mut scatter = Scatter::default();
-        for topic in request.topic_data {
-            let known = acks.and_then(|_| resolve(context, &topic.name, topic.topic_id));
+        for (topic, id) in request.topic_data.into_iter().zip(ids) {
+            let known = acks.and(*id);
             let mut partitions = Vec::with_capacity(topic.partition_data.len());
             for data in topic.partition_data {
                 partitions.push(data.index);
@@ -220,11 +216,29 @@ fn part(id: TopicPartition, records: Bytes) -> ProducePartition {
     }
 }
 
+/// The identity of every topic of a request, in order, or why its records are refused.
+fn resolve_all<I: Io>(
+    context: &Context<'_, I>,
+    request: &ProduceRequest,
+) -> Vec<Result<TopicId, ErrorCode>> {
+    let topics = request.topic_data.iter();
+    topics
+        .map(|topic| resolve(context, &topic.name, topic.topic_id))
+        .collect()
+}
+
+fn is_unknown(id: &Result<TopicId, ErrorCode>) -> bool {
+    matches!(
+        id,
+        Err(ErrorCode::UnknownTopicId | ErrorCode::UnknownTopicOrPartition)
+    )
+}
+
 fn resolve<I: Io>(
     context: &Context<'_, I>,
     name: &Text,
-    id: model::TopicId,
-) -> Result<model::TopicId, ErrorCode> {
+    id: TopicId,
+) -> Result<TopicId, ErrorCode> {
     let image = context.server.shard.image();
     let topic = if context.version() >= 13 {
         image.topic_by_id(id).ok_or(ErrorCode::UnknownTopicId)?
