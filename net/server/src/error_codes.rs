@@ -1,11 +1,40 @@
 //! Kafka's error codes for what a shard refuses: one function per operation, and nowhere else.
 
+use coordinator::GroupError;
 use metadata::controller::ControllerError;
 use model::ErrorCode;
 use shard::refusal::{
     AppendRefusal, DeleteRecordsRefusal, LeadRefusal, MetadataRefusal, OwnAppendError,
     ProduceRefusal, ReadRefusal, WaitFailure,
 };
+
+/// What a coordinator answers.
+pub fn group(error: Option<GroupError>) -> ErrorCode {
+    use GroupError as E;
+    match error {
+        None => ErrorCode::None,
+        Some(E::CoordinatorLoadInProgress) => ErrorCode::CoordinatorLoadInProgress,
+        Some(E::CoordinatorNotAvailable) => ErrorCode::CoordinatorNotAvailable,
+        Some(E::FencedInstanceId) => ErrorCode::FencedInstanceId,
+        Some(E::GroupIdNotFound) => ErrorCode::GroupIdNotFound,
+        Some(E::GroupMaxSizeReached) => ErrorCode::GroupMaxSizeReached,
+        Some(E::GroupSubscribedToTopic) => ErrorCode::GroupSubscribedToTopic,
+        Some(E::IllegalGeneration) => ErrorCode::IllegalGeneration,
+        Some(E::InconsistentGroupProtocol) => ErrorCode::InconsistentGroupProtocol,
+        Some(E::InvalidCommitOffsetSize) => ErrorCode::InvalidCommitOffsetSize,
+        Some(E::InvalidGroupId) => ErrorCode::InvalidGroupId,
+        Some(E::InvalidRequest) => ErrorCode::InvalidRequest,
+        Some(E::InvalidSessionTimeout) => ErrorCode::InvalidSessionTimeout,
+        Some(E::InvalidTopicException) => ErrorCode::InvalidTopicException,
+        Some(E::MemberIdRequired) => ErrorCode::MemberIdRequired,
+        Some(E::NonEmptyGroup) => ErrorCode::NonEmptyGroup,
+        Some(E::NotCoordinator) => ErrorCode::NotCoordinator,
+        Some(E::OffsetMetadataTooLarge) => ErrorCode::OffsetMetadataTooLarge,
+        Some(E::RebalanceInProgress) => ErrorCode::RebalanceInProgress,
+        Some(E::UnknownMemberId) => ErrorCode::UnknownMemberId,
+        Some(E::UnknownServerError) => ErrorCode::UnknownServerError,
+    }
+}
 
 /// A partition is not served here.
 pub fn lead(refusal: &LeadRefusal) -> ErrorCode {

@@ -3,8 +3,7 @@
 //! The coordinator takes one enum and answers with another, as its replies come later and by token. This is the one
 //! place that pairs them: whoever asks gets the reply's own type.
 
-use model::ErrorCode;
-
+use crate::error::GroupError;
 use crate::reply::{
     DescribedGroup, GroupReply, JoinGroupReply, LeaveGroupReply, ListGroupsReply,
     OffsetCommitReply, OffsetDeleteReply, OffsetFetchReply, SyncGroupReply,
@@ -49,12 +48,12 @@ macro_rules! pairs {
 pairs! {
     JoinGroupRequest, Join => JoinGroupReply;
     SyncGroupRequest, Sync => SyncGroupReply;
-    HeartbeatRequest, Heartbeat => ErrorCode;
+    HeartbeatRequest, Heartbeat => Option<GroupError>;
     LeaveGroupRequest, Leave => LeaveGroupReply;
     OffsetCommitRequest, OffsetCommit => OffsetCommitReply;
     OffsetFetchRequest, OffsetFetch => OffsetFetchReply;
     DescribeGroupsRequest, Describe => Vec<DescribedGroup>;
     ListGroupsRequest, List => ListGroupsReply;
-    DeleteGroupsRequest, Delete => Vec<(String, ErrorCode)>;
+    DeleteGroupsRequest, Delete => Vec<(String, Option<GroupError>)>;
     OffsetDeleteRequest, OffsetDelete => OffsetDeleteReply;
 }

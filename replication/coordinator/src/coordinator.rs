@@ -12,11 +12,12 @@ mod expiry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use model::{ErrorCode, MonotonicTime, Offset};
+use model::{MonotonicTime, Offset};
 
 use self::deleted_topics::DeletedTopics;
 use crate::effects::{AppendFailure, failed};
 use crate::effects::{AppendId, Completion, Effects, Output, PendingAppend, RequestToken};
+use crate::error::GroupError;
 use crate::group::{Context, DurableGroup, Group};
 use crate::records::{GroupKey, GroupRecordError, read_group_value, read_key, read_offset_value};
 use crate::reply::{GroupReply, JoinGroupReply, LeaveGroupReply};
@@ -113,9 +114,9 @@ impl GroupCoordinator {
     /// Takes a request; its reply comes as an output, at once or later. Every token gets exactly one reply.
     pub fn handle(&mut self, now: Now, token: RequestToken, request: GroupRequest) {
         let refusal = match self.is_loaded {
-            false => Some(ErrorCode::CoordinatorLoadInProgress),
+            false => Some(GroupError::CoordinatorLoadInProgress),
             true if self.effects.appends.len() >= APPENDS_IN_FLIGHT_MAX => {
-                Some(ErrorCode::CoordinatorNotAvailable)
+                Some(GroupError::CoordinatorNotAvailable)
             }
             true => refused_ids(&request),
         };
@@ -128,7 +129,7 @@ impl GroupCoordinator {
             GroupRequest::Sync(request) => self.sync(now, token, &request),
             GroupRequest::Heartbeat(request) => {
                 let code = self.heartbeat(now, &request).err();
-                let reply = GroupReply::Heartbeat(code.unwrap_or(ErrorCode::None));
+                let reply = GroupReply::Heartbeat(code);
                 self.effects.reply(token, reply);
             }
             GroupRequest::Leave(request) => self.leave(now, token, &request),
@@ -227,7 +228,7 @@ impl GroupCoordinator {
     /// The partition is led elsewhere now: every request that waits is answered so, and everything is
     /// forgotten. Poll the outputs, then drop the coordinator.
     pub fn resign(&mut self, now: Now) {
-        let code = ErrorCode::NotCoordinator;
+        let code = GroupError::NotCoordinator;
         self.effects
             .outputs
             .retain(|output| matches!(output, Output::Reply { .. }));
@@ -343,7 +344,7 @@ impl GroupCoordinator {
         self.after(&id);
     }
 
-    fn refused_join(&self, request: &JoinGroupRequest) -> Option<ErrorCode> {
+    fn refused_join(&self, request: &JoinGroupRequest) -> Option<GroupError> {
         let timeouts = self.settings.session_timeout_ms_min..=self.settings.session_timeout_ms_max;
         let known = self.groups.contains_key(request.group_id.as_str());
         let instance = request.group_instance_id.as_deref().unwrap_or_default();
@@ -354,15 +355,15 @@ impl GroupCoordinator {
             .map(|protocol| protocol.name.as_str());
         let mut strings = names.chain(ids).chain([request.protocol_type.as_str()]);
         if request.group_id.is_empty() {
-            Some(ErrorCode::InvalidGroupId)
+            Some(GroupError::InvalidGroupId)
         } else if !timeouts.contains(&request.session_timeout_ms) {
-            Some(ErrorCode::InvalidSessionTimeout)
+            Some(GroupError::InvalidSessionTimeout)
         } else if strings.any(|text| text.len() > ID_BYTES_MAX) {
-            Some(ErrorCode::InvalidRequest)
+            Some(GroupError::InvalidRequest)
         } else if !known && !request.member_id.is_empty() {
-            Some(ErrorCode::UnknownMemberId)
+            Some(GroupError::UnknownMemberId)
         } else if !known && self.groups.len() >= GROUPS_MAX {
-            Some(ErrorCode::GroupMaxSizeReached)
+            Some(GroupError::GroupMaxSizeReached)
         } else {
             None
         }
@@ -383,14 +384,14 @@ impl GroupCoordinator {
     }
 
     /// Deadlines only move away by it, so the group is not looked at again: its timer finds the new ones.
-    fn heartbeat(&mut self, now: Now, request: &HeartbeatRequest) -> Result<(), ErrorCode> {
+    fn heartbeat(&mut self, now: Now, request: &HeartbeatRequest) -> Result<(), GroupError> {
         let id: Arc<str> = Arc::from(request.group_id.as_str());
         if let Some(code) = refused_group(&id, self.groups.contains_key(&id)) {
             return Err(code);
         }
         match self.group_context(now, &id) {
             Some((group, ctx)) => group.heartbeat(&ctx, request),
-            None => Err(ErrorCode::UnknownMemberId),
+            None => Err(GroupError::UnknownMemberId),
         }
     }
 
@@ -398,18 +399,18 @@ impl GroupCoordinator {
         let id: Arc<str> = Arc::from(request.group_id.as_str());
         let reply = if id.is_empty() {
             LeaveGroupReply {
-                error: ErrorCode::InvalidGroupId,
+                error: Some(GroupError::InvalidGroupId),
                 members: Vec::new(),
             }
         } else if let Some((group, mut ctx)) = self.group_context(now, &id) {
             LeaveGroupReply {
-                error: ErrorCode::None,
+                error: None,
                 members: group.leave(&mut ctx, request),
             }
         } else {
-            let unknown = |member| crate::LeftMember::new(member, ErrorCode::UnknownMemberId);
+            let unknown = |member| crate::LeftMember::new(member, GroupError::UnknownMemberId);
             LeaveGroupReply {
-                error: ErrorCode::None,
+                error: None,
                 members: request.members.iter().map(unknown).collect(),
             }
         };
@@ -458,21 +459,21 @@ impl GroupCoordinator {
     }
 }
 
-fn refused_group(id: &str, known: bool) -> Option<ErrorCode> {
+fn refused_group(id: &str, known: bool) -> Option<GroupError> {
     match (id.is_empty(), known) {
-        (true, _) => Some(ErrorCode::InvalidGroupId),
-        (false, false) => Some(ErrorCode::UnknownMemberId),
+        (true, _) => Some(GroupError::InvalidGroupId),
+        (false, false) => Some(GroupError::UnknownMemberId),
         (false, true) => None,
     }
 }
 
 /// Ids that no stored record could hold.
-fn refused_ids(request: &GroupRequest) -> Option<ErrorCode> {
+fn refused_ids(request: &GroupRequest) -> Option<GroupError> {
     let id = match request {
         GroupRequest::Join(request) => &request.group_id,
         GroupRequest::OffsetCommit(request) => &request.group_id,
         GroupRequest::OffsetDelete(request) => &request.group_id,
         _ => return None,
     };
-    (id.len() > ID_BYTES_MAX).then_some(ErrorCode::InvalidGroupId)
+    (id.len() > ID_BYTES_MAX).then_some(GroupError::InvalidGroupId)
 }

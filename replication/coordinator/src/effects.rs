@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use model::{ErrorCode, PartitionIndex};
+use model::PartitionIndex;
 
+use crate::error::GroupError;
 use crate::reply::GroupReply;
 
 /// The driver's name for a request that awaits its reply.
@@ -119,17 +120,17 @@ pub enum AppendFailure {
 
 impl AppendFailure {
     /// What a client is told (Kafka's mapping).
-    pub(crate) fn code(self) -> ErrorCode {
+    pub(crate) fn code(self) -> GroupError {
         match self {
-            AppendFailure::Unavailable => ErrorCode::CoordinatorNotAvailable,
-            AppendFailure::NotLeader => ErrorCode::NotCoordinator,
-            AppendFailure::Rejected => ErrorCode::UnknownServerError,
+            AppendFailure::Unavailable => GroupError::CoordinatorNotAvailable,
+            AppendFailure::NotLeader => GroupError::NotCoordinator,
+            AppendFailure::Rejected => GroupError::UnknownServerError,
         }
     }
 }
 
 /// Puts a failed append's error into the answer that would have been good.
-pub(crate) fn failed(reply: GroupReply, code: ErrorCode) -> GroupReply {
+pub(crate) fn failed(reply: GroupReply, code: GroupError) -> GroupReply {
     match reply {
         GroupReply::Join(mut join) => {
             join = crate::JoinGroupReply::error(code, &join.member_id);
@@ -137,27 +138,27 @@ pub(crate) fn failed(reply: GroupReply, code: ErrorCode) -> GroupReply {
         }
         GroupReply::OffsetCommit(mut commit) => {
             let code = match code {
-                ErrorCode::UnknownServerError => ErrorCode::InvalidCommitOffsetSize,
+                GroupError::UnknownServerError => GroupError::InvalidCommitOffsetSize,
                 code => code,
             };
             let errors = commit.topics.iter_mut().flat_map(|(_, errors)| errors);
             for (_, error) in errors.filter(|(_, error)| error.is_none()) {
-                *error = code;
+                *error = Some(code);
             }
             GroupReply::OffsetCommit(commit)
         }
         GroupReply::Delete(mut groups) => {
             for (_, error) in groups.iter_mut().filter(|(_, error)| error.is_none()) {
-                *error = code;
+                *error = Some(code);
             }
             GroupReply::Delete(groups)
         }
         GroupReply::OffsetDelete(_) => GroupReply::OffsetDelete(crate::OffsetDeleteReply {
-            error: code,
+            error: Some(code),
             topics: Vec::new(),
         }),
         GroupReply::Sync(_) => GroupReply::Sync(crate::SyncGroupReply::error(code)),
-        GroupReply::Heartbeat(_) => GroupReply::Heartbeat(code),
+        GroupReply::Heartbeat(_) => GroupReply::Heartbeat(Some(code)),
         // These are never tied to an append.
         reply @ (GroupReply::Leave(_)
         | GroupReply::OffsetFetch(_)

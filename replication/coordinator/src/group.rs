@@ -17,9 +17,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use indexmap::IndexMap;
-use model::{ErrorCode, MonotonicTime, Timestamp};
+use model::{MonotonicTime, Timestamp};
 
 use crate::effects::{Completion, Effects, PendingAppend};
+use crate::error::GroupError;
 use crate::offsets::{CommittedOffset, GroupOffsets};
 use crate::records::{GroupMetadata, StoredMember, group_key, group_value, subscribed_topics};
 use crate::settings::{GroupSettings, Now};
@@ -229,15 +230,15 @@ impl Group {
         &self,
         member_id: &str,
         instance_id: Option<&str>,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<(), GroupError> {
         match instance_id {
             Some(instance) => match self.static_members.get(instance) {
-                None => Err(ErrorCode::UnknownMemberId),
-                Some(id) if id.as_ref() != member_id => Err(ErrorCode::FencedInstanceId),
+                None => Err(GroupError::UnknownMemberId),
+                Some(id) if id.as_ref() != member_id => Err(GroupError::FencedInstanceId),
                 Some(_) => Ok(()),
             },
             None if self.members.contains_key(member_id) => Ok(()),
-            None => Err(ErrorCode::UnknownMemberId),
+            None => Err(GroupError::UnknownMemberId),
         }
     }
 

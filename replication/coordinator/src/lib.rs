@@ -7,6 +7,7 @@
 mod ask;
 mod coordinator;
 mod effects;
+mod error;
 mod group;
 mod offsets;
 mod partitioner;
@@ -18,13 +19,14 @@ mod settings;
 pub use ask::GroupAsk;
 pub use coordinator::GroupCoordinator;
 pub use effects::{AppendFailure, AppendId, KeyValue, Output, RequestToken};
+pub use error::GroupError;
 pub use group::DurableGroup;
 pub use offsets::CommittedOffset;
 pub use partitioner::group_partition;
 pub use reply::{
     DescribedGroup, DescribedMember, FetchedOffset, GroupReply, JoinGroupReply, JoinedMember,
     LeaveGroupReply, LeftMember, ListGroupsReply, ListedGroup, OffsetCommitReply,
-    OffsetDeleteReply, OffsetFetchReply, SyncGroupReply,
+    OffsetDeleteReply, OffsetFetchReply, PartitionError, SyncGroupReply,
 };
 pub use request::{
     CommitPartition, DeleteGroupsRequest, DescribeGroupsRequest, GroupRequest, HeartbeatRequest,

@@ -1,8 +1,9 @@
 //! What a coordinator answers: plain structs with the fields of all versions.
 
 use bytes::Bytes;
-use model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
+use model::{LeaderEpoch, Offset, PartitionIndex};
 
+use crate::error::GroupError;
 use crate::request::{LeavingMember, OffsetCommitRequest};
 
 /// The answer to a [`crate::GroupRequest`], of the same kind.
@@ -13,7 +14,7 @@ pub enum GroupReply {
     /// SyncGroup.
     Sync(SyncGroupReply),
     /// Heartbeat.
-    Heartbeat(ErrorCode),
+    Heartbeat(Option<GroupError>),
     /// LeaveGroup.
     Leave(LeaveGroupReply),
     /// OffsetCommit.
@@ -25,7 +26,7 @@ pub enum GroupReply {
     /// ListGroups.
     List(ListGroupsReply),
     /// DeleteGroups: (group, error).
-    Delete(Vec<(String, ErrorCode)>),
+    Delete(Vec<(String, Option<GroupError>)>),
     /// OffsetDelete.
     OffsetDelete(OffsetDeleteReply),
 }
@@ -45,7 +46,7 @@ pub struct JoinedMember {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinGroupReply {
     /// MEMBER_ID_REQUIRED comes with a member id.
-    pub error: ErrorCode,
+    pub error: Option<GroupError>,
     /// -1 with an error.
     pub generation_id: i32,
     /// The group's.
@@ -63,9 +64,9 @@ pub struct JoinGroupReply {
 }
 
 impl JoinGroupReply {
-    pub(crate) fn error(error: ErrorCode, member_id: &str) -> JoinGroupReply {
+    pub(crate) fn error(error: impl Into<Option<GroupError>>, member_id: &str) -> JoinGroupReply {
         JoinGroupReply {
-            error,
+            error: error.into(),
             generation_id: -1,
             protocol_type: None,
             protocol_name: None,
@@ -81,7 +82,7 @@ impl JoinGroupReply {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyncGroupReply {
     /// Its error.
-    pub error: ErrorCode,
+    pub error: Option<GroupError>,
     /// The group's.
     pub protocol_type: Option<String>,
     /// The chosen one.
@@ -91,9 +92,9 @@ pub struct SyncGroupReply {
 }
 
 impl SyncGroupReply {
-    pub(crate) fn error(error: ErrorCode) -> SyncGroupReply {
+    pub(crate) fn error(error: impl Into<Option<GroupError>>) -> SyncGroupReply {
         SyncGroupReply {
-            error,
+            error: error.into(),
             protocol_type: None,
             protocol_name: None,
             assignment: Bytes::new(),
@@ -109,15 +110,15 @@ pub struct LeftMember {
     /// As in the request.
     pub group_instance_id: Option<String>,
     /// Its error.
-    pub error: ErrorCode,
+    pub error: Option<GroupError>,
 }
 
 impl LeftMember {
-    pub(crate) fn new(member: &LeavingMember, error: ErrorCode) -> LeftMember {
+    pub(crate) fn new(member: &LeavingMember, error: impl Into<Option<GroupError>>) -> LeftMember {
         LeftMember {
             member_id: member.member_id.clone(),
             group_instance_id: member.group_instance_id.clone(),
-            error,
+            error: error.into(),
         }
     }
 }
@@ -126,14 +127,14 @@ impl LeftMember {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaveGroupReply {
     /// Of the whole request.
-    pub error: ErrorCode,
+    pub error: Option<GroupError>,
     /// In the order of the request.
     pub members: Vec<LeftMember>,
 }
 
 impl LeaveGroupReply {
     /// The error as versions without a list of members show it.
-    pub fn single_error(&self) -> ErrorCode {
+    pub fn single_error(&self) -> Option<GroupError> {
         match self.members.first() {
             Some(member) if self.error.is_none() => member.error,
             _ => self.error,
@@ -141,17 +142,22 @@ impl LeaveGroupReply {
     }
 }
 
+/// A partition and its error, if any.
+pub type PartitionError = (PartitionIndex, Option<GroupError>);
+
 /// OffsetCommit's answer, in the order of the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetCommitReply {
     /// Errors of partitions by topic.
-    pub topics: Vec<(String, Vec<(PartitionIndex, ErrorCode)>)>,
+    pub topics: Vec<(String, Vec<PartitionError>)>,
 }
 
 impl OffsetCommitReply {
-    pub(crate) fn error(request: &OffsetCommitRequest, code: ErrorCode) -> OffsetCommitReply {
+    pub(crate) fn error(request: &OffsetCommitRequest, code: GroupError) -> OffsetCommitReply {
         let topic = |(topic, partitions): &(String, Vec<crate::CommitPartition>)| {
-            let failed = partitions.iter().map(|commit| (commit.partition, code));
+            let failed = partitions
+                .iter()
+                .map(|commit| (commit.partition, Some(code)));
             (topic.clone(), failed.collect())
         };
         OffsetCommitReply {
@@ -172,7 +178,7 @@ pub struct FetchedOffset {
     /// The client's note.
     pub metadata: String,
     /// Its error.
-    pub error: ErrorCode,
+    pub error: Option<GroupError>,
 }
 
 /// OffsetFetch's answer for one group.
@@ -181,7 +187,7 @@ pub struct OffsetFetchReply {
     /// The group.
     pub group_id: String,
     /// Of the whole group.
-    pub error: ErrorCode,
+    pub error: Option<GroupError>,
     /// Offsets by topic.
     pub topics: Vec<(String, Vec<FetchedOffset>)>,
 }
@@ -207,7 +213,7 @@ pub struct DescribedMember {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribedGroup {
     /// Its error.
-    pub error: ErrorCode,
+    pub error: Option<GroupError>,
     /// For people, version 6 and up.
     pub error_message: Option<String>,
     /// The group.
@@ -223,9 +229,13 @@ pub struct DescribedGroup {
 }
 
 impl DescribedGroup {
-    pub(crate) fn error(group_id: &str, error: ErrorCode, message: Option<&str>) -> DescribedGroup {
+    pub(crate) fn error(
+        group_id: &str,
+        error: impl Into<Option<GroupError>>,
+        message: Option<&str>,
+    ) -> DescribedGroup {
         DescribedGroup {
-            error,
+            error: error.into(),
             error_message: message.map(str::to_owned),
             group_id: group_id.to_owned(),
             state: "Dead",
@@ -240,7 +250,7 @@ impl DescribedGroup {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListGroupsReply {
     /// Of the whole request: there are no groups with it.
-    pub error: ErrorCode,
+    pub error: Option<GroupError>,
     /// The groups that pass the filters.
     pub groups: Vec<ListedGroup>,
 }
@@ -249,7 +259,7 @@ impl ListGroupsReply {
     /// What coordinators without groups answer.
     pub fn empty() -> ListGroupsReply {
         ListGroupsReply {
-            error: ErrorCode::None,
+            error: None,
             groups: Vec::new(),
         }
     }
@@ -284,7 +294,7 @@ pub struct ListedGroup {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OffsetDeleteReply {
     /// Of the whole request.
-    pub error: ErrorCode,
+    pub error: Option<GroupError>,
     /// Errors of partitions by topic; empty with an error.
-    pub topics: Vec<(String, Vec<(PartitionIndex, ErrorCode)>)>,
+    pub topics: Vec<(String, Vec<PartitionError>)>,
 }

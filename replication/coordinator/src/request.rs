@@ -4,8 +4,9 @@
 //! do not exist, and authorization, are the handler's business.
 
 use bytes::Bytes;
-use model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
+use model::{LeaderEpoch, Offset, PartitionIndex};
 
+use crate::error::GroupError;
 use crate::reply::{
     DescribedGroup, GroupReply, JoinGroupReply, LeaveGroupReply, LeftMember, ListGroupsReply,
     OffsetCommitReply, OffsetDeleteReply, OffsetFetchReply, SyncGroupReply,
@@ -202,20 +203,20 @@ pub struct OffsetDeleteRequest {
 impl GroupRequest {
     /// The reply of a broker that does not coordinate the group.
     pub fn refuse_not_coordinator(&self) -> GroupReply {
-        self.refuse(ErrorCode::NotCoordinator)
+        self.refuse(GroupError::NotCoordinator)
     }
 
     /// The reply that refuses the whole request, in the place where clients of every version look for the error.
     /// For a broker that is not the coordinator (NOT_COORDINATOR), or one that is still loading.
-    pub fn refuse(&self, code: ErrorCode) -> GroupReply {
+    pub fn refuse(&self, code: GroupError) -> GroupReply {
         match self {
             GroupRequest::Join(request) => {
                 GroupReply::Join(JoinGroupReply::error(code, &request.member_id))
             }
             GroupRequest::Sync(_) => GroupReply::Sync(SyncGroupReply::error(code)),
-            GroupRequest::Heartbeat(_) => GroupReply::Heartbeat(code),
+            GroupRequest::Heartbeat(_) => GroupReply::Heartbeat(Some(code)),
             GroupRequest::Leave(request) => GroupReply::Leave(LeaveGroupReply {
-                error: code,
+                error: Some(code),
                 members: request
                     .members
                     .iter()
@@ -227,7 +228,7 @@ impl GroupRequest {
             }
             GroupRequest::OffsetFetch(request) => GroupReply::OffsetFetch(OffsetFetchReply {
                 group_id: request.group_id.clone(),
-                error: code,
+                error: Some(code),
                 topics: Vec::new(),
             }),
             GroupRequest::Describe(request) => {
@@ -235,15 +236,15 @@ impl GroupRequest {
                 GroupReply::Describe(request.groups.iter().map(refused).collect())
             }
             GroupRequest::List(_) => GroupReply::List(ListGroupsReply {
-                error: code,
+                error: Some(code),
                 groups: Vec::new(),
             }),
             GroupRequest::Delete(request) => {
                 let groups = &request.groups;
-                GroupReply::Delete(groups.iter().map(|id| (id.clone(), code)).collect())
+                GroupReply::Delete(groups.iter().map(|id| (id.clone(), Some(code))).collect())
             }
             GroupRequest::OffsetDelete(_) => GroupReply::OffsetDelete(OffsetDeleteReply {
-                error: code,
+                error: Some(code),
                 topics: Vec::new(),
             }),
         }

@@ -6,6 +6,7 @@ use runtime::Io;
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
+use crate::error_codes;
 use crate::handlers::groups;
 
 /// Answers when the deletions are durable.
@@ -18,7 +19,7 @@ pub async fn handle<I: Io>(
     let results = deleted.await.into_iter();
     let results = results.map(|(group_id, error)| DeletableGroupResult {
         group_id: group_id.into(),
-        error_code: context.code(error),
+        error_code: context.code(error_codes::group(error)),
     });
     context.answer(&DeleteGroupsResponse {
         results: results.collect(),

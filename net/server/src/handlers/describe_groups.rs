@@ -9,6 +9,7 @@ use runtime::Io;
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
+use crate::error_codes;
 use crate::handlers::{groups, topics};
 
 /// From here on clients know GROUP_ID_NOT_FOUND, and there is room for a message.
@@ -49,7 +50,7 @@ fn to_wire(group: DescribedGroup, version: i16, with_operations: bool) -> wire::
             member_assignment: member.assignment,
         });
     wire::DescribedGroup {
-        error_code: group.error.code(),
+        error_code: error_codes::group(group.error).code(),
         error_message: match version {
             VERSION_WITH_GROUP_ID_NOT_FOUND.. => group.error_message.map(Text::from),
             _ => None,
@@ -68,14 +69,14 @@ fn to_wire(group: DescribedGroup, version: i16, with_operations: bool) -> wire::
 
 #[cfg(test)]
 mod tests {
-    use model::ErrorCode;
+    use coordinator::GroupError;
 
     use super::*;
 
     #[test]
     fn every_version_can_express_an_unknown_group() {
         let group = DescribedGroup {
-            error: ErrorCode::GroupIdNotFound,
+            error: Some(GroupError::GroupIdNotFound),
             error_message: Some("there is none".into()),
             group_id: "g".into(),
             state: "Dead",

@@ -5,6 +5,7 @@ use runtime::Io;
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
+use crate::error_codes;
 use crate::handlers::groups;
 
 /// Answers from the group's coordinator.
@@ -20,7 +21,7 @@ pub async fn handle<I: Io>(
     };
     let error = groups::ask(context, &request.group_id, heartbeat).await;
     context.answer(&HeartbeatResponse {
-        error_code: context.code(error),
+        error_code: context.code(error_codes::group(error)),
         ..HeartbeatResponse::default()
     })
 }

@@ -10,6 +10,7 @@ use runtime::{Io, Stream};
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
+use crate::error_codes;
 use crate::handlers::groups;
 
 /// From here on a new member is first given an id to come back with.
@@ -81,7 +82,7 @@ fn to_wire(reply: JoinGroupReply, version: i16) -> JoinGroupResponse {
         metadata: member.metadata,
     });
     JoinGroupResponse {
-        error_code: reply.error.code(),
+        error_code: error_codes::group(reply.error).code(),
         generation_id: reply.generation_id,
         protocol_type: reply.protocol_type.map(Text::from),
         protocol_name: match reply.protocol_name {
@@ -99,7 +100,6 @@ fn to_wire(reply: JoinGroupReply, version: i16) -> JoinGroupResponse {
 #[cfg(test)]
 mod tests {
     use coordinator::JoinedMember;
-    use model::ErrorCode;
 
     use super::*;
 
@@ -139,7 +139,7 @@ mod tests {
             metadata: Bytes::from_static(b"s"),
         };
         let reply = JoinGroupReply {
-            error: ErrorCode::None,
+            error: None,
             generation_id: 3,
             protocol_type: None,
             protocol_name: None,

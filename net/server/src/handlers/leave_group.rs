@@ -7,6 +7,7 @@ use runtime::Io;
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
+use crate::error_codes;
 use crate::handlers::groups;
 
 /// From here on a request names several members, and each has an error of its own.
@@ -47,17 +48,17 @@ fn to_coordinator(request: &LeaveGroupRequest, version: i16) -> coordinator::Lea
 fn to_wire(reply: LeaveGroupReply, version: i16) -> LeaveGroupResponse {
     if version < VERSION_WITH_MEMBERS {
         return LeaveGroupResponse {
-            error_code: reply.single_error().code(),
+            error_code: error_codes::group(reply.single_error()).code(),
             ..LeaveGroupResponse::default()
         };
     }
     let members = reply.members.into_iter().map(|member| MemberResponse {
         member_id: member.member_id.into(),
         group_instance_id: member.group_instance_id.map(Text::from),
-        error_code: member.error.code(),
+        error_code: error_codes::group(member.error).code(),
     });
     LeaveGroupResponse {
-        error_code: reply.error.code(),
+        error_code: error_codes::group(reply.error).code(),
         members: members.collect(),
         ..LeaveGroupResponse::default()
     }
@@ -65,8 +66,7 @@ fn to_wire(reply: LeaveGroupReply, version: i16) -> LeaveGroupResponse {
 
 #[cfg(test)]
 mod tests {
-    use coordinator::LeftMember;
-    use model::ErrorCode;
+    use coordinator::{GroupError, LeftMember};
 
     use super::*;
 
@@ -80,24 +80,19 @@ mod tests {
                 error: member,
             }],
         };
-        let (none, unknown) = (ErrorCode::None, ErrorCode::UnknownMemberId);
+        let unknown = Some(GroupError::UnknownMemberId);
+        let elsewhere = Some(GroupError::NotCoordinator);
         let table = [
-            (2, none, none, none, 0),
-            (2, none, unknown, unknown, 0),
-            (
-                2,
-                ErrorCode::NotCoordinator,
-                unknown,
-                ErrorCode::NotCoordinator,
-                0,
-            ),
-            (3, none, unknown, none, 1),
+            (2, None, None, None, 0),
+            (2, None, unknown, unknown, 0),
+            (2, elsewhere, unknown, elsewhere, 0),
+            (3, None, unknown, None, 1),
         ];
         for (version, error, member, shown, members) in table {
             let response = to_wire(reply(error, member), version);
             assert_eq!(
                 response.error_code,
-                shown.code(),
+                error_codes::group(shown).code(),
                 "{version} {error:?} {member:?}"
             );
             assert_eq!(response.members.len(), members);

@@ -7,6 +7,7 @@ use runtime::Io;
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
+use crate::error_codes;
 
 /// Answers from the coordinators of all shards. While one of them loads, the list would have holes: it is refused.
 pub async fn handle<I: Io>(
@@ -39,7 +40,7 @@ fn to_wire(replies: Vec<ListGroupsReply>) -> ListGroupsResponse {
         group_type: group.group_type.into(),
     });
     ListGroupsResponse {
-        error_code: whole.error.code(),
+        error_code: error_codes::group(whole.error).code(),
         groups: groups.collect(),
         ..ListGroupsResponse::default()
     }
@@ -47,11 +48,11 @@ fn to_wire(replies: Vec<ListGroupsReply>) -> ListGroupsResponse {
 
 #[cfg(test)]
 mod tests {
-    use model::ErrorCode;
+    use coordinator::GroupError;
 
     use super::*;
 
-    fn reply(group: &str, error: ErrorCode) -> ListGroupsReply {
+    fn reply(group: &str, error: Option<GroupError>) -> ListGroupsReply {
         let listed = coordinator::ListedGroup {
             group_id: group.to_owned(),
             protocol_type: "consumer".into(),
@@ -66,7 +67,7 @@ mod tests {
 
     #[test]
     fn shards_are_put_together_and_one_that_loads_refuses_the_list() {
-        let (none, loading) = (ErrorCode::None, ErrorCode::CoordinatorLoadInProgress);
+        let (none, loading) = (None, Some(GroupError::CoordinatorLoadInProgress));
         for (second, expected) in [(none, (0, 2)), (loading, (14, 0))] {
             let response = to_wire(vec![reply("a", none), reply("b", second)]);
             assert_eq!((response.error_code, response.groups.len()), expected);

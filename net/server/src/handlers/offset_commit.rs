@@ -11,6 +11,7 @@ use runtime::Io;
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
+use crate::error_codes;
 use crate::handlers::groups;
 
 /// The last version in which a client says how long to keep its offsets.
@@ -119,7 +120,7 @@ fn errors_in_order(reply: coordinator::OffsetCommitReply) -> Vec<ErrorCode> {
     let topics = reply.topics.into_iter();
     topics
         .flat_map(|(_, partitions)| partitions)
-        .map(|(_, error)| error)
+        .map(|(_, error)| error_codes::group(error))
         .collect()
 }
 

@@ -15,6 +15,7 @@ use runtime::Io;
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
+use crate::error_codes;
 use crate::handlers::groups;
 
 /// From here on an error of the group has its own place.
@@ -134,7 +135,7 @@ fn to_wire(
                 committed_offset: offset.offset.0,
                 committed_leader_epoch: offset.leader_epoch.0,
                 metadata: Some(offset.metadata.into()),
-                error_code: offset.error.code(),
+                error_code: error_codes::group(offset.error).code(),
             });
         topics.push(OffsetFetchResponseTopics {
             name: name.into(),
@@ -148,7 +149,7 @@ fn to_wire(
     OffsetFetchResponseGroup {
         group_id: reply.group_id.into(),
         topics,
-        error_code: reply.error.code(),
+        error_code: error_codes::group(reply.error).code(),
     }
 }
 
@@ -218,11 +219,11 @@ mod tests {
             offset: Offset(42),
             leader_epoch: LeaderEpoch(3),
             metadata: "note".into(),
-            error: ErrorCode::None,
+            error: None,
         };
         OffsetFetchReply {
             group_id: "g".into(),
-            error: ErrorCode::None,
+            error: None,
             topics: vec![(topic.to_owned(), vec![offset])],
         }
     }

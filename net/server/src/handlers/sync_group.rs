@@ -8,6 +8,7 @@ use runtime::Io;
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
+use crate::error_codes;
 use crate::handlers::groups;
 
 /// From here on a member says what it believes the group's protocol to be, and must.
@@ -26,7 +27,7 @@ pub async fn handle<I: Io>(
     }
     let reply = groups::ask(context, &request.group_id, to_coordinator(&request)).await;
     context.answer(&SyncGroupResponse {
-        error_code: context.code(reply.error),
+        error_code: context.code(error_codes::group(reply.error)),
         protocol_type: reply.protocol_type.map(Text::from),
         protocol_name: reply.protocol_name.map(Text::from),
         assignment: reply.assignment,

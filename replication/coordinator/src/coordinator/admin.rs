@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::{ErrorCode, PartitionIndex};
+use model::PartitionIndex;
 
 use super::GroupCoordinator;
 use crate::effects::RequestToken;
+use crate::error::GroupError;
 use crate::group::{Group, Member};
 use crate::records::{group_key, offset_key};
 use crate::reply::{DescribedGroup, DescribedMember, GroupReply, ListGroupsReply, ListedGroup};
@@ -21,9 +22,9 @@ impl GroupCoordinator {
             Some(group) => describe_group(id, group),
             None if request.knows_group_id_not_found => {
                 let message = format!("there is no group {id:?}");
-                DescribedGroup::error(id, ErrorCode::GroupIdNotFound, Some(&message))
+                DescribedGroup::error(id, GroupError::GroupIdNotFound, Some(&message))
             }
-            None => DescribedGroup::error(id, ErrorCode::None, None),
+            None => DescribedGroup::error(id, None, None),
         };
         request.groups.iter().map(one).collect()
     }
@@ -47,7 +48,7 @@ impl GroupCoordinator {
                 group_type: GROUP_TYPE,
             });
         ListGroupsReply {
-            error: ErrorCode::None,
+            error: None,
             groups: groups.collect(),
         }
     }
@@ -58,10 +59,10 @@ impl GroupCoordinator {
         let mut answers = Vec::with_capacity(groups.len());
         for id in groups {
             let code = match self.groups.get(id.as_str()) {
-                _ if id.is_empty() => ErrorCode::InvalidGroupId,
-                None => ErrorCode::GroupIdNotFound,
-                Some(group) if !group.is_vacant() => ErrorCode::NonEmptyGroup,
-                Some(_) => ErrorCode::None,
+                _ if id.is_empty() => Some(GroupError::InvalidGroupId),
+                None => Some(GroupError::GroupIdNotFound),
+                Some(group) if !group.is_vacant() => Some(GroupError::NonEmptyGroup),
+                Some(_) => None,
             };
             answers.push((id.clone(), code));
             let id: Arc<str> = Arc::from(id.as_str());
@@ -106,7 +107,7 @@ fn describe_group(id: &str, group: &Group) -> DescribedGroup {
         },
     };
     DescribedGroup {
-        error: ErrorCode::None,
+        error: None,
         error_message: None,
         group_id: id.to_owned(),
         state: group.state_name(),

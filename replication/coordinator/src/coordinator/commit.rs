@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, Timestamp};
+use model::{LeaderEpoch, Offset, PartitionIndex, Timestamp};
 
 use super::GroupCoordinator;
 use crate::effects::{Completion, PendingAppend, RequestToken};
+use crate::error::GroupError;
 use crate::group::Group;
 use crate::offsets::CommittedOffset;
 use crate::records::{STRING_BYTES_MAX, offset_key, offset_value};
@@ -40,7 +41,7 @@ impl GroupCoordinator {
             let mut answers = Vec::with_capacity(partitions.len());
             for commit in partitions {
                 let code = self.commit_error(topic, commit);
-                answers.push((commit.partition, code.unwrap_or(ErrorCode::None)));
+                answers.push((commit.partition, code));
                 if code.is_some() {
                     continue;
                 }
@@ -74,7 +75,7 @@ impl GroupCoordinator {
     }
 
     /// Who may commit (kafka.md 5.1).
-    fn check_commit(&self, id: &Arc<str>, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
+    fn check_commit(&self, id: &Arc<str>, request: &OffsetCommitRequest) -> Result<(), GroupError> {
         let count: usize = request
             .topics
             .iter()
@@ -82,17 +83,17 @@ impl GroupCoordinator {
             .sum();
         let Some(group) = self.groups.get(id) else {
             return match request.generation_id {
-                0.. if request.knows_group_id_not_found => Err(ErrorCode::GroupIdNotFound),
-                0.. => Err(ErrorCode::IllegalGeneration),
+                0.. if request.knows_group_id_not_found => Err(GroupError::GroupIdNotFound),
+                0.. => Err(GroupError::IllegalGeneration),
                 _ if self.groups.len() >= GROUPS_MAX || count > OFFSETS_PER_GROUP_MAX => {
-                    Err(ErrorCode::InvalidCommitOffsetSize)
+                    Err(GroupError::InvalidCommitOffsetSize)
                 }
                 // Someone who manages partitions without a group's help.
                 _ => Ok(()),
             };
         };
         if group.durable.offsets.len().saturating_add(count) > OFFSETS_PER_GROUP_MAX {
-            return Err(ErrorCode::InvalidCommitOffsetSize);
+            return Err(GroupError::InvalidCommitOffsetSize);
         }
         if request.generation_id < 0 && group.is_empty_state() {
             return Ok(());
@@ -101,26 +102,26 @@ impl GroupCoordinator {
         if request.generation_id >= 0 || !request.member_id.is_empty() || instance.is_some() {
             group.check_member(&request.member_id, instance)?;
             if request.generation_id != group.generation() {
-                return Err(ErrorCode::IllegalGeneration);
+                return Err(GroupError::IllegalGeneration);
             }
         } else if !group.is_empty_state() {
-            return Err(ErrorCode::UnknownMemberId);
+            return Err(GroupError::UnknownMemberId);
         }
         match group.is_completing() {
-            true => Err(ErrorCode::RebalanceInProgress),
+            true => Err(GroupError::RebalanceInProgress),
             false => Ok(()),
         }
     }
 
-    fn commit_error(&self, topic: &str, commit: &CommitPartition) -> Option<ErrorCode> {
+    fn commit_error(&self, topic: &str, commit: &CommitPartition) -> Option<GroupError> {
         let metadata = commit.metadata.as_deref().unwrap_or_default();
         let units_max = self.settings.offset_metadata_max;
         // A string has at most as many UTF-16 units as bytes, so short ones need no count.
         let too_long = metadata.len() > units_max && metadata.encode_utf16().count() > units_max;
         if too_long || metadata.len() > STRING_BYTES_MAX {
-            Some(ErrorCode::OffsetMetadataTooLarge)
+            Some(GroupError::OffsetMetadataTooLarge)
         } else if topic.len() > STRING_BYTES_MAX {
-            Some(ErrorCode::InvalidTopicException)
+            Some(GroupError::InvalidTopicException)
         } else {
             None
         }
@@ -158,7 +159,7 @@ impl GroupCoordinator {
         };
         OffsetFetchReply {
             group_id: request.group_id.clone(),
-            error: ErrorCode::None,
+            error: None,
             topics,
         }
     }
@@ -170,16 +171,16 @@ impl GroupCoordinator {
             topics: Vec::new(),
         };
         let refusal = match self.groups.get(&id) {
-            _ if id.is_empty() => Some(ErrorCode::InvalidGroupId),
-            None => Some(ErrorCode::GroupIdNotFound),
+            _ if id.is_empty() => Some(GroupError::InvalidGroupId),
+            None => Some(GroupError::GroupIdNotFound),
             Some(group) if !group.is_empty_state() && !group.is_consumer_protocol() => {
-                Some(ErrorCode::NonEmptyGroup)
+                Some(GroupError::NonEmptyGroup)
             }
             Some(_) => None,
         };
         if let Some(code) = refusal {
             self.effects
-                .reply(token, GroupReply::OffsetDelete(refused(code)));
+                .reply(token, GroupReply::OffsetDelete(refused(Some(code))));
             return;
         }
         let group = self.groups.get(&id);
@@ -188,8 +189,8 @@ impl GroupCoordinator {
         let mut topics = Vec::new();
         for (topic, partitions) in &request.topics {
             let code = match subscribed.contains(topic) {
-                true => ErrorCode::GroupSubscribedToTopic,
-                false => ErrorCode::None,
+                true => Some(GroupError::GroupSubscribedToTopic),
+                false => None,
             };
             for partition in partitions {
                 let value = group.and_then(|group| group.durable.offsets.get(topic, *partition));
@@ -201,7 +202,7 @@ impl GroupCoordinator {
             topics.push((topic.clone(), answers.collect()));
         }
         let reply = GroupReply::OffsetDelete(OffsetDeleteReply {
-            error: ErrorCode::None,
+            error: None,
             topics,
         });
         self.persist_or_reply(vec![id], records, token, reply);
@@ -246,6 +247,6 @@ fn fetched(partition: PartitionIndex, value: Option<&CommittedOffset>) -> Fetche
         offset,
         leader_epoch,
         metadata,
-        error: ErrorCode::None,
+        error: None,
     }
 }

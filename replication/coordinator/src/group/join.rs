@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use model::ErrorCode;
-
 use super::{Context, Group, GroupState, Member};
 use crate::effects::RequestToken;
+use crate::error::GroupError;
 use crate::reply::{GroupReply, JoinGroupReply, JoinedMember};
 use crate::request::JoinGroupRequest;
 use crate::settings::{ID_BYTES_MAX, MEMBER_METADATA_BYTES_MAX, PROTOCOLS_PER_MEMBER_MAX};
@@ -51,14 +50,14 @@ impl Group {
         ctx: &mut Context<'_>,
         request: &JoinGroupRequest,
         token: RequestToken,
-    ) -> Result<(), (ErrorCode, String)> {
+    ) -> Result<(), (GroupError, String)> {
         let own_id = request.member_id.clone();
         if !self.accepts(&request.member_id, ctx.settings.group_size_max) {
             self.pending_members.remove(request.member_id.as_str());
-            return Err((ErrorCode::GroupMaxSizeReached, String::new()));
+            return Err((GroupError::GroupMaxSizeReached, String::new()));
         }
         if !self.supports(request) {
-            return Err((ErrorCode::InconsistentGroupProtocol, own_id));
+            return Err((GroupError::InconsistentGroupProtocol, own_id));
         }
         if request.member_id.is_empty() {
             return self.join_new(ctx, request, token);
@@ -70,7 +69,7 @@ impl Group {
         {
             if request.group_instance_id.is_some() {
                 // A static member never gets an id to come back with.
-                return Err((ErrorCode::UnknownMemberId, own_id));
+                return Err((GroupError::UnknownMemberId, own_id));
             }
             self.add_member(ctx, Arc::from(own_id.as_str()), request, token);
             return Ok(());
@@ -86,7 +85,7 @@ impl Group {
         ctx: &mut Context<'_>,
         request: &JoinGroupRequest,
         token: RequestToken,
-    ) -> Result<(), (ErrorCode, String)> {
+    ) -> Result<(), (GroupError, String)> {
         let id = new_member_id(request);
         if let Some(instance) = request.group_instance_id.as_deref() {
             match self.static_members.get(instance).cloned() {
@@ -97,12 +96,12 @@ impl Group {
         }
         if request.requires_known_member_id {
             if self.pending_members.len() >= ctx.settings.group_size_max {
-                return Err((ErrorCode::GroupMaxSizeReached, String::new()));
+                return Err((GroupError::GroupMaxSizeReached, String::new()));
             }
             let session = super::member::millis(request.session_timeout_ms);
             let until = ctx.now.monotonic.plus(session);
             self.pending_members.insert(id.clone(), until);
-            return Err((ErrorCode::MemberIdRequired, id.to_string()));
+            return Err((GroupError::MemberIdRequired, id.to_string()));
         }
         self.add_member(ctx, id, request, token);
         Ok(())
@@ -114,14 +113,14 @@ impl Group {
         ctx: &mut Context<'_>,
         request: &JoinGroupRequest,
         token: RequestToken,
-    ) -> Result<(), (ErrorCode, String)> {
+    ) -> Result<(), (GroupError, String)> {
         let is_leader = self.leader.as_deref() == Some(request.member_id.as_str());
         let member = self.members.get(request.member_id.as_str());
         let same = member.is_some_and(|member| member.protocols == request.protocols);
         match self.state {
             // Unreachable while members exist; the client starts anew.
             GroupState::Empty => {
-                return Err((ErrorCode::UnknownMemberId, request.member_id.clone()));
+                return Err((GroupError::UnknownMemberId, request.member_id.clone()));
             }
             GroupState::CompletingRebalance { .. } if same => {
                 self.answer_join(ctx, &request.member_id, token, is_leader);
@@ -176,7 +175,7 @@ impl Group {
         };
         member.update(request);
         if let Some(older) = member.awaiting_join.replace(token) {
-            let reply = JoinGroupReply::error(ErrorCode::RebalanceInProgress, member_id);
+            let reply = JoinGroupReply::error(GroupError::RebalanceInProgress, member_id);
             ctx.effects.reply(older, GroupReply::Join(reply));
         }
     }
@@ -202,7 +201,7 @@ impl Group {
             metadata: member.metadata(protocol).cloned().unwrap_or_default(),
         };
         JoinGroupReply {
-            error: ErrorCode::None,
+            error: None,
             generation_id: self.generation,
             protocol_type: self.protocol_type.clone(),
             protocol_name: self.protocol.clone(),

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use model::ErrorCode;
-
 use super::{Context, Group, GroupState};
+use crate::error::GroupError;
 use crate::reply::{GroupReply, JoinGroupReply, LeftMember, SyncGroupReply};
 use crate::request::{HeartbeatRequest, LeaveGroupRequest, LeavingMember};
 
@@ -14,16 +13,16 @@ impl Group {
         &mut self,
         ctx: &Context<'_>,
         request: &HeartbeatRequest,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<(), GroupError> {
         let member_id = request.member_id.as_str();
         self.check_member(member_id, request.group_instance_id.as_deref())?;
         if request.generation_id != self.generation {
-            return Err(ErrorCode::IllegalGeneration);
+            return Err(GroupError::IllegalGeneration);
         }
         self.touch(ctx.now, member_id);
         match self.state {
-            GroupState::Empty => Err(ErrorCode::UnknownMemberId),
-            GroupState::PreparingRebalance { .. } => Err(ErrorCode::RebalanceInProgress),
+            GroupState::Empty => Err(GroupError::UnknownMemberId),
+            GroupState::PreparingRebalance { .. } => Err(GroupError::RebalanceInProgress),
             // A member may send heartbeats between its join and its assignment.
             GroupState::CompletingRebalance { .. } | GroupState::Stable => Ok(()),
         }
@@ -40,7 +39,7 @@ impl Group {
         for leaving in &request.members {
             let result = self.leave_one(ctx, leaving);
             someone_left |= result.is_ok();
-            let code = result.err().unwrap_or(ErrorCode::None);
+            let code = result.err();
             answers.push(LeftMember::new(leaving, code));
         }
         if someone_left {
@@ -53,14 +52,14 @@ impl Group {
         &mut self,
         ctx: &mut Context<'_>,
         leaving: &LeavingMember,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<(), GroupError> {
         let instance = leaving.group_instance_id.as_deref();
         // An administrator removes a static member by its instance id alone.
         if leaving.member_id.is_empty()
             && let Some(instance) = instance
         {
             let id = self.static_members.get(instance).cloned();
-            let id = id.ok_or(ErrorCode::UnknownMemberId)?;
+            let id = id.ok_or(GroupError::UnknownMemberId)?;
             self.remove_member(ctx, &id);
             return Ok(());
         }
@@ -89,11 +88,11 @@ impl Group {
             self.leader = self.members.keys().next().cloned();
         }
         if let Some(token) = member.awaiting_join {
-            let reply = JoinGroupReply::error(ErrorCode::UnknownMemberId, "");
+            let reply = JoinGroupReply::error(GroupError::UnknownMemberId, "");
             ctx.effects.reply(token, GroupReply::Join(reply));
         }
         if let Some(token) = member.awaiting_sync {
-            let reply = SyncGroupReply::error(ErrorCode::UnknownMemberId);
+            let reply = SyncGroupReply::error(GroupError::UnknownMemberId);
             ctx.effects.reply(token, GroupReply::Sync(reply));
         }
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::ErrorCode;
 
 use super::member::millis;
 use super::{Context, Group, GroupState, InitialDelay, Member};
 use crate::effects::Completion;
+use crate::error::GroupError;
 use crate::reply::GroupReply;
 
 /// A client that names no time at all would make the group spin.
@@ -34,7 +34,7 @@ impl Group {
 
     pub(super) fn prepare_rebalance(&mut self, ctx: &mut Context<'_>) {
         if self.is_completing() {
-            self.fail_syncs(ctx, ErrorCode::RebalanceInProgress);
+            self.fail_syncs(ctx, GroupError::RebalanceInProgress);
         }
         self.sync_deadline = None;
         let timeout = self.rebalance_timeout();
@@ -225,7 +225,7 @@ impl Group {
     }
 
     /// Answers every parked request: this broker does not coordinate the group any more.
-    pub(crate) fn refuse_parked(&mut self, ctx: &mut Context<'_>, code: ErrorCode) {
+    pub(crate) fn refuse_parked(&mut self, ctx: &mut Context<'_>, code: GroupError) {
         self.fail_syncs(ctx, code);
         for member in self.members.values_mut() {
             if let Some(token) = member.awaiting_join.take() {

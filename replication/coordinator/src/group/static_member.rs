@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use model::ErrorCode;
-
 use super::{Context, Group, GroupState, Member};
 use crate::effects::{Completion, RequestToken};
+use crate::error::GroupError;
 use crate::reply::{GroupReply, JoinGroupReply, SyncGroupReply};
 use crate::request::JoinGroupRequest;
 
@@ -69,11 +68,11 @@ impl Group {
             return;
         };
         if let Some(token) = member.awaiting_join.take() {
-            let reply = JoinGroupReply::error(ErrorCode::FencedInstanceId, old);
+            let reply = JoinGroupReply::error(GroupError::FencedInstanceId, old);
             ctx.effects.reply(token, GroupReply::Join(reply));
         }
         if let Some(token) = member.awaiting_sync.take() {
-            let reply = SyncGroupReply::error(ErrorCode::FencedInstanceId);
+            let reply = SyncGroupReply::error(GroupError::FencedInstanceId);
             ctx.effects.reply(token, GroupReply::Sync(reply));
         }
         member.id = new.clone();

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use model::ErrorCode;
 
 use super::{Context, Group, GroupState, Member};
 use crate::effects::{Completion, RequestToken};
+use crate::error::GroupError;
 use crate::reply::{GroupReply, SyncGroupReply};
 use crate::request::SyncGroupRequest;
 
@@ -29,22 +29,22 @@ impl Group {
         ctx: &mut Context<'_>,
         request: &SyncGroupRequest,
         token: RequestToken,
-    ) -> Result<(), ErrorCode> {
+    ) -> Result<(), GroupError> {
         let member_id = request.member_id.as_str();
         self.check_member(member_id, request.group_instance_id.as_deref())?;
         if request.generation_id != self.generation {
-            return Err(ErrorCode::IllegalGeneration);
+            return Err(GroupError::IllegalGeneration);
         }
         let differs =
             |asked: &Option<String>, ours: &Option<String>| asked.is_some() && asked != ours;
         if differs(&request.protocol_type, &self.protocol_type)
             || differs(&request.protocol_name, &self.protocol)
         {
-            return Err(ErrorCode::InconsistentGroupProtocol);
+            return Err(GroupError::InconsistentGroupProtocol);
         }
         match self.state {
-            GroupState::Empty => return Err(ErrorCode::UnknownMemberId),
-            GroupState::PreparingRebalance { .. } => return Err(ErrorCode::RebalanceInProgress),
+            GroupState::Empty => return Err(GroupError::UnknownMemberId),
+            GroupState::PreparingRebalance { .. } => return Err(GroupError::RebalanceInProgress),
             GroupState::CompletingRebalance { storing } => {
                 self.park_sync(ctx, member_id, token);
                 if !storing && self.leader.as_deref() == Some(member_id) {
@@ -72,7 +72,7 @@ impl Group {
         if let Some(member) = self.members.get_mut(member_id)
             && let Some(older) = member.awaiting_sync.replace(token)
         {
-            let reply = SyncGroupReply::error(ErrorCode::RebalanceInProgress);
+            let reply = SyncGroupReply::error(GroupError::RebalanceInProgress);
             ctx.effects.reply(older, GroupReply::Sync(reply));
         }
         self.mark_synced(member_id);
@@ -101,7 +101,7 @@ impl Group {
         &mut self,
         ctx: &mut Context<'_>,
         generation: i32,
-        result: Result<(), ErrorCode>,
+        result: Result<(), GroupError>,
     ) {
         if !self.is_completing() || self.generation != generation {
             return;
@@ -135,7 +135,7 @@ impl Group {
         let assignment = self.members.get(member_id);
         let assignment = assignment.map(|member| member.assignment.clone());
         let reply = SyncGroupReply {
-            error: ErrorCode::None,
+            error: None,
             protocol_type: self.protocol_type.clone(),
             protocol_name: self.protocol.clone(),
             assignment: assignment.unwrap_or_default(),
@@ -145,7 +145,7 @@ impl Group {
     }
 
     /// Nobody gets an assignment of this generation.
-    pub(super) fn fail_syncs(&mut self, ctx: &mut Context<'_>, code: ErrorCode) {
+    pub(super) fn fail_syncs(&mut self, ctx: &mut Context<'_>, code: GroupError) {
         for member in self.members.values_mut() {
             member.assignment = Bytes::new();
             if let Some(token) = member.awaiting_sync.take() {

@@ -1,10 +1,10 @@
 //! The rows "groups, classic" of what Kafka 4.3.1 answers, in their order.
 
 use bytes::Bytes;
-use model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex};
+use model::{LeaderEpoch, Offset, PartitionIndex};
 use ringlog_coordinator::{
-    CommitPartition, DeleteGroupsRequest, DescribeGroupsRequest, GroupCoordinator, GroupReply,
-    GroupRequest, GroupSettings, HeartbeatRequest, JoinGroupRequest, JoinProtocol,
+    CommitPartition, DeleteGroupsRequest, DescribeGroupsRequest, GroupCoordinator, GroupError,
+    GroupReply, GroupRequest, GroupSettings, HeartbeatRequest, JoinGroupRequest, JoinProtocol,
     LeaveGroupRequest, LeavingMember, Now, OffsetCommitRequest, OffsetDeleteRequest,
     OffsetFetchRequest, Output, RequestToken, SyncGroupRequest, group_partition,
 };
@@ -39,7 +39,7 @@ impl Asked {
         member: &str,
         offset: i64,
         metadata: usize,
-    ) -> ErrorCode {
+    ) -> Option<GroupError> {
         let commit = CommitPartition {
             partition: PartitionIndex(0),
             offset: Offset(offset),
@@ -70,7 +70,7 @@ impl Asked {
         };
         match self.ask(GroupRequest::OffsetFetch(request)) {
             GroupReply::OffsetFetch(reply) => {
-                assert_eq!(reply.error, ErrorCode::None);
+                assert_eq!(reply.error, None);
                 let offsets = reply.topics.into_iter().flat_map(|(_, offsets)| offsets);
                 offsets
                     .map(|offset| (offset.offset.0, offset.metadata))
@@ -84,7 +84,7 @@ impl Asked {
         &mut self,
         group: &str,
         knows_group_id_not_found: bool,
-    ) -> (ErrorCode, &'static str) {
+    ) -> (Option<GroupError>, &'static str) {
         let groups = vec![group.to_owned()];
         match self.ask(GroupRequest::Describe(DescribeGroupsRequest {
             groups,
@@ -95,7 +95,7 @@ impl Asked {
         }
     }
 
-    fn delete_offset(&mut self, group: &str) -> ErrorCode {
+    fn delete_offset(&mut self, group: &str) -> Option<GroupError> {
         let topics = vec![("t".to_owned(), vec![PartitionIndex(0)])];
         let request = OffsetDeleteRequest {
             group_id: group.to_owned(),
@@ -145,18 +145,18 @@ fn members_of_unknown_groups() {
     };
     assert_eq!(
         asked.ask(heartbeat("no")),
-        GroupReply::Heartbeat(ErrorCode::UnknownMemberId)
+        GroupReply::Heartbeat(Some(GroupError::UnknownMemberId))
     );
     assert_eq!(
         asked.ask(heartbeat("")),
-        GroupReply::Heartbeat(ErrorCode::InvalidGroupId)
+        GroupReply::Heartbeat(Some(GroupError::InvalidGroupId))
     );
     let sync = SyncGroupRequest {
         group_id: "no".to_owned(),
         ..SyncGroupRequest::default()
     };
     match asked.ask(GroupRequest::Sync(sync)) {
-        GroupReply::Sync(reply) => assert_eq!(reply.error, ErrorCode::UnknownMemberId),
+        GroupReply::Sync(reply) => assert_eq!(reply.error, Some(GroupError::UnknownMemberId)),
         other => panic!("{other:?}"),
     }
     let members = vec![LeavingMember {
@@ -167,7 +167,9 @@ fn members_of_unknown_groups() {
         group_id: "no".to_owned(),
         members,
     })) {
-        GroupReply::Leave(reply) => assert_eq!(reply.single_error(), ErrorCode::UnknownMemberId),
+        GroupReply::Leave(reply) => {
+            assert_eq!(reply.single_error(), Some(GroupError::UnknownMemberId))
+        }
         other => panic!("{other:?}"),
     }
     assert_eq!(asked.coordinator.group_count(), 0);
@@ -175,16 +177,16 @@ fn members_of_unknown_groups() {
 
 #[test]
 fn joins() {
-    use ErrorCode::*;
+    use GroupError::*;
     let rows = [
-        ("no member id", join("g"), MemberIdRequired, "ki-"),
+        ("no member id", join("g"), Some(MemberIdRequired), "ki-"),
         (
             "made-up member id",
             JoinGroupRequest {
                 member_id: "zz".to_owned(),
                 ..join("g")
             },
-            UnknownMemberId,
+            Some(UnknownMemberId),
             "zz",
         ),
         (
@@ -193,7 +195,7 @@ fn joins() {
                 protocols: Vec::new(),
                 ..join("g")
             },
-            InconsistentGroupProtocol,
+            Some(InconsistentGroupProtocol),
             "",
         ),
         (
@@ -202,17 +204,17 @@ fn joins() {
                 protocol_type: String::new(),
                 ..join("g")
             },
-            InconsistentGroupProtocol,
+            Some(InconsistentGroupProtocol),
             "",
         ),
-        ("empty group id", join(""), InvalidGroupId, ""),
+        ("empty group id", join(""), Some(InvalidGroupId), ""),
         (
             "session 1 ms",
             JoinGroupRequest {
                 session_timeout_ms: 1,
                 ..join("g")
             },
-            InvalidSessionTimeout,
+            Some(InvalidSessionTimeout),
             "",
         ),
         (
@@ -230,7 +232,7 @@ fn joins() {
                 client_id: "é".repeat(16_000),
                 ..join("g")
             },
-            MemberIdRequired,
+            Some(MemberIdRequired),
             "é",
         ),
         (
@@ -239,7 +241,7 @@ fn joins() {
                 group_instance_id: Some("i".repeat(40_000)),
                 ..join("g")
             },
-            InvalidRequest,
+            Some(InvalidRequest),
             "",
         ),
     ];
@@ -253,7 +255,7 @@ fn joins() {
                     "{row}: {}",
                     reply.member_id
                 );
-                let generation = if expected == None { 1 } else { -1 };
+                let generation = if expected.is_none() { 1 } else { -1 };
                 assert_eq!(reply.generation_id, generation, "{row}");
             }
             other => panic!("{row}: {other:?}"),
@@ -267,44 +269,41 @@ fn offsets() {
     let one = |topic: &str| Some(vec![(topic.to_owned(), vec![PartitionIndex(0)])]);
     assert_eq!(
         asked.commit("no", 5, "m", 0, 0),
-        ErrorCode::IllegalGeneration
+        Some(GroupError::IllegalGeneration)
     );
-    assert_eq!(asked.commit("m", -1, "m", 0, 0), ErrorCode::None);
-    assert_eq!(asked.commit("", -1, "", 0, 0), ErrorCode::None);
-    assert_eq!(asked.commit("g", -1, "", -1, 0), ErrorCode::None);
-    assert_eq!(asked.commit("g", -1, "", -5, 0), ErrorCode::None);
+    assert_eq!(asked.commit("m", -1, "m", 0, 0), None);
+    assert_eq!(asked.commit("", -1, "", 0, 0), None);
+    assert_eq!(asked.commit("g", -1, "", -1, 0), None);
+    assert_eq!(asked.commit("g", -1, "", -5, 0), None);
     assert_eq!(asked.fetch("g", None), [(-5, String::new())]);
-    assert_eq!(asked.commit("g", -1, "", 1, 4096), ErrorCode::None);
+    assert_eq!(asked.commit("g", -1, "", 1, 4096), None);
     assert_eq!(
         asked.commit("g", -1, "", 2, 4097),
-        ErrorCode::OffsetMetadataTooLarge
+        Some(GroupError::OffsetMetadataTooLarge)
     );
     assert_eq!(asked.fetch("g", one("t")), [(1, "x".repeat(4096))]);
     assert_eq!(asked.fetch("no", None), []);
     assert_eq!(asked.fetch("no", one("t")), [(-1, String::new())]);
     assert_eq!(asked.fetch("g", one("no")), [(-1, String::new())]);
-    assert_eq!(asked.describe("no", false), (ErrorCode::None, "Dead"));
+    assert_eq!(asked.describe("no", false), (None, "Dead"));
     assert_eq!(
         asked.describe("no", true),
-        (ErrorCode::GroupIdNotFound, "Dead")
+        (Some(GroupError::GroupIdNotFound), "Dead")
     );
-    assert_eq!(asked.describe("g", true), (ErrorCode::None, "Empty"));
+    assert_eq!(asked.describe("g", true), (None, "Empty"));
     let unknown = asked.ask(delete("no"));
     assert_eq!(
         unknown,
-        GroupReply::Delete(vec![("no".to_owned(), ErrorCode::GroupIdNotFound)])
+        GroupReply::Delete(vec![("no".to_owned(), Some(GroupError::GroupIdNotFound))])
     );
-    assert_eq!(asked.delete_offset("no"), ErrorCode::GroupIdNotFound);
-    assert_eq!(asked.delete_offset("g"), ErrorCode::None);
+    assert_eq!(asked.delete_offset("no"), Some(GroupError::GroupIdNotFound));
+    assert_eq!(asked.delete_offset("g"), None);
     assert_eq!(asked.fetch("g", None), []);
     let deleted = asked.ask(delete("m"));
-    assert_eq!(
-        deleted,
-        GroupReply::Delete(vec![("m".to_owned(), ErrorCode::None)])
-    );
+    assert_eq!(deleted, GroupReply::Delete(vec![("m".to_owned(), None)]));
     assert_eq!(
         asked.describe("m", true),
-        (ErrorCode::GroupIdNotFound, "Dead")
+        (Some(GroupError::GroupIdNotFound), "Dead")
     );
 }
 

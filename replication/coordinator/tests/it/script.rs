@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::{LeaderEpoch, Offset, PartitionIndex, Timestamp};
 use ringlog_coordinator::{
-    AppendFailure, AppendId, CommitPartition, DescribeGroupsRequest, GroupCoordinator, GroupReply,
-    GroupRequest, GroupSettings, HeartbeatRequest, JoinGroupRequest, JoinProtocol,
+    AppendFailure, AppendId, CommitPartition, DescribeGroupsRequest, GroupCoordinator, GroupError,
+    GroupReply, GroupRequest, GroupSettings, HeartbeatRequest, JoinGroupRequest, JoinProtocol,
     LeaveGroupRequest, LeavingMember, Now, OffsetCommitRequest, OffsetFetchRequest, Output,
     RequestToken, SyncGroupRequest,
 };
@@ -293,14 +293,14 @@ fn show(reply: &GroupReply) -> String {
                 members.join(" ")
             )
         }
-        GroupReply::Join(join) => format!("{:?} {}", join.error, short(&join.member_id)),
+        GroupReply::Join(join) => format!("{} {}", named(join.error), short(&join.member_id)),
         GroupReply::Sync(sync) if sync.error.is_none() => {
             format!("assigned {}", String::from_utf8_lossy(&sync.assignment))
         }
-        GroupReply::Sync(sync) => format!("{:?}", sync.error),
-        GroupReply::Heartbeat(code) => format!("{code:?}"),
-        GroupReply::Leave(leave) => format!("{:?}", leave.single_error()),
-        GroupReply::OffsetCommit(commit) => format!("{:?}", commit.topics[0].1[0].1),
+        GroupReply::Sync(sync) => named(sync.error),
+        GroupReply::Heartbeat(error) => named(*error),
+        GroupReply::Leave(leave) => named(leave.single_error()),
+        GroupReply::OffsetCommit(commit) => named(commit.topics[0].1[0].1),
         GroupReply::OffsetFetch(fetch) => {
             let offsets = fetch.topics.iter().flat_map(|(_, offsets)| offsets);
             let offsets: Vec<i64> = offsets.map(|offset| offset.offset.0).collect();
@@ -312,6 +312,11 @@ fn show(reply: &GroupReply) -> String {
         }
         other => format!("{other:?}"),
     }
+}
+
+/// An error as scripts show it; no error is `None`.
+fn named(error: Option<GroupError>) -> String {
+    error.map_or_else(|| "None".to_owned(), |error| format!("{error:?}"))
 }
 
 /// The failure of an append, by the name that scripts give it.

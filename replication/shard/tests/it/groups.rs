@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use coordinator::{
-    CommitPartition, DescribeGroupsRequest, GroupReply, GroupRequest, JoinGroupReply,
+    CommitPartition, DescribeGroupsRequest, GroupError, GroupReply, GroupRequest, JoinGroupReply,
     JoinGroupRequest, JoinProtocol, ListGroupsReply, ListGroupsRequest, OffsetCommitRequest,
     OffsetFetchRequest, SyncGroupRequest, group_partition,
 };
 use metadata::controller::{CreateTopicsRequest, DeletableTopic, NewTopic};
-use model::{ErrorCode, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition};
+use model::{LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition};
 use runtime::sim::{SimIo, Simulation};
 use runtime::{Io, Signal};
 use shard::Shard;
@@ -60,7 +60,7 @@ async fn ask(shard: &Rc<Shard<SimIo>>, group: &str, request: GroupRequest) -> Gr
             request: request.clone(),
         };
         let reply = shard.ask(shard.owner(partition), question).await;
-        if reply != request.refuse(ErrorCode::CoordinatorLoadInProgress) {
+        if reply != request.refuse(GroupError::CoordinatorLoadInProgress) {
             return reply;
         }
         shard.io.sleep(Duration::from_millis(1)).await;
@@ -105,7 +105,7 @@ fn offsets(reply: GroupReply) -> Vec<(i32, i64)> {
     let GroupReply::OffsetFetch(reply) = reply else {
         panic!("{reply:?}");
     };
-    assert_eq!(reply.error, ErrorCode::None);
+    assert_eq!(reply.error, None);
     let offsets = reply.topics.into_iter().flat_map(|(_, offsets)| offsets);
     offsets
         .map(|offset| (offset.partition.0, offset.offset.0))
@@ -131,7 +131,7 @@ async fn join_and_sync(shard: &Rc<Shard<SimIo>>, group: &str) -> JoinGroupReply 
     let GroupReply::Join(joined) = ask(shard, group, join(group)).await else {
         panic!("not a join's reply");
     };
-    assert_eq!(joined.error, ErrorCode::None);
+    assert_eq!(joined.error, None);
     assert_eq!(joined.members.len(), 1, "the only member leads");
     let sync = GroupRequest::Sync(SyncGroupRequest {
         group_id: group.to_owned(),
@@ -143,10 +143,7 @@ async fn join_and_sync(shard: &Rc<Shard<SimIo>>, group: &str) -> JoinGroupReply 
     let GroupReply::Sync(synced) = ask(shard, group, sync).await else {
         panic!("not a sync's reply");
     };
-    assert_eq!(
-        (synced.error, &synced.assignment[..]),
-        (ErrorCode::None, &b"all"[..])
-    );
+    assert_eq!((synced.error, &synced.assignment[..]), (None, &b"all"[..]));
     joined
 }
 
@@ -315,10 +312,10 @@ fn whoever_waits_is_answered_when_the_topic_is_deleted() {
             let GroupReply::Join(reply) = reply else {
                 panic!("{reply:?}");
             };
-            assert_eq!(reply.error, ErrorCode::NotCoordinator);
+            assert_eq!(reply.error, Some(GroupError::NotCoordinator));
         }
         let refused = ask(&broker[0], "a", fetch_all("a")).await;
-        assert_eq!(refused, fetch_all("a").refuse(ErrorCode::NotCoordinator));
+        assert_eq!(refused, fetch_all("a").refuse(GroupError::NotCoordinator));
     });
 }
 
@@ -331,7 +328,7 @@ fn a_list_covers_all_coordinators_of_a_shard() {
         let listed = |replies: Vec<ListGroupsReply>| {
             let mut names = Vec::new();
             for reply in replies {
-                assert_eq!(reply.error, ErrorCode::None);
+                assert_eq!(reply.error, None);
                 names.extend(reply.groups.into_iter().map(|group| group.group_id));
             }
             names.sort();
