@@ -50,6 +50,7 @@ mod snapshot;
 mod spares;
 mod storage;
 mod time_lookup;
+mod trim;
 mod undo;
 mod unsynced;
 mod waiters;

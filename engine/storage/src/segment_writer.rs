@@ -26,8 +26,9 @@ const WRITE_BYTES_MAX: usize = 1 << 20;
 /// Zeros behind the last batch, for those who read the file of a segment that is still written: it may hold older
 /// batches from there on. No batch header is all zeros.
 const END_MARK_BYTES: usize = 64;
-/// Segment files grow by at least this much, doubling up to [`GROW_BYTES_MAX`]: small logs stay small, large ones pay
-/// few size changes.
+/// Segment files grow by this part of what they hold, within these bounds: small logs stay small, large ones pay few
+/// size changes, and what all open segments have ahead is a small part of the device.
+const GROW_PART: u64 = 8;
 const GROW_BYTES_MIN: u64 = 64 << 10;
 const GROW_BYTES_MAX: u64 = 64 << 20;
 /// Pause before what found the device full is tried again.
@@ -150,14 +151,29 @@ impl<I: Io> Inner<I> {
             }
         }
         self.space_found(wait);
+        self.end_writing(log);
+        self.life.check()?;
+        result
+    }
+
+    /// Takes the writer's place of a log that nobody writes.
+    pub(crate) fn begin_alone(&self, log: &Rc<Log>) {
+        let mut state = log.state.borrow_mut();
+        let is_first = state.writer.request(false);
+        assert!(is_first, "nobody else writes");
+        // Without a place in the queue: it begins at once.
+        let _all = state.writer.begin();
+        self.write_queue.begin(log.id());
+    }
+
+    /// A log's writer is done.
+    pub(crate) fn end_writing(&self, log: &Rc<Log>) {
         let again = log.state.borrow_mut().writer.end();
         self.write_queue.end(log.id());
         if again {
             self.write_queue.push(log);
         }
         self.write_queue.changed.notify();
-        self.life.check()?;
-        result
     }
 
     /// The device is full: appends are refused until all who wait have found space. Gives back what is kept for later,
@@ -176,6 +192,10 @@ impl<I: Io> Inner<I> {
         }
         if is_first || self.space.is_time_to_give_back(self.io.now()) {
             self.give_back_spares().await;
+            if self.give_back_ahead().await.is_err() {
+                // Fenced: whoever waits looks at that next.
+                return;
+            }
         }
         self.io.sleep(DISK_FULL_PAUSE).await;
     }
@@ -296,7 +316,7 @@ impl<I: Io> Inner<I> {
         let len = plan.buffer.as_ref().len() as u64;
         let end = plan.position + len;
         if end > allocated {
-            let step = plan.position.clamp(GROW_BYTES_MIN, GROW_BYTES_MAX);
+            let step = (plan.position / GROW_PART).clamp(GROW_BYTES_MIN, GROW_BYTES_MAX);
             allocated = (plan.position + step).min(plan.file_bytes_max).max(end);
             match file.allocate(allocated).await {
                 // On a device that is nearly full what is needed now must do.

@@ -2,16 +2,17 @@
 //! waits for ever.
 
 use std::cell::Cell;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use model::{Offset, ShardId, TopicPartition};
 use runtime::Io;
 use runtime::sim::{Fault, FaultRule, SimIo, Simulation};
-use storage::{AppendError, Durability, Storage, StorageOptions, recover_data_dir};
+use storage::{AppendError, Durability, Log, LogConfig, Storage, StorageOptions, recover_data_dir};
 
 use crate::harness::{
-    Model, append, batch, check_all, listener, open_single, partition, pause, tiny_log,
+    DIRECTORY, Model, append, batch, check_all, listener, open_single, partition, pause, tiny_log,
     tiny_options,
 };
 
@@ -196,6 +197,78 @@ fn what_another_shard_keeps_is_given_back() {
             fill(&storages[0], &ios[0], &model, 0, 3).await.is_ok()
         })
     });
+}
+
+/// What the file of a quiet log has ahead of its records goes back to a full device, also after a restart.
+#[test]
+fn what_open_segments_have_ahead_is_given_back() {
+    let simulation = Simulation::new(4, 1, 1);
+    let model = Model::default();
+    let config = LogConfig {
+        segment_bytes: 4 << 20,
+        ..tiny_log()
+    };
+    let files_of = |index: i32| {
+        let directory = Path::new(DIRECTORY).join(format!("partitions/{}", partition(1, index)));
+        let files = simulation.files(0);
+        let ours = files.iter().filter(|path| path.starts_with(&directory));
+        let bytes = ours.map(|path| simulation.file_bytes(0, path).unwrap().len() as u64);
+        bytes.sum::<u64>()
+    };
+    for is_restarted in [false, true] {
+        let id = i32::from(is_restarted);
+        let open = async |io: &SimIo| {
+            let storage = open_single(io, &tiny_options()).await;
+            storage.start(listener(&model));
+            storage
+        };
+        let mut io = simulation.ios(0)[0].clone();
+        simulation.block_on(0, async {
+            let storage = open(&io).await;
+            let log = storage.create_log(partition(1, id), config.clone());
+            while log.size_bytes() - log.dirty_bytes() < 700_000 {
+                let bytes = batch(&io, 2, 400, 1);
+                storage.admit(bytes.len()).await.unwrap();
+                append(&storage, &model, &log, &bytes, Durability::Flushed).unwrap();
+                pause(&io, 500).await;
+            }
+            if !is_restarted {
+                fill_and_check(&simulation, &io, &storage, &model, &log, &files_of).await;
+            }
+        });
+        if is_restarted {
+            simulation.kill(0);
+            io = simulation.restart(0)[0].clone();
+            simulation.block_on(0, async {
+                let storage = open(&io).await;
+                let log = storage.create_log(partition(1, id), config.clone());
+                fill_and_check(&simulation, &io, &storage, &model, &log, &files_of).await;
+            });
+        }
+        simulation.set_disk_capacity(0, u64::MAX);
+        simulation.kill(0);
+        simulation.restart(0);
+    }
+}
+
+/// Fills the disk with other logs: then the file of `log` is as long as what it holds.
+async fn fill_and_check(
+    simulation: &Simulation,
+    io: &SimIo,
+    storage: &Storage<SimIo>,
+    model: &Model,
+    log: &Rc<Log>,
+    files_of: &impl Fn(i32) -> u64,
+) {
+    let index = log.id().partition.0;
+    let index_bytes = 8 << 10;
+    let exact = || log.size_bytes() - log.dirty_bytes() + index_bytes;
+    assert!(files_of(index) > exact(), "it has something ahead");
+    simulation.set_disk_capacity(0, held(simulation) + (100 << 10));
+    while fill(storage, io, model, 10 + index, 20).await.is_ok() {}
+    pause(io, 3_000_000).await;
+    assert!(files_of(index) <= exact(), "it keeps it on a full device");
+    assert_eq!(storage.fence_reason(), None);
 }
 
 /// A batch larger than a group finds a journal that the device lets grow no more: it gets an answer soon.
