@@ -287,6 +287,10 @@ impl<I: Io> Inner<I> {
             .add_batch(entry, batch, |len| self.io.buffer(len), patch)
             .map_err(|_| AppendError::Malformed)?;
         let sequence = journal.pipeline.next_sequence();
+        assert!(
+            sequence > log.cut_in_group.get() || log.cut_in_group.get() == sequence,
+            "what follows a cut stands behind its mark"
+        );
         let number =
             journal
                 .open
@@ -320,7 +324,13 @@ impl<I: Io> Inner<I> {
             .assign(batch.leader_epoch, place.base_offset);
         state.producers.learn(batch, now);
         state.appended_at = now;
+        assert!(
+            place.base_offset >= place.follows && place.next_offset > place.base_offset,
+            "a batch has records"
+        );
+        assert_eq!(batch.base_offset, place.base_offset, "as it is stored");
         log.log_end_offset.set(place.next_offset);
+        log.assert_offsets();
         let size_bytes = log.size_bytes.get() + batch.size_bytes() as u64;
         log.size_bytes.set(size_bytes);
     }

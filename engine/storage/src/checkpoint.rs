@@ -223,6 +223,7 @@ impl CheckpointEncoder {
     /// Adds a log as it is now, and its files that it no longer names.
     pub(crate) fn log(&mut self, log: &Log, removals: impl IntoIterator<Item = Removal>) {
         encode_log(log, &mut self.out);
+        assert!(self.log_count < u32::MAX, "logs are counted by u32");
         self.log_count += 1;
         self.removals.extend(removals);
     }
@@ -392,6 +393,20 @@ fn decode_removals(from: &mut Decoder<'_>, format: u16) -> Result<Vec<Removal>, 
 
 fn encode_log(log: &Log, out: &mut Encoder) {
     let state = log.state.borrow();
+    let ends_before =
+        |segment: &Segment, next: &Segment| segment.next_offset <= next.id.base_offset;
+    assert!(
+        state.segments.is_sorted_by(ends_before),
+        "segments are in order"
+    );
+    let last = state.segments.last();
+    assert!(
+        last.is_none_or(|last| last.size_bytes == 0
+            || last.next_offset <= state.written_end_offset),
+        "what is in segments is written"
+    );
+    let mut older = state.segments.iter().rev().skip(1);
+    assert!(older.all(|segment| segment.sealed), "one segment is open");
     out.topic_partition(log.id());
     out.u64(state.created_sequence);
     out.offset(log.log_start_offset());

@@ -5,6 +5,8 @@ use std::cell::Cell;
 /// The last checkpoint and whether another is under way.
 pub(crate) struct CheckpointTurn {
     sequence: Cell<u64>,
+    /// Where replay begins by it.
+    replay_from: Cell<u64>,
     is_busy: Cell<bool>,
 }
 
@@ -13,6 +15,7 @@ impl CheckpointTurn {
     pub(crate) fn new(sequence: u64) -> CheckpointTurn {
         CheckpointTurn {
             sequence: Cell::new(sequence),
+            replay_from: Cell::new(0),
             is_busy: Cell::new(false),
         }
     }
@@ -34,11 +37,16 @@ impl CheckpointTurn {
     }
 
     /// A checkpoint is durable.
-    pub(crate) fn written(&self, sequence: u64) {
+    pub(crate) fn written(&self, sequence: u64, replay_from: u64) {
+        assert!(self.is_busy.get(), "by who has the turn");
         assert_eq!(
             sequence,
             self.sequence.get() + 1,
             "checkpoints are written in order"
+        );
+        assert!(
+            replay_from >= self.replay_from.replace(replay_from),
+            "what was needed no longer is not needed again"
         );
         self.sequence.set(sequence);
     }

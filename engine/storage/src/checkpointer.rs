@@ -17,7 +17,7 @@ use std::rc::Rc;
 use model::ShardId;
 use runtime::{Buffer, File, Io, OpenMode, align_up};
 
-use crate::checkpoint::{CheckpointEncoder, CheckpointHead, Removal, RunState};
+use crate::checkpoint::{CheckpointEncoder, CheckpointHead, HEADER_BYTES, Removal, RunState};
 use crate::descriptors::with_descriptor;
 use crate::disk_space::is_disk_full;
 use crate::error::StorageError;
@@ -85,8 +85,12 @@ impl<I: Io> Inner<I> {
         if run_state == RunState::Running {
             self.wait_durable(encoded.durable_through).await?;
         }
+        assert!(
+            encoded.durable_through <= self.journal.borrow().pipeline.durable_sequence(),
+            "a checkpoint never knows more than the journal"
+        );
         self.write_checkpoint(sequence, &encoded.bytes).await?;
-        self.checkpoints.written(sequence);
+        self.checkpoints.written(sequence, encoded.replay_from);
         self.counters.checkpoints.increment();
         let recycled = self
             .journal
@@ -248,6 +252,10 @@ pub(crate) async fn write_checkpoint_file<I: Io>(
     sequence: u64,
     bytes: &[u8],
 ) -> io::Result<()> {
+    assert!(
+        bytes.len() >= HEADER_BYTES && bytes.len() == align_up(bytes.len()),
+        "a checkpoint is whole blocks"
+    );
     let slot = u8::from(!sequence.is_multiple_of(2));
     let path = layout.checkpoint(shard, slot);
     let file = with_descriptor(io, async || io.open(&path, OpenMode::Write).await, || ()).await?;

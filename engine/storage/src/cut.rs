@@ -249,6 +249,10 @@ impl<I: Io> Inner<I> {
         let next_offset = last.header.next_offset();
         let chunk = *view.chunk(number).ok_or_else(|| lost(0))?;
         let left = last.position + last.header.size_bytes();
+        assert!(
+            next_offset <= to && left <= bytes.len(),
+            "what is left was there"
+        );
         let before = number.checked_sub(1).and_then(|number| view.chunk(number));
         let max_timestamp = before.map_or(max_timestamp, |before| {
             before.max_timestamp.max(max_timestamp)
@@ -273,7 +277,7 @@ impl<I: Io> Inner<I> {
 
     /// Learns the producers of a log from its batches below `end`: what came behind cannot be undone. Those whose batches
     /// are all below the log's start are forgotten, as if they had expired.
-    async fn learn_producers(
+    pub(crate) async fn learn_producers(
         &self,
         log: &Rc<Log>,
         end: Offset,
@@ -362,6 +366,11 @@ impl<I: Io> Inner<I> {
             None => state.producers.truncate(end),
         }
         state.cold_read_end = Offset::NONE;
+        assert_eq!(
+            state.tail.len() - state.tail_written == 0,
+            state.dirty_bytes == 0,
+            "dirty bytes are those of dirty batches"
+        );
         log.size_bytes.set(size_bytes);
         log.moved_end(end);
         groups

@@ -62,7 +62,12 @@ impl<I: Io> Inner<I> {
             self.seal();
             self.kick();
         }
-        self.journal.borrow().pipeline.next_sequence() - 1
+        let journal = self.journal.borrow();
+        assert!(
+            !journal.open.deletes(id),
+            "its entries stand in later groups"
+        );
+        journal.pipeline.next_sequence() - 1
     }
 
     /// Journals the deletion, drops the log's memory, lists its directory for removal.

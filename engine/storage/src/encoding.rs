@@ -42,7 +42,8 @@ impl Encoder {
     }
     /// A count, before that many items.
     pub(crate) fn count(&mut self, value: usize) {
-        self.u32(u32::try_from(value).unwrap_or(u32::MAX));
+        assert!(u32::try_from(value).is_ok(), "counts fit 32 bits");
+        self.u32(value as u32);
     }
 }
 

@@ -66,6 +66,7 @@ impl<I: Io> Inner<I> {
         let Some(last) = gone.checked_sub(1) else {
             return;
         };
+        assert!(gone <= summaries.len(), "what goes was there");
         let log_start_offset = log.log_start_offset.get().max(summaries[last].next_offset);
         let gone_bytes: u64 = summaries[..gone].iter().map(|gone| gone.size_bytes).sum();
         let size_bytes = log.size_bytes.get();
@@ -84,6 +85,10 @@ impl<I: Io> Inner<I> {
                 tail.cleaned(group, 1);
             }
         }
+        assert!(
+            log_start_offset >= log.log_start_offset() && log_start_offset <= log.log_end_offset(),
+            "a log's start goes forward, and not beyond its end"
+        );
         log.log_start_offset.set(log_start_offset);
         state.leader_epochs.truncate_front(log_start_offset);
     }

@@ -183,10 +183,16 @@ impl ChunkBuilder {
             self.open.checksum = seed(self.id, self.open.position);
         }
         self.open.checksum = crc32c::crc32c_append(self.open.checksum, batch);
-        self.open.length = self
-            .open
-            .length
-            .saturating_add(u32::try_from(batch.len()).unwrap_or(u32::MAX));
+        let length = u64::from(self.open.length) + batch.len() as u64;
+        assert!(
+            length <= u64::from(u32::MAX),
+            "a chunk is smaller than 4 GiB"
+        );
+        assert!(
+            relative_offset >= self.open.relative_offset,
+            "batches come in order"
+        );
+        self.open.length = length as u32;
         self.open.max_timestamp = self.open.max_timestamp.max(max_timestamp);
         if self.open.length < chunk_bytes {
             None
@@ -201,7 +207,9 @@ impl ChunkBuilder {
         if closed.length == 0 {
             return None;
         }
-        self.open.position = closed.position.saturating_add(closed.length);
+        let end = closed.position.checked_add(closed.length);
+        assert!(end.is_some(), "a segment is smaller than 4 GiB");
+        self.open.position = end.unwrap_or(u32::MAX);
         self.open.length = 0;
         Some(closed)
     }

@@ -160,5 +160,6 @@ impl<I: Io> Inner<I> {
             }
             self.admission.notify();
         }
+        assert!(!self.life.writes(), "the watch ends with the storage");
     }
 }

@@ -34,6 +34,14 @@ impl LeaderEpochCache {
             self.entries.pop();
         }
         self.entries.push((epoch, offset));
+        assert!(
+            self.entries
+                .iter()
+                .rev()
+                .take(2)
+                .is_sorted_by(|later, earlier| earlier.0 < later.0 && earlier.1 < later.1),
+            "epochs and their starts increase"
+        );
     }
 
     /// The epoch under which the record at `offset` was appended.

@@ -184,6 +184,21 @@ impl Log {
         self.high_watermark.set(offset);
     }
 
+    /// What holds at any time but in the middle of a replay.
+    pub(crate) fn assert_offsets(&self) {
+        let (start, durable, end) = (
+            self.log_start_offset(),
+            self.durable_end_offset(),
+            self.log_end_offset(),
+        );
+        assert!(start <= end, "{self:?} ends before it starts");
+        assert!(durable <= end, "{self:?} is durable up to {durable}");
+        assert!(
+            self.high_watermark() <= end,
+            "{self:?}: the high watermark is behind its end"
+        );
+    }
+
     /// The log was cut: it ends at `end`, and all that is left is durable.
     pub(crate) fn moved_end(&self, end: Offset) {
         self.log_end_offset.set(end);
@@ -263,6 +278,15 @@ impl LogState {
                     && last.sequence <= batch.sequence),
             "batches come in order of offsets and groups"
         );
+        assert!(
+            batch.place.follows <= batch.place.base_offset
+                && batch.place.base_offset < batch.place.next_offset,
+            "a batch has records"
+        );
+        assert!(
+            self.tail_written <= self.tail.len(),
+            "what is written is in the tail"
+        );
         self.dirty_bytes += batch.bytes.len() as u64;
         self.tail.push_back(batch);
     }
@@ -278,7 +302,13 @@ impl LogState {
             .tail
             .binary_search_by_key(&base_offset, |batch| batch.place.base_offset)
             .ok()?;
+        assert!(
+            found >= self.tail_written,
+            "what is in a segment is not carried"
+        );
         let batch = &mut self.tail[found];
+        assert!(batch.sequence < sequence, "it moves to a later group");
+        assert_eq!(batch.bytes.len(), bytes.len(), "the same batch");
         batch.bytes = bytes;
         Some(std::mem::replace(&mut batch.sequence, sequence))
     }
@@ -396,6 +426,7 @@ impl LogState {
             read.bytes += len;
             read.next_offset = batch.place.next_offset;
         }
+        assert!(read.next_offset >= request.from, "a read goes forward");
         collect_slices(
             self.tail
                 .range(first..first + count)

@@ -174,6 +174,10 @@ impl ProducerStates {
         if producer.batches.len() == BATCHES_REMEMBERED {
             producer.batches.remove(0);
         }
+        assert!(
+            producer.batches.len() < BATCHES_REMEMBERED,
+            "a producer's memory is bounded"
+        );
         producer.batches.push(RememberedBatch {
             base_sequence: batch.base_sequence,
             last_sequence: batch.last_sequence(),
@@ -237,6 +241,7 @@ impl ProducerStates {
             .iter()
             .map(|(id, producer)| (producer.last_write, *id))
             .collect();
+        assert!(ages.len() <= PRODUCERS_MAX, "producers are bounded");
         ages.sort_unstable();
         for (_, id) in ages.iter().take(PRODUCERS_MAX / 8) {
             self.producers.remove(id);

@@ -34,6 +34,7 @@ impl<I: Io> Inner<I> {
             next_offset: request.from,
             ..ReadBatches::default()
         };
+        log.assert_offsets();
         if request.from >= request.end {
             return Ok(empty);
         }
@@ -62,6 +63,8 @@ impl<I: Io> Inner<I> {
                 Ok(empty)
             }
             Ok(read) => {
+                assert!(read.next_offset >= request.from, "a read goes forward");
+                assert!(read.next_offset <= request.end, "and not beyond its end");
                 log.state.borrow_mut().cold_read_end = read.next_offset;
                 Ok(read)
             }
@@ -108,6 +111,7 @@ impl<I: Io> Inner<I> {
             let extent = chunk.position / extent_bytes;
             let range = view.chunks_of_extent(extent, extent_bytes);
             let bytes = self.extent(&view, extent, range.clone()).await?;
+            assert!(range.contains(&number), "a chunk is one of its extent");
             let start = view.chunk(range.start).map_or(0, |first| first.position);
             let skip = (chunk.position - start) as usize;
             full = take_batches(&bytes, skip, request, &mut read).map_err(|position| {
@@ -157,6 +161,7 @@ impl<I: Io> Inner<I> {
             return Ok(Bytes::new());
         };
         let start = u64::from(first.position);
+        assert!(last.end() > start, "chunks are in order");
         let len = usize::try_from(last.end() - start).unwrap_or(usize::MAX);
         loop {
             if let Some(bytes) = self.extents.extent(key, len) {
@@ -199,6 +204,7 @@ impl<I: Io> Inner<I> {
             }
             position = end;
         }
+        assert_eq!(position, len, "the chunks of an extent follow each other");
         Ok(bytes)
     }
 
@@ -477,6 +483,8 @@ impl<I: Io> Inner<I> {
         let start = view.chunk(range.start).map_or(0, |first| first.position);
         let bytes = self.extent(view, extent, range).await?;
         let from = (chunk.position - start) as usize;
-        Ok(bytes.slice(from.min(bytes.len())..(from + chunk.length as usize).min(bytes.len())))
+        let end = from + chunk.length as usize;
+        assert!(end <= bytes.len(), "an extent holds its chunks");
+        Ok(bytes.slice(from..end))
     }
 }

@@ -128,8 +128,10 @@ impl<I: Io> Inner<I> {
             self.seal();
         }
         for log in logs {
+            assert!(!log.deleted.get(), "who is dirty is there");
             let batches: Vec<_> = {
                 let state = log.state.borrow();
+                assert!(!state.writer.is_writing(), "what is carried is not written");
                 state.tail.range(state.tail_written..).cloned().collect()
             };
             for batch in batches {
@@ -139,6 +141,10 @@ impl<I: Io> Inner<I> {
                 let epoch = stored[12..16]
                     .try_into()
                     .expect("four bytes of a stored batch");
+                assert!(
+                    batch.place.next_offset <= log.log_end_offset(),
+                    "what is carried was appended"
+                );
                 let delta = batch.place.offset_of_max_timestamp.0 - batch.place.base_offset.0;
                 let entry = EntryHeader {
                     kind: EntryKind::CarriedBatch,

@@ -91,7 +91,12 @@ impl Removals {
 
     /// Its files are gone.
     pub(crate) fn done(&self, removal: Removal) {
-        self.waiting.borrow_mut().remove(&removal);
+        let waited = self.waiting.borrow_mut().remove(&removal);
+        let partition = removal.partition();
+        assert!(
+            waited || self.occupies(partition),
+            "what was removed of {partition} had waited"
+        );
     }
 
     /// Segments of a removal that were there in this run, and what their files hold.

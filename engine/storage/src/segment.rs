@@ -6,7 +6,7 @@
 use model::{Offset, Timestamp};
 
 use crate::encoding::{Decoder, Encoder, Short};
-use crate::index::{ChunkBuilder, ChunkEntry, ENTRY_BYTES, SegmentId};
+use crate::index::{ChunkBuilder, ChunkEntry, ENTRY_BYTES, PAGE_ENTRIES, SegmentId};
 use crate::options::LogConfig;
 use crate::retention::SegmentSummary;
 
@@ -122,8 +122,16 @@ impl Segment {
             self.max_timestamp = entry.max_timestamp;
             self.offset_of_max_timestamp = entry.offset_of_max_timestamp;
         }
+        assert!(
+            entry.next_offset > self.next_offset && !batch.is_empty(),
+            "a segment grows"
+        );
         self.size_bytes += batch.len() as u64;
         self.next_offset = entry.next_offset;
+        assert!(
+            self.pending.len() <= 2 * PAGE_ENTRIES + 1,
+            "index pages are written in time"
+        );
     }
 
     /// Cuts off what lies behind, and ends the segment: what follows goes to another one. Its file is not written over, since

@@ -253,6 +253,14 @@ impl<I: Io> Inner<I> {
             return Step::ReadBack(active.id, position, partial_bytes);
         }
         let (count, bytes) = choose_batches(state, active, durable_end);
+        assert!(
+            count > 0 && bytes as u64 <= state.dirty_bytes,
+            "what is written was dirty"
+        );
+        assert!(
+            position.is_multiple_of(ALIGNMENT as u64) && partial_bytes < ALIGNMENT,
+            "writes are whole blocks"
+        );
         let batches = state
             .tail
             .range(state.tail_written..state.tail_written + count);
@@ -327,6 +335,7 @@ impl<I: Io> Inner<I> {
                 done => done?,
             }
         }
+        assert!(allocated >= end, "what is written is allocated");
         let frozen = plan.buffer.freeze();
         file.write_at(frozen.clone(), plan.position).await?;
         self.counters.segment.wrote(len);
@@ -398,12 +407,24 @@ impl<I: Io> Inner<I> {
             segment.push(&batch.bytes, batch.place, self.options.index_chunk_bytes);
             tail.cleaned(batch.sequence, 1);
         }
+        assert!(
+            !segment.sealed && segment.size_bytes <= allocated,
+            "an open segment lies in its file"
+        );
         segment.file_created = true;
         segment.allocated_bytes = allocated;
         segment.written_at = self.io.wall_clock();
         let end = before + bytes;
         let partial = &block[end / ALIGNMENT * ALIGNMENT..end];
         segment.partial = (!partial.is_empty()).then(|| partial.into());
+        assert!(
+            segment.next_offset > state.written_end_offset,
+            "a write goes forward"
+        );
+        assert!(
+            segment.next_offset <= log.durable_end_offset(),
+            "only what is committed is in segments"
+        );
         state.written_end_offset = segment.next_offset;
         state.tail_written += count;
         assert!(
@@ -448,12 +469,14 @@ impl<I: Io> Inner<I> {
     /// Ends a segment: closes its last chunk, writes the rest of its index, cuts the file to its exact size.
     pub(crate) async fn seal_segment(&self, log: &Rc<Log>, id: SegmentId) -> io::Result<()> {
         if let Some(segment) = log.state.borrow_mut().segment_mut(id) {
+            assert!(!segment.sealed, "a segment is sealed once");
             segment.pending.extend(segment.chunks.close());
         }
         self.write_index_pages(log, id, 1).await?;
         self.trim_segment(log, id).await?;
         let mut state = log.state.borrow_mut();
         if let Some(segment) = state.segment_mut(id) {
+            assert!(segment.pending.is_empty(), "its index is complete");
             segment.sealed = true;
             segment.partial = None;
             let filled_bytes = segment.size_bytes;

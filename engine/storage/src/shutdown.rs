@@ -53,8 +53,20 @@ impl<I: Io> Storage<I> {
             let oldest = inner.tail.borrow().oldest_dirty();
             assert!(oldest.is_none(), "no log is dirty, so no group is");
         }
+        assert!(
+            !inner.has_waiting_deletions(),
+            "their marks are in the journal"
+        );
         inner.checkpoint(RunState::CleanShutdown).await?;
         inner.checkpoint(RunState::CleanShutdown).await?;
+        for log in &logs {
+            log.assert_offsets();
+            let (durable, end) = (log.durable_end_offset(), log.log_end_offset());
+            assert!(
+                log.deleted.get() || durable == end,
+                "a clean stop leaves nothing on its way"
+            );
+        }
         inner.life.advance(Phase::Ended);
         for slot in &inner.slots {
             slot.raise();

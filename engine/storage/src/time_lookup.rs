@@ -120,6 +120,7 @@ impl<I: Io> Inner<I> {
                     if let Some(found) = self.search_segment(log, segment, wanted).await? {
                         return Ok(Some(self.with_epoch(log, found)));
                     }
+                    assert!(next_offset > from, "a search goes forward");
                     from = next_offset;
                 }
             }

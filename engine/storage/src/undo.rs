@@ -77,6 +77,7 @@ impl UndoLog {
             self.from = self.from.max(oldest.base_offset.plus(1));
         }
         self.entries.push_back(undo);
+        assert!(self.entries.len() <= UNDO_MAX, "bounded");
     }
 
     /// What lies below the high watermark stays.

@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::sources;
 
 /// The fewest per 1,000 lines, as it stands today: it may be raised, towards [`TARGET`].
-const PER_THOUSAND_MIN: [(&str, f64); 1] = [("engine/storage", 3.0)];
+const PER_THOUSAND_MIN: [(&str, f64); 1] = [("engine/storage", 10.0)];
 /// Where it is to go.
 const TARGET: f64 = 10.0;
 

@@ -137,7 +137,8 @@ impl ExtentCache {
 
     /// Ends the claim and wakes who waited for it.
     pub(crate) fn release(&self, key: ExtentKey) {
-        self.in_flight.borrow_mut().remove(&key);
+        let was_claimed = self.in_flight.borrow_mut().remove(&key);
+        assert!(was_claimed, "who releases has claimed");
         self.landed.notify();
     }
 

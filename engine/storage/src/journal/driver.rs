@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use runtime::{Buffer, File, Frozen as _, Io};
+use runtime::{ALIGNMENT, Buffer, File, Frozen as _, Io};
 
 use super::Frozen;
 use super::files::JournalFile;
-use super::frame::GroupHeader;
+use super::frame::{GROUP_HEADER_BYTES, GroupHeader};
 use super::group::{GroupLog, OpenGroup};
 use super::pipeline::{Flush, Sealed, Write};
 use super::room::Claim;
@@ -41,12 +41,20 @@ impl<I: Io> Inner<I> {
         }
         let is_flushed = journal.open.flushed || journal.open.barrier;
         let mut checksum = 0;
+        assert!(
+            place.sequence > journal.pipeline.durable_sequence(),
+            "what is durable is not sealed again"
+        );
         let buffer = journal.open.seal(
             |len| self.io.buffer(len),
             |group| checksum = header.write(group),
         );
         let capacity = buffer.capacity();
         let len = buffer.as_ref().len();
+        assert!(
+            header.used_bytes as usize <= len && len.is_multiple_of(ALIGNMENT),
+            "a group is whole blocks"
+        );
         let frozen = buffer.freeze();
         let logs = std::mem::take(&mut journal.open.logs);
         let batch_count = journal.open.batches.len();
@@ -78,6 +86,10 @@ impl<I: Io> Inner<I> {
                 if log.deleted.get() {
                     continue;
                 }
+                assert!(
+                    batch.start >= GROUP_HEADER_BYTES && batch.start + batch.len <= memory.len(),
+                    "a batch lies in its group"
+                );
                 let bytes = memory.slice(batch.start..batch.start + batch.len);
                 let mut state = log.state.borrow_mut();
                 dirty_batches += 1;
@@ -142,6 +154,11 @@ impl<I: Io> Inner<I> {
             self.seal();
         }
         let write = self.journal.borrow_mut().pipeline.take(self.io.now())?;
+        assert!(
+            write.position.is_multiple_of(ALIGNMENT as u64)
+                && write.position + write.len as u64 <= write.file.size,
+            "a group lies in its file"
+        );
         // A group without batches may have been let go already.
         if let Some(group) = self.tail.borrow_mut().get_mut(write.sequence) {
             group.place.file = write.file_number;
@@ -254,6 +271,7 @@ impl<I: Io> Inner<I> {
         if self.life.is_fenced() {
             return;
         }
+        assert!(self.life.writes(), "groups end before the storage does");
         self.journal.borrow_mut().pipeline.done(sequence);
         let durable_at = self.io.now();
         while !self.life.is_fenced() {
@@ -295,6 +313,10 @@ impl<I: Io> Inner<I> {
             if log.deleted.get() || sequence < log.cut_in_group.get() {
                 continue;
             }
+            assert!(
+                member.end <= log.log_end_offset(),
+                "nothing is durable that was not appended"
+            );
             if member.end > log.durable_end_offset.get() {
                 log.durable_end_offset.set(member.end);
             }

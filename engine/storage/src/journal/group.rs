@@ -91,6 +91,10 @@ impl<B: Buffer> OpenGroup<B> {
     ) -> u32 {
         if slot.0 == sequence {
             let known = &mut self.logs[slot.1 as usize];
+            assert!(
+                Rc::ptr_eq(&known.log, log),
+                "a log knows its place in the group"
+            );
             known.end = known.end.max(end);
             return slot.1;
         }
@@ -165,6 +169,10 @@ impl<B: Buffer> OpenGroup<B> {
     /// group holds in the end.
     fn reserve(&mut self, bytes: usize, allocate: &impl Fn(usize) -> B) {
         let needed = self.used + bytes;
+        assert!(
+            u32::try_from(needed).is_ok(),
+            "a group is smaller than 4 GiB"
+        );
         let present = self
             .buffer
             .as_ref()
@@ -194,6 +202,10 @@ impl<B: Buffer> OpenGroup<B> {
         self.reserve(0, &allocate);
         let mut buffer = self.buffer.take().unwrap_or_else(|| allocate(ALIGNMENT));
         let len = self.disk_bytes();
+        assert!(
+            self.used >= GROUP_HEADER_BYTES && buffer.as_ref().len() >= len,
+            "a group lies in its buffer"
+        );
         buffer.truncate(len);
         let bytes = buffer.as_mut();
         bytes[self.used..].fill(0);

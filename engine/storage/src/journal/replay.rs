@@ -150,6 +150,11 @@ impl<I: Io> Replay<I> {
             file: self.files[file].number,
             position,
         };
+        assert_eq!(place.sequence, self.sequence, "the chain has no gaps");
+        assert!(
+            self.position.is_multiple_of(ALIGNMENT as u64),
+            "groups are whole blocks"
+        );
         self.started = true;
         self.sequence += 1;
         self.previous_checksum = checksum;

@@ -12,7 +12,7 @@ use super::RecoveryReport;
 use crate::at_once::at_once;
 use crate::cache::tail::TailGroup;
 use crate::encoding::Decoder;
-use crate::error::{OpenError, StorageError, open_io};
+use crate::error::{OpenError, ReadError, StorageError, open_io};
 use crate::index::SegmentId;
 use crate::inner::Inner;
 use crate::journal::files::list_files;
@@ -65,7 +65,9 @@ impl<'a, I: Io> Applier<'a, I> {
             match entry.header.kind {
                 EntryKind::PartitionDeleted => {
                     if let Some(log) = known {
-                        dirty_batches -= self.delete(&log, sequence);
+                        let gone = self.delete(&log, sequence);
+                        assert!(gone <= dirty_batches, "batches of this group were counted");
+                        dirty_batches -= gone;
                         self.deleted.insert(id, sequence);
                         logs.retain(|member| !Rc::ptr_eq(member, &log));
                     }
@@ -87,10 +89,13 @@ impl<'a, I: Io> Applier<'a, I> {
                 }
                 _ => {
                     let log = known.unwrap_or_else(|| self.create(id));
-                    dirty_batches -= self.apply_mark(&log, entry, &group).await?;
+                    let gone = self.apply_mark(&log, entry, &group).await?;
+                    assert!(gone <= dirty_batches, "batches of this group were counted");
+                    dirty_batches -= gone;
                 }
             }
         }
+        assert!(gap.is_none(), "a gap and its batch stand in one group");
         self.report.groups_replayed += 1;
         let capacity = if dirty_batches == 0 {
             0
@@ -182,6 +187,7 @@ impl<'a, I: Io> Applier<'a, I> {
         let bytes = group
             .bytes
             .slice(entry.batch_start..entry.batch_start + entry.header.length as usize);
+        assert!(next_offset > base_offset, "a batch has records");
         self.report.batches_replayed += 1;
         self.report.bytes_replayed += bytes.len() as u64;
         let touched = self.touch(log);
@@ -233,11 +239,7 @@ impl<'a, I: Io> Applier<'a, I> {
             self.gaps.insert(log.id(), end);
         }
         let cut = self.inner.find_cut(log, end).await;
-        let cut = cut.map_err(|error| OpenError::Corrupt {
-            path: self.inner.layout.partition(log.id()),
-            position: 0,
-            reason: error.to_string(),
-        })?;
+        let cut = cut.map_err(|error| self.unreadable(log, &error))?;
         let Some(cut) = cut else {
             return Ok(0);
         };
@@ -245,6 +247,10 @@ impl<'a, I: Io> Applier<'a, I> {
         touched.start = touched.start.min(cut.end);
         touched.end = touched.end.max(log_end_offset);
         let groups = self.inner.apply_cut(log, cut);
+        // What a checkpoint knew of producers may come from behind this place in the journal: there is no undoing that.
+        let producers = self.inner.learn_producers(log, log.log_end_offset()).await;
+        log.state.borrow_mut().producers =
+            producers.map_err(|error| self.unreadable(log, &error))?;
         Ok(self.clean(groups, sequence))
     }
 
@@ -272,6 +278,14 @@ impl<'a, I: Io> Applier<'a, I> {
             }
         }
         of_this_group
+    }
+
+    fn unreadable(&self, log: &Log, error: &ReadError) -> OpenError {
+        OpenError::Corrupt {
+            path: self.inner.layout.partition(log.id()),
+            position: 0,
+            reason: error.to_string(),
+        }
     }
 
     fn damaged(&self, group: &ReplayedGroup) -> OpenError {

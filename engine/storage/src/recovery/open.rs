@@ -157,6 +157,10 @@ impl<I: Io> Inner<I> {
     fn begin_run(&self) {
         let mut journal = self.journal.borrow_mut();
         let first = journal.pipeline.next_sequence();
+        assert!(
+            journal.rests(),
+            "a run begins with an empty journal before it"
+        );
         journal.generations.begin(first, self.io.random() | 1);
     }
 }

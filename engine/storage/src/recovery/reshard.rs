@@ -292,6 +292,12 @@ async fn write_recovered<I: Io>(
         generations: &Generations::default(),
         replay: JournalPosition::first(),
     };
+    for log in shard.logs.values() {
+        assert!(
+            !log.state.borrow().is_dirty(),
+            "logs move with empty journals"
+        );
+    }
     for _ in 0..2 {
         shard.sequence += 1;
         let mut encoder = CheckpointEncoder::new(&head, shard.removals.iter().copied());
