@@ -172,10 +172,9 @@ fn refused(path: &Path, refusal: Refusal, owner: &Owner) -> DirectoryError {
             found,
             configured: owner.node,
         },
-        Refusal::OtherCluster(found) => DirectoryError::OtherCluster {
-            found,
-            expected: owner.cluster_id.clone().unwrap_or_default(),
-        },
+        Refusal::OtherCluster { found, expected } => {
+            DirectoryError::OtherCluster { found, expected }
+        }
     }
 }
 

@@ -76,7 +76,12 @@ pub enum Refusal {
     /// Another broker's.
     OtherNode(BrokerId),
     /// Another cluster's.
-    OtherCluster(String),
+    OtherCluster {
+        /// In the file.
+        found: String,
+        /// The asker's.
+        expected: String,
+    },
 }
 
 /// Whether the names in a directory and its identity file, if there is one, are Apache Kafka's; the telling one.
@@ -120,11 +125,13 @@ pub fn decide(
     if identity.node != owner.node {
         return Err(Refusal::OtherNode(identity.node));
     }
-    let expected = owner.cluster_id.as_ref();
-    if expected.is_some_and(|expected| *expected != identity.cluster_id) {
-        return Err(Refusal::OtherCluster(identity.cluster_id));
+    match &owner.cluster_id {
+        Some(expected) if *expected != identity.cluster_id => Err(Refusal::OtherCluster {
+            found: identity.cluster_id,
+            expected: expected.clone(),
+        }),
+        _ => Ok(Some(identity)),
     }
-    Ok(Some(identity))
 }
 
 fn has_own_names(names: &[PathBuf]) -> bool {
@@ -291,7 +298,10 @@ mod tests {
         assert_eq!(of(1, None), identity(3));
         assert_eq!(of(1, Some("c")), identity(3));
         assert_eq!(of(2, None), Err(Refusal::OtherNode(BrokerId(1))));
-        let other = Refusal::OtherCluster("c".to_owned());
+        let other = Refusal::OtherCluster {
+            found: "c".to_owned(),
+            expected: "d".to_owned(),
+        };
         assert_eq!(of(1, Some("d")), Err(other));
     }
 

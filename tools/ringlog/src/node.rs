@@ -179,15 +179,7 @@ impl Node {
             ..UringOptions::default()
         };
         let address = threads.plan.address;
-        let running = uring::start(&cpus, options, move |index, io| {
-            let thread = threads.of(index);
-            async move {
-                match thread {
-                    Some(thread) => thread.run(io).await,
-                    None => tracing::error!(shard = index, "was started twice"),
-                }
-            }
-        })?;
+        let running = uring::start(&cpus, options, move |index, io| threads.of(index).run(io))?;
         let mut node = Node {
             running,
             stops: stop_to,
@@ -310,16 +302,17 @@ impl Node {
 
 impl Threads {
     /// What one shard's thread is given; once.
-    fn of(&self, index: usize) -> Option<ShardThread> {
-        Some(ShardThread {
+    fn of(&self, index: usize) -> ShardThread {
+        let links = self.links[index].try_recv();
+        ShardThread {
             index,
             plan: self.plan.clone(),
-            links: self.links[index].try_recv().ok()?,
+            links: links.expect("each shard is started once"),
             reports: self.reports.clone(),
             stop: self.stops[index].clone(),
             questions: self.questions[index].clone(),
             fences: self.fences.clone(),
-        })
+        }
     }
 }
 
