@@ -3,7 +3,7 @@
 //! Owned by the shard; whoever needs a partition asks here. What follows for others from a change is returned
 //! ([`PartitionChange`]), not done: the shard tells them.
 
-use std::cell::{Ref, RefCell, RefMut};
+use std::cell::{Ref, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -269,7 +269,7 @@ impl<I: Io> Partitions<I> {
             if let Some(partition) = self.get(id) {
                 let rules = PartitionRules::of_topic(&config, crate::is_internal(topic.name()));
                 let before = partition.rules().durability;
-                let mut table: RefMut<'_, _> = self.table.borrow_mut();
+                let mut table = self.table.borrow_mut();
                 table.durability_changes(before, rules.durability);
                 drop(table);
                 partition.configure(self.io.now(), rules, self.leader_settings(&config));
