@@ -298,16 +298,11 @@ fn broker_checks() -> Result<(), String> {
         &crash,
     ];
     let harness = ["--bootstrap", &address, "--cycles", CRASH_CYCLES, "--"];
-    let lives = data.join("lives").to_string_lossy().into_owned();
-    processes::run(
-        "tools/compat/lives/check",
-        &["--ringlog", &ringlog, "--data", &lives],
-    )?;
-    let full_disk = data.join("full-disk").to_string_lossy().into_owned();
-    processes::run(
-        "tools/compat/full_disk/check",
-        &["--ringlog", &ringlog, "--data", &full_disk],
-    )?;
+    for check in ["lives", "upgrade", "full_disk"] {
+        let directory = data.join(check).to_string_lossy().into_owned();
+        let program = format!("tools/compat/{check}/check");
+        processes::run(&program, &["--ringlog", &ringlog, "--data", &directory])?;
+    }
     processes::run("tools/compat/crash/check", &["--planted"])?;
     processes::run(
         "tools/compat/crash/check",
