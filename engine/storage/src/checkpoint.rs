@@ -412,6 +412,9 @@ fn encode_log(log: &Log, out: &mut Encoder) {
     out.offset(log.log_start_offset());
     out.offset(state.written_end_offset);
     out.offset(log.high_watermark());
+    out.u64(state.open_group.0);
+    out.offset(log.log_end_offset());
+    out.u64(log.cut_in_group.get());
     out.u32(state.generation);
     state.quorum.encode(out);
     out.count(state.segments.len());
@@ -433,6 +436,9 @@ fn decode_log(from: &mut Decoder<'_>, format: u16) -> Result<Log, CheckpointErro
         let mut state = log.state.borrow_mut();
         if format > 2 {
             log.restore_high_watermark(from.offset()?);
+            state.open_group = (from.u64()?, 0);
+            state.known_end = Some(from.offset()?);
+            log.cut_in_group.set(from.u64()?);
             state.generation = from.u32()?;
             state.quorum = QuorumState::decode(from)?;
         }

@@ -4,7 +4,7 @@
 //! First nobody may change the log, and everything of it that is on its way is brought to the journal. Then, if the cut lies
 //! in a segment, its place is looked for on the device. Then, without a pause, the mark goes into the open group and memory
 //! changes. Segment files are never written over: the segment that is cut ends there, later ones go, and what comes next
-//! begins a segment of a new generation. Replay meets the mark where it stood and does the same again.
+//! begins a segment of a new generation. Replay does the same where it meets a mark that the checkpoint did not know.
 //!
 //! Invariants: a log that is cut has nothing in the open group or on its way; after a cut its end is the end of a batch. One
 //! that would keep nothing is emptied instead.
@@ -97,7 +97,7 @@ impl<I: Io> Inner<I> {
             let start = log.log_start_offset();
             match cut {
                 None => {}
-                // Nothing is left. What replay finds below the start may be more than there was.
+                // Nothing is left that may be read.
                 Some(cut) if cut.end <= start => through = self.mark_reset(log, start),
                 Some(cut) => {
                     through = self.add_mark(log, NewMark::at(EntryKind::Truncated, cut.end));
@@ -349,7 +349,7 @@ impl<I: Io> Inner<I> {
             self.removals.behind(segment.id, segment.size_bytes);
             self.extents.forget_index(segment.id);
         }
-        // Also if no segment was cut: one that expired may wait for its removal under the name of the next.
+        // Also if no segment was cut: no name comes again, whatever waits for its removal.
         if !self.options.is_planted(PlantedFault::CutKeepsGeneration) {
             state.generation += 1;
         }
@@ -413,15 +413,13 @@ fn place_of(log: &Log, to: Offset) -> Place {
         if segment.id.base_offset < to {
             return Place::Segment(Snapshot::of(segment));
         }
-        return Place::Border(end_before(log, segment.id.base_offset).min(to));
+        return Place::Border(end_before(log, segment.id.base_offset));
     }
     let first = state
         .tail
         .partition_point(|batch| batch.place.next_offset <= to);
     match state.tail.get(first) {
-        Some(batch) => Place::Border(batch.place.follows.min(to)),
-        // Nothing is there, but replay may have left the end behind.
-        None if to < log.log_end_offset() => Place::Border(to),
+        Some(batch) => Place::Border(batch.place.follows),
         None => Place::Nowhere,
     }
 }
@@ -431,10 +429,8 @@ fn end_before(log: &Log, base_offset: Offset) -> Offset {
     let state = log.state.borrow();
     let mut before = state.segments.iter().rev();
     let before = before.find(|segment| segment.id.base_offset < base_offset);
-    // If nothing is left, it ends where it starts. Replay may cut a log that starts later by now.
-    before.map_or(log.log_start_offset().min(base_offset), |before| {
-        before.next_offset
-    })
+    // If nothing is left, it ends where it starts.
+    before.map_or(log.log_start_offset(), |before| before.next_offset)
 }
 
 /// The last batch that ends at or before `to`, and the largest timestamp up to it. An error gives the position of what is

@@ -66,6 +66,8 @@ pub(crate) struct LogState {
     pub(crate) producers: ProducerStates,
     /// The commit group that last got something of this log, and which of the group's logs this is.
     pub(crate) open_group: (u64, u32),
+    /// Where the log ended when the checkpoint was encoded that replay begins with, until replay has come there.
+    pub(crate) known_end: Option<Offset>,
     pub(crate) writer: WriterState,
     /// When records were appended last, by the broker's clock: the age of those without a timestamp.
     pub(crate) appended_at: Timestamp,
@@ -134,6 +136,7 @@ impl Log {
                 leader_epochs: LeaderEpochCache::default(),
                 producers: ProducerStates::default(),
                 open_group: (0, 0),
+                known_end: None,
                 writer: WriterState::default(),
                 appended_at: Timestamp::NONE,
                 cold_read_end: Offset::NONE,
@@ -197,6 +200,19 @@ impl Log {
             self.high_watermark() <= end,
             "{self:?}: the high watermark is behind its end"
         );
+    }
+
+    /// The journal begins anew: the log has nothing in it.
+    pub(crate) fn forget_journal(&self) {
+        let mut state = self.state.borrow_mut();
+        assert!(
+            !state.is_dirty(),
+            "what is in the journal only would be lost"
+        );
+        state.created_sequence = 0;
+        state.open_group = (0, 0);
+        state.known_end = None;
+        self.cut_in_group.set(0);
     }
 
     /// The log was cut: it ends at `end`, and all that is left is durable.

@@ -33,6 +33,8 @@ pub(super) struct Applier<'a, I: Io> {
     touched: BTreeMap<TopicPartition, Range<Offset>>,
     /// The group that deleted a log of this name.
     deleted: BTreeMap<TopicPartition, u64>,
+    /// The last group.
+    applied: u64,
     report: &'a mut RecoveryReport,
 }
 
@@ -43,6 +45,7 @@ impl<'a, I: Io> Applier<'a, I> {
             gaps: BTreeMap::new(),
             touched: BTreeMap::new(),
             deleted: BTreeMap::new(),
+            applied: 0,
             report,
         }
     }
@@ -80,7 +83,7 @@ impl<'a, I: Io> Applier<'a, I> {
                         Some(_) => return Err(self.damaged(&group)),
                         None => entry.header.offset,
                     };
-                    if self.append(&log, entry, follows, &group) {
+                    if self.append(&log, entry, follows, &group)? {
                         dirty_batches += 1;
                         if logs.last().is_none_or(|last| !Rc::ptr_eq(last, &log)) {
                             logs.push(log);
@@ -97,6 +100,7 @@ impl<'a, I: Io> Applier<'a, I> {
         }
         assert!(gap.is_none(), "a gap and its batch stand in one group");
         self.report.groups_replayed += 1;
+        self.applied = sequence;
         let capacity = if dirty_batches == 0 {
             0
         } else {
@@ -132,6 +136,10 @@ impl<'a, I: Io> Applier<'a, I> {
         group: &ReplayedGroup,
     ) -> Result<u32, OpenError> {
         let offset = entry.header.offset;
+        let is_cut = matches!(entry.header.kind, EntryKind::Truncated | EntryKind::Reset);
+        if !is_cut && self.knew_before(log, group.place.sequence) {
+            return Ok(0);
+        }
         match entry.header.kind {
             EntryKind::LogStartAdvanced => {
                 let start = log.log_start_offset.get().max(offset);
@@ -139,7 +147,7 @@ impl<'a, I: Io> Applier<'a, I> {
                 log.state.borrow_mut().leader_epochs.truncate_front(offset);
             }
             EntryKind::Truncated => return self.truncate(log, offset, group.place.sequence).await,
-            EntryKind::Reset => return Ok(self.reset(log, offset, group.place.sequence)),
+            EntryKind::Reset => return self.reset(log, offset, group.place.sequence),
             EntryKind::EpochStarted => {
                 let epochs = &mut log.state.borrow_mut().leader_epochs;
                 epochs.assign(entry.header.leader_epoch, offset);
@@ -165,24 +173,30 @@ impl<'a, I: Io> Applier<'a, I> {
     }
 
     /// Appends a batch if it is the log's next. Returns whether it was.
+    ///
+    /// Of a batch that the checkpoint knew only its place in the tail is missing. It may be one that was cut off before
+    /// the checkpoint: then the mark of that cut comes, too.
     fn append(
         &mut self,
         log: &Rc<Log>,
         entry: &Entry,
         follows: Offset,
         group: &ReplayedGroup,
-    ) -> bool {
+    ) -> Result<bool, OpenError> {
         let Some(batch) = entry.batch else {
-            return false;
+            return Err(self.damaged(group));
         };
         let (base_offset, next_offset) = (batch.base_offset, batch.next_offset());
+        let sequence = group.place.sequence;
+        let is_known = self.knows(log, sequence, Some(base_offset))?;
+        self.touch(log);
         let end = log.log_end_offset.get();
-        if follows > end {
+        if follows > end && !is_known {
             let gap = self.gaps.entry(log.id()).or_insert(next_offset);
             *gap = next_offset.max(*gap);
         }
         if follows != end {
-            return false;
+            return Ok(false);
         }
         let bytes = group
             .bytes
@@ -208,14 +222,72 @@ impl<'a, I: Io> Applier<'a, I> {
             offset_of_max_timestamp: base_offset.plus(delta.into()),
         };
         let mut state = log.state.borrow_mut();
-        state.leader_epochs.assign(batch.leader_epoch, base_offset);
-        state.producers.learn(&batch, self.inner.io.wall_clock());
+        if !is_known {
+            state.leader_epochs.assign(batch.leader_epoch, base_offset);
+            state.producers.learn(&batch, self.inner.io.wall_clock());
+        }
         state.push_tail(TailBatch {
             place,
-            sequence: group.place.sequence,
+            sequence,
             bytes,
         });
-        true
+        Ok(true)
+    }
+
+    /// Whether the checkpoint knew what an entry says: a batch, or with `base_offset` `None` a cut. Checks, when the first comes
+    /// that it did not know, that what it knew is all there.
+    fn knows(
+        &self,
+        log: &Log,
+        sequence: u64,
+        base_offset: Option<Offset>,
+    ) -> Result<bool, OpenError> {
+        let mut state = log.state.borrow_mut();
+        let Some(known_end) = state.known_end else {
+            state.open_group = (sequence, 0);
+            return Ok(false);
+        };
+        let through = state.open_group.0;
+        // A group may have got more after the log was encoded. No cut: what is under way of a log goes before it.
+        let is_known = sequence < through
+            || (sequence == through
+                && base_offset.is_none_or(|base_offset| base_offset < known_end));
+        if !is_known {
+            self.check_known(log, known_end)?;
+            state.known_end = None;
+            state.open_group = (sequence, 0);
+        }
+        Ok(is_known)
+    }
+
+    /// Whether the checkpoint knew all that this group says of the log. What the last group says that it knew in part may be
+    /// said again.
+    fn knew_before(&self, log: &Log, sequence: u64) -> bool {
+        let mut state = log.state.borrow_mut();
+        if state.known_end.is_none() {
+            state.open_group = (sequence, 0);
+        }
+        state.known_end.is_some() && sequence < state.open_group.0
+    }
+
+    /// All that the checkpoint knew of a log is there.
+    fn check_known(&self, log: &Log, known_end: Offset) -> Result<(), OpenError> {
+        let end = log.log_end_offset();
+        if end == known_end {
+            return Ok(());
+        }
+        Err(self.nowhere(log, known_end))
+    }
+
+    fn nowhere(&self, log: &Log, needed: Offset) -> OpenError {
+        let (id, end) = (log.id(), log.log_end_offset());
+        OpenError::Corrupt {
+            path: self.inner.layout.journal(self.inner.options.shard),
+            position: 0,
+            reason: format!(
+                "partition {id} is known up to offset {needed}, but offset {end} is nowhere"
+            ),
+        }
     }
 
     /// The log changes from here on.
@@ -232,36 +304,65 @@ impl<'a, I: Io> Applier<'a, I> {
         end: Offset,
         sequence: u64,
     ) -> Result<u32, OpenError> {
-        // What came behind the cut is not missing; what comes before must be there, unless a later cut takes it.
+        if self.knows(log, sequence, None)? {
+            return Ok(self.cut_tail(log, end, sequence));
+        }
         let log_end_offset = log.log_end_offset();
-        self.gaps.remove(&log.id());
-        if log_end_offset < end {
-            self.gaps.insert(log.id(), end);
+        if self.gaps.contains_key(&log.id()) || log_end_offset < end {
+            return Err(self.nowhere(log, end));
         }
         let cut = self.inner.find_cut(log, end).await;
         let cut = cut.map_err(|error| self.unreadable(log, &error))?;
+        log.cut_in_group.set(sequence);
         let Some(cut) = cut else {
             return Ok(0);
         };
+        assert_eq!(cut.end, end, "a log is cut again where it was");
         let touched = self.touch(log);
         touched.start = touched.start.min(cut.end);
         touched.end = touched.end.max(log_end_offset);
         let groups = self.inner.apply_cut(log, cut);
-        // What a checkpoint knew of producers may come from behind this place in the journal: there is no undoing that.
-        let producers = self.inner.learn_producers(log, log.log_end_offset()).await;
-        log.state.borrow_mut().producers =
-            producers.map_err(|error| self.unreadable(log, &error))?;
         Ok(self.clean(groups, sequence))
     }
 
     /// Empties a log as it was emptied. Returns the same.
-    fn reset(&mut self, log: &Rc<Log>, start: Offset, sequence: u64) -> u32 {
-        self.gaps.remove(&log.id());
+    fn reset(&mut self, log: &Rc<Log>, start: Offset, sequence: u64) -> Result<u32, OpenError> {
+        if self.knows(log, sequence, None)? {
+            return Ok(self.cut_tail(log, Offset::ZERO, sequence));
+        }
+        log.cut_in_group.set(sequence);
         let log_end_offset = log.log_end_offset();
         let touched = self.touch(log);
         touched.start = touched.start.min(start);
         touched.end = touched.end.max(log_end_offset);
         let groups = self.inner.apply_reset(log, start);
+        Ok(self.clean(groups, sequence))
+    }
+
+    /// A cut that the checkpoint knew: its segments are as they were left by it and by what came later. Only what replay has
+    /// put into the tail goes, of which nothing is in segments yet.
+    fn cut_tail(&mut self, log: &Log, end: Offset, sequence: u64) -> u32 {
+        self.touch(log);
+        let mut state = log.state.borrow_mut();
+        assert_eq!(
+            state.tail_written, 0,
+            "nothing is written before the last known cut"
+        );
+        let end = end.max(state.written_end_offset);
+        let mut groups = Vec::new();
+        let mut bytes = 0;
+        while let Some(last) = state.tail.pop_back_if(|last| last.place.next_offset > end) {
+            bytes += last.bytes.len() as u64;
+            groups.push(last.sequence);
+        }
+        assert!(state.dirty_bytes >= bytes, "dirty batches are counted");
+        state.dirty_bytes -= bytes;
+        let last = state.tail.back();
+        let end = last.map_or(state.written_end_offset, |last| last.place.next_offset);
+        log.size_bytes.set(log.size_bytes.get() - bytes);
+        log.log_end_offset.set(end);
+        log.durable_end_offset.set(end);
+        drop(state);
         self.clean(groups, sequence)
     }
 
@@ -326,7 +427,9 @@ impl<'a, I: Io> Applier<'a, I> {
     pub(super) async fn write_dirty(&self) -> Result<(), OpenError> {
         let logs = self.touched_logs();
         at_once(&logs, async |log| {
-            if log.state.borrow().is_dirty() {
+            // What a cut that is to come takes back does not go to segments first.
+            let is_settled = log.cut_in_group.get() <= self.applied;
+            if is_settled && log.state.borrow().is_dirty() {
                 self.inner.write_now(log).await?;
                 self.inner.io.yield_if_needed().await;
             }
@@ -344,17 +447,13 @@ impl<'a, I: Io> Applier<'a, I> {
     /// Checks that nothing is missing.
     pub(super) fn check_complete(&self) -> Result<(), OpenError> {
         for (id, log) in self.inner.logs.borrow().iter() {
-            let end = log.log_end_offset.get();
-            let noted = self.gaps.get(id).copied().unwrap_or(end);
+            if let Some(known_end) = log.state.borrow_mut().known_end.take() {
+                self.check_known(log, known_end)?;
+            }
+            let noted = self.gaps.get(id).copied().unwrap_or(Offset::ZERO);
             let needed = noted.max(log.log_start_offset.get());
-            if end < needed {
-                return Err(OpenError::Corrupt {
-                    path: self.inner.layout.journal(self.inner.options.shard),
-                    position: 0,
-                    reason: format!(
-                        "partition {id} is known up to offset {needed}, but offset {end} is nowhere"
-                    ),
-                });
+            if log.log_end_offset() < needed {
+                return Err(self.nowhere(log, needed));
             }
         }
         Ok(())

@@ -214,15 +214,15 @@ fn logs_of(
     let mut logs = BTreeMap::new();
     for log in &checkpoint.logs {
         let mut state = log.state.borrow_mut();
-        if !has_journal {
-            state.created_sequence = 0;
-        }
         for segment in &mut state.segments {
             if segment.written_at == Timestamp::NONE {
                 segment.written_at = now;
             }
         }
         drop(state);
+        if !has_journal {
+            log.forget_journal();
+        }
         logs.insert(log.id(), log.clone());
     }
     logs
