@@ -105,7 +105,10 @@ impl<I: Io> Inner<I> {
         let mut deadline = None;
         loop {
             self.check_writable(urgent)?;
-            let journal_full = !self.journal_has_room(demand, claim) && self.journal_can_free();
+            // As the append itself will look: who would be taken does not wait for a checkpoint that may never come.
+            let has_room =
+                self.journal_has_room(demand, claim) || self.journal_takes(demand, claim);
+            let journal_full = !has_room && self.journal_can_free();
             let tail_bytes = self.tail.borrow().bytes() + bytes.min(self.options.group_bytes_max);
             let tail_full = tail_bytes > self.options.tail_bytes_max && !urgent;
             let congested = self.journal_congested() && !urgent;
@@ -129,12 +132,14 @@ impl<I: Io> Inner<I> {
         }
     }
 
-    /// Makes room in the open group: seals it if `bytes` more would make it too large.
+    /// Makes room in the open group: seals it if `bytes` more would make it too large, or move all of it to another file.
     pub(crate) fn open_room(&self, bytes: usize) {
         let full = {
             let journal = self.journal.borrow();
-            journal.open.entry_count > 0
-                && journal.open.used() + bytes > self.options.group_bytes_max
+            let (open, grown) = (&journal.open, journal.open.used() + bytes);
+            open.entry_count > 0
+                && (grown > self.options.group_bytes_max
+                    || journal.pipeline.would_roll(open.disk_bytes(), grown))
         };
         if full {
             self.seal();

@@ -188,6 +188,14 @@ impl<W, R, F> Pipeline<W, R, F> {
         self.files.fits([len].into_iter())
     }
 
+    /// Whether the open group, which takes `present` bytes, goes to the active file as it is and not with `grown` bytes. The
+    /// next file may hold the room that is kept for marks and barriers: a mark is not to take the records before it there.
+    pub(crate) fn would_roll(&self, present: usize, grown: usize) -> bool {
+        let room = self.files.active_room();
+        let before = self.ready_bytes;
+        (before + present) as u64 <= room && (before + align_up(grown)) as u64 > room
+    }
+
     /// Places the next sealed group. `None` if there is none, or no room for it.
     pub(crate) fn take(&mut self, now: MonotonicTime) -> Option<Write<W, F>> {
         let len = self.ready.front()?.group.len;
@@ -489,6 +497,30 @@ mod tests {
             let found = pipeline.has_room_for_one(open, bytes, kept, BLOCK);
             assert_eq!(found, room, "{open:?} {bytes} {kept}");
         }
+    }
+
+    #[test]
+    fn a_group_does_not_grow_out_of_its_file() {
+        let mut pipeline = pipeline();
+        // (bytes of the open group, with what is to be added, whether it is sealed first)
+        let table = [
+            (BLOCK, 4 * BLOCK, false),
+            (4 * BLOCK, 4 * BLOCK + 1, true),
+            // It goes to the next file anyway.
+            (5 * BLOCK, 6 * BLOCK, false),
+        ];
+        for (present, grown, expected) in table {
+            assert_eq!(
+                pipeline.would_roll(present, grown),
+                expected,
+                "{present} to {grown}"
+            );
+        }
+        seal(&mut pipeline, true);
+        assert!(
+            pipeline.would_roll(3 * BLOCK, 3 * BLOCK + 1),
+            "behind what waits"
+        );
     }
 
     #[test]
