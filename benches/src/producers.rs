@@ -56,6 +56,8 @@ pub(crate) fn check_and_learn(meter: &mut Meter) {
         states.learn(header, payload::FIRST_TIMESTAMP);
         header.base_sequence += 1;
         log_end_offset = log_end_offset.plus(1);
+        // The high watermark follows: what lies below it is not undone.
+        states.settle(log_end_offset);
         producer = (producer + 1) % headers.len();
     });
 }

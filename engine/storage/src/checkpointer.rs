@@ -69,7 +69,11 @@ impl<I: Io> Inner<I> {
             self.life.check()?;
             self.journal_changed.changed().await;
         }
-        let result = self.checkpoint_alone(run_state).await;
+        // Who has waited for the turn may get it after the last checkpoint, which is to stay the last.
+        let result = match run_state == RunState::Running && !self.life.keeps() {
+            true => Ok(()),
+            false => self.checkpoint_alone(run_state).await,
+        };
         self.checkpoints.end();
         self.journal_changed.notify();
         result
@@ -82,7 +86,7 @@ impl<I: Io> Inner<I> {
         let unsynced = self.unsynced.take();
         let is_spare_taken = self.removals.take_spares_unsynced();
         self.sync_segments(unsynced, is_spare_taken).await?;
-        if run_state == RunState::Running {
+        if run_state != RunState::Recovered {
             self.wait_durable(encoded.durable_through).await?;
         }
         assert!(
@@ -140,10 +144,9 @@ impl<I: Io> Inner<I> {
             self.io.yield_if_needed().await;
         }
         let durable_through = match run_state {
-            RunState::Running => self.request_barrier(),
+            // Also at the end: remains that were carried may still be on their way.
+            RunState::Running | RunState::CleanShutdown => self.request_barrier(),
             RunState::Recovered => 0,
-            // A shutdown has made everything durable before.
-            RunState::CleanShutdown => self.journal.borrow().pipeline.durable_sequence(),
         };
         Encoded {
             bytes: encoder.finish(self.options.shard, sequence, durable_through),

@@ -95,7 +95,15 @@ impl<I: Io> Inner<I> {
         let mut ends = Vec::with_capacity(cuts.len());
         for (log, cut) in logs.iter().zip(found) {
             let start = log.log_start_offset();
+            let end = log.log_end_offset();
+            let is_epoch_cut = log.state.borrow().leader_epochs.begins_from(end);
             match cut {
+                // An epoch that has no records yet goes, too: the leader does not know it (KIP-101).
+                None if is_epoch_cut => {
+                    through = self.add_mark(log, NewMark::at(EntryKind::Truncated, end));
+                    log.cut_in_group.set(through);
+                    log.state.borrow_mut().leader_epochs.truncate_back(end);
+                }
                 None => {}
                 // Nothing is left that may be read.
                 Some(cut) if cut.end <= start => through = self.mark_reset(log, start),
@@ -257,10 +265,18 @@ impl<I: Io> Inner<I> {
         let max_timestamp = before.map_or(max_timestamp, |before| {
             before.max_timestamp.max(max_timestamp)
         });
-        let max_offset = self.find_in_segment(log, snapshot, max_timestamp, next_offset);
-        let offset_of_max_timestamp = match max_timestamp.0 >= 0 {
-            true => max_offset.await?.unwrap_or(Offset::NONE),
-            false => Offset::NONE,
+        let found = match max_timestamp.0 >= 0 {
+            true => {
+                self.find_in_segment(log, snapshot, max_timestamp, next_offset)
+                    .await
+            }
+            false => Ok(None),
+        };
+        let offset_of_max_timestamp = match found {
+            Ok(found) => found.unwrap_or(Offset::NONE),
+            // Its records cannot be read, which is no reason to keep what must go.
+            Err(ReadError::Corrupt { .. }) => Offset::NONE,
+            Err(error) => return Err(error),
         };
         let (index_pages, mut pending) = pages_before(&view, number);
         pending.push(chunk.cut(id, &bytes[..left], max_timestamp));

@@ -79,6 +79,13 @@ impl LeaderEpochCache {
         }
     }
 
+    /// Whether an epoch begins at or behind this offset.
+    pub fn begins_from(&self, offset: Offset) -> bool {
+        self.entries
+            .last()
+            .is_some_and(|(_, start)| *start >= offset)
+    }
+
     /// Drops epochs that begin at or behind the new end of the log.
     pub fn truncate_back(&mut self, log_end_offset: Offset) {
         while self

@@ -178,7 +178,10 @@ impl Log {
         );
         if offset > self.high_watermark.get() {
             self.high_watermark.set(offset);
-            self.state.borrow_mut().producers.settle(offset);
+            // Who cuts the log has seen what can be undone.
+            if !self.is_held() {
+                self.state.borrow_mut().producers.settle(offset);
+            }
         }
     }
 

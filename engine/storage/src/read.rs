@@ -265,6 +265,7 @@ impl<I: Io> Inner<I> {
         if let Some(entries) = self.extents.index(segment.id, segment.pages) {
             return Ok(entries);
         }
+        let cuts = log.cuts.get();
         let path = self.layout.index(segment.id);
         let len = segment.pages as usize * PAGE_BYTES;
         let read = match self
@@ -287,8 +288,11 @@ impl<I: Io> Inner<I> {
             }
         };
         let entries = Rc::new(entries);
-        self.extents
-            .insert_index(segment.id, segment.pages, entries.clone());
+        // A segment that was cut meanwhile has another index.
+        if log.cuts.get() == cuts {
+            self.extents
+                .insert_index(segment.id, segment.pages, entries.clone());
+        }
         Ok(entries)
     }
 
@@ -298,6 +302,7 @@ impl<I: Io> Inner<I> {
         log: &Rc<Log>,
         segment: &Snapshot,
     ) -> Result<Vec<ChunkEntry>, ReadError> {
+        let cuts = log.cuts.get();
         let end = segment.stored_bytes();
         let mut chunks = ChunkBuilder::new(segment.id);
         let mut entries = Vec::new();
@@ -356,7 +361,7 @@ impl<I: Io> Inner<I> {
             self.io.yield_if_needed().await;
         }
         entries.extend(chunks.close());
-        if segment.sealed {
+        if segment.sealed && log.cuts.get() == cuts {
             self.rewrite_index(log, segment.id, &entries).await;
         }
         Ok(entries)
@@ -364,6 +369,7 @@ impl<I: Io> Inner<I> {
 
     /// Stores a rebuilt index of a sealed segment. If that fails it will be rebuilt again.
     async fn rewrite_index(&self, log: &Rc<Log>, id: SegmentId, entries: &[ChunkEntry]) {
+        let cuts = log.cuts.get();
         let path = self.layout.index(id);
         let pages: Vec<&[ChunkEntry]> = entries.chunks(PAGE_ENTRIES).collect();
         let mut buffer = self.io.buffer(pages.len() * PAGE_BYTES);
@@ -388,7 +394,9 @@ impl<I: Io> Inner<I> {
                         ..Unsynced::default()
                     },
                 );
-                if let Some(segment) = log.state.borrow_mut().segment_mut(id) {
+                if log.cuts.get() == cuts
+                    && let Some(segment) = log.state.borrow_mut().segment_mut(id)
+                {
                     segment.index_pages = u32::try_from(pages.len()).unwrap_or(u32::MAX);
                 }
             }

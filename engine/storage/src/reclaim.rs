@@ -96,7 +96,8 @@ impl<I: Io> Inner<I> {
             }
         }
         let carry_bytes = usize::try_from(carry_bytes).expect("an eighth of a file");
-        if !small.is_empty() && self.journal_has_room(carry_bytes, Claim::Append) {
+        let may_carry = self.life.is_running() && self.journal_has_room(carry_bytes, Claim::Append);
+        if !small.is_empty() && may_carry {
             self.carry(&small);
         } else {
             large.append(&mut small);

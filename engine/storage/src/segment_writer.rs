@@ -37,6 +37,8 @@ const DISK_FULL_PAUSE: Duration = Duration::from_millis(200);
 /// The next step for a log.
 enum Step<B> {
     Nothing,
+    /// Pages of its index are owed: they found no space before.
+    Index(SegmentId),
     Seal(SegmentId),
     ReadBack(SegmentId, u64, usize),
     Write(WritePlan<B>),
@@ -125,6 +127,7 @@ impl<I: Io> Inner<I> {
             let under_way = self.deadlines.begin("writing segments", self.io.now());
             let done = match step {
                 Step::Nothing => break,
+                Step::Index(id) => self.write_index_pages(log, id, PAGE_ENTRIES).await,
                 Step::Seal(id) => {
                     let sealed = self.seal_segment(log, id).await;
                     self.rolled(log);
@@ -239,6 +242,9 @@ impl<I: Io> Inner<I> {
         let Some(active) = state.segments.last() else {
             return Step::Nothing;
         };
+        if !active.sealed && active.pending.len() >= PAGE_ENTRIES {
+            return Step::Index(active.id);
+        }
         if active.must_roll(
             Planned::default(),
             first.bytes.len(),
@@ -578,6 +584,7 @@ impl<I: Io> Inner<I> {
             let mut tail = self.tail.borrow_mut();
             let allowed = tail.allowed_bytes().min(kept_max);
             if tail.bytes() <= allowed {
+                tail.drop_empty();
                 return;
             }
             tail.evict(allowed);

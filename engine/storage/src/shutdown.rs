@@ -53,10 +53,6 @@ impl<I: Io> Storage<I> {
             let oldest = inner.tail.borrow().oldest_dirty();
             assert!(oldest.is_none(), "no log is dirty, so no group is");
         }
-        assert!(
-            !inner.has_waiting_deletions(),
-            "their marks are in the journal"
-        );
         inner.checkpoint(RunState::CleanShutdown).await?;
         inner.checkpoint(RunState::CleanShutdown).await?;
         for log in &logs {
@@ -86,6 +82,11 @@ impl<I: Io> Inner<I> {
     /// Cuts the files of open segments to their exact size, so that other tools can read them.
     pub(crate) async fn trim_open_segments(&self, logs: &[Rc<Log>]) -> Result<(), StorageError> {
         at_once(logs, async |log| {
+            // A writer may be adding to the file just now: what it wrote would be cut off.
+            while !log.state.borrow().writer.is_idle() {
+                self.life.check()?;
+                self.write_queue.changed.changed().await;
+            }
             let open = {
                 let state = log.state.borrow();
                 state
@@ -96,10 +97,8 @@ impl<I: Io> Inner<I> {
                     })
                     .map(|segment| segment.id)
             };
-            if let Some(id) = open
-                && let Err(error) = self.trim_segment(log, id).await
-            {
-                self.fence(&format!("trimming a segment of {}: {error}", log.id()));
+            if let Some(id) = open {
+                self.trim_alone(log, id).await?;
             }
             self.life.check()
         })

@@ -36,7 +36,11 @@ impl<I: Io> Inner<I> {
     }
 
     /// Cuts a segment in the place of the log's writer.
-    async fn trim_alone(&self, log: &Rc<Log>, id: SegmentId) -> Result<(), StorageError> {
+    pub(crate) async fn trim_alone(
+        &self,
+        log: &Rc<Log>,
+        id: SegmentId,
+    ) -> Result<(), StorageError> {
         self.begin_alone(log);
         let trimmed = self.trim_segment(log, id).await;
         self.end_writing(log);

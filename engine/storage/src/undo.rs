@@ -61,16 +61,11 @@ impl UndoLog {
     }
 
     pub(crate) fn push(&mut self, undo: Undo) {
-        // In order but for replay: a producer that was forgotten is learned again there.
-        let place = self
-            .entries
-            .partition_point(|known| known.base_offset < undo.base_offset);
-        if let Some(known) = self.entries.get(place) {
-            if known.base_offset != undo.base_offset {
-                self.entries.insert(place, undo);
-            }
-            return;
-        }
+        let last = self.entries.back();
+        assert!(
+            last.is_none_or(|last| last.base_offset < undo.base_offset),
+            "batches come in order"
+        );
         if self.entries.len() == UNDO_MAX
             && let Some(oldest) = self.entries.pop_front()
         {

@@ -138,6 +138,11 @@ impl TailGroups {
             self.evicted_through = first.max(self.evicted_through + 1);
             self.release(self.evicted_through);
         }
+        self.drop_empty();
+    }
+
+    /// Forgets groups at the front that hold nothing, like those of marks.
+    pub(crate) fn drop_empty(&mut self) {
         while let Some(front) = self.groups.front()
             && front.dirty_batches == 0
             && front.capacity == 0

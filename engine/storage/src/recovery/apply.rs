@@ -305,16 +305,23 @@ impl<'a, I: Io> Applier<'a, I> {
         sequence: u64,
     ) -> Result<u32, OpenError> {
         if self.knows(log, sequence, None)? {
+            let is_unwritten = log.state.borrow().tail_written == 0;
+            assert!(is_unwritten, "nothing is written before the last known cut");
             return Ok(self.cut_tail(log, end, sequence));
         }
         let log_end_offset = log.log_end_offset();
         if self.gaps.contains_key(&log.id()) || log_end_offset < end {
-            return Err(self.nowhere(log, end));
+            // What is missing may be that of a log that was deleted later, of which no checkpoint says anything any more.
+            self.gaps.insert(log.id(), end);
+            log.cut_in_group.set(sequence);
+            log.state.borrow_mut().leader_epochs.truncate_back(end);
+            return Ok(self.cut_tail(log, end, sequence));
         }
         let cut = self.inner.find_cut(log, end).await;
         let cut = cut.map_err(|error| self.unreadable(log, &error))?;
         log.cut_in_group.set(sequence);
         let Some(cut) = cut else {
+            log.state.borrow_mut().leader_epochs.truncate_back(end);
             return Ok(0);
         };
         assert_eq!(cut.end, end, "a log is cut again where it was");
@@ -330,6 +337,7 @@ impl<'a, I: Io> Applier<'a, I> {
         if self.knows(log, sequence, None)? {
             return Ok(self.cut_tail(log, Offset::ZERO, sequence));
         }
+        self.gaps.remove(&log.id());
         log.cut_in_group.set(sequence);
         let log_end_offset = log.log_end_offset();
         let touched = self.touch(log);
@@ -340,14 +348,10 @@ impl<'a, I: Io> Applier<'a, I> {
     }
 
     /// A cut that the checkpoint knew: its segments are as they were left by it and by what came later. Only what replay has
-    /// put into the tail goes, of which nothing is in segments yet.
+    /// put into the tail goes.
     fn cut_tail(&mut self, log: &Log, end: Offset, sequence: u64) -> u32 {
         self.touch(log);
         let mut state = log.state.borrow_mut();
-        assert_eq!(
-            state.tail_written, 0,
-            "nothing is written before the last known cut"
-        );
         let end = end.max(state.written_end_offset);
         let mut groups = Vec::new();
         let mut bytes = 0;

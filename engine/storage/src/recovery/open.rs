@@ -87,6 +87,7 @@ impl<I: Io> Inner<I> {
             let known_durable = checkpoint_durable_through;
             inner.replay(replay, known_durable, &mut report).await?;
         }
+        inner.begin_logs();
         inner.begin_run();
         report.logs = inner.logs.borrow().len();
         // Both files: neither may lead back to before this run.
@@ -134,14 +135,6 @@ impl<I: Io> Inner<I> {
             self.tail.borrow_mut().evict(0);
         }
         report.torn_tail |= replay.torn;
-        let now = self.io.wall_clock();
-        for log in self.logs.borrow().values() {
-            let mut state = log.state.borrow_mut();
-            state.appended_at = now;
-            if !state.producers.reaches(log.log_end_offset()) {
-                state.producers.forget_undo(log.log_end_offset());
-            }
-        }
         Ok(())
     }
 
@@ -151,6 +144,18 @@ impl<I: Io> Inner<I> {
             journal.pipeline.files.resume(*file, *end, *sequence);
         }
         journal.pipeline.resume(place);
+    }
+
+    /// What the logs know only of this run.
+    fn begin_logs(&self) {
+        let now = self.io.wall_clock();
+        for log in self.logs.borrow().values() {
+            let mut state = log.state.borrow_mut();
+            state.appended_at = now;
+            if !state.producers.reaches(log.log_end_offset()) {
+                state.producers.forget_undo(log.log_end_offset());
+            }
+        }
     }
 
     /// From here on groups are of this run: what an earlier one has left behind the end of the chain is none of them.

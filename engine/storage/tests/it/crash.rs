@@ -104,7 +104,7 @@ async fn write(
         sights.borrow_mut().appends += 1;
         match io.random() % 200 {
             0 => advance(&storage, &model, &log, &io).await,
-            1 if id.topic.0[0] == 3 => {
+            1 if id.topic.0[0] >= 3 => {
                 storage.delete_log(id);
                 // The deletion is durable with the next committed group; until then the log may come back.
                 model.borrow_mut().remove(&id);
