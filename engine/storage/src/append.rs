@@ -233,13 +233,17 @@ impl<I: Io> Inner<I> {
             stamp(stored, place.base_offset, info, &context)
         })?;
         self.journal.borrow_mut().open.flushed |= context.durability == Durability::Flushed;
-        let stored = BatchHeader {
-            base_offset: place.base_offset,
-            leader_epoch: context.leader_epoch,
-            max_timestamp: place.max_timestamp,
-            ..info.header
-        };
-        self.appended(log, &mut state, &stored, place, context.now);
+        if info.header.is_idempotent() {
+            let stored = BatchHeader {
+                base_offset: place.base_offset,
+                max_timestamp: place.max_timestamp,
+                ..info.header
+            };
+            state.producers.learn(&stored, context.now);
+        }
+        let bytes = batch.len() as u64;
+        self.appended(log, &mut state, context.leader_epoch, bytes, place);
+        state.appended_at = context.now;
         drop(state);
         self.kick();
         Ok(Appended {
@@ -310,34 +314,28 @@ impl<I: Io> Inner<I> {
         Ok(())
     }
 
-    /// A batch is in the open group: the log goes on behind it.
+    /// A batch of so many bytes is in the open group: the log goes on behind it.
     pub(crate) fn appended(
         &self,
         log: &Log,
         state: &mut LogState,
-        batch: &BatchHeader,
+        leader_epoch: LeaderEpoch,
+        bytes: u64,
         place: BatchPlace,
-        now: Timestamp,
     ) {
         assert_eq!(
             log.log_end_offset(),
             place.follows,
             "batches follow each other"
         );
-        state
-            .leader_epochs
-            .assign(batch.leader_epoch, place.base_offset);
-        state.producers.learn(batch, now);
-        state.appended_at = now;
         assert!(
             place.base_offset >= place.follows && place.next_offset > place.base_offset,
             "a batch has records"
         );
-        assert_eq!(batch.base_offset, place.base_offset, "as it is stored");
+        state.leader_epochs.assign(leader_epoch, place.base_offset);
         log.log_end_offset.set(place.next_offset);
         log.assert_offsets();
-        let size_bytes = log.size_bytes.get() + batch.size_bytes() as u64;
-        log.size_bytes.set(size_bytes);
+        log.size_bytes.set(log.size_bytes.get() + bytes);
     }
 }
 

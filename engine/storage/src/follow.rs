@@ -159,7 +159,10 @@ impl<I: Io> Inner<I> {
         let mut state = log.state.borrow_mut();
         self.add_to_group(log, &mut state, batch.bytes, entry, place, |_| Ok(()))?;
         self.journal.borrow_mut().open.flushed |= durability == Durability::Flushed;
-        self.appended(log, &mut state, header, place, now);
+        state.producers.learn(header, now);
+        let bytes = batch.bytes.len() as u64;
+        self.appended(log, &mut state, header.leader_epoch, bytes, place);
+        state.appended_at = now;
         Ok(())
     }
 }

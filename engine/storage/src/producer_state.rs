@@ -138,31 +138,34 @@ impl ProducerStates {
         if !batch.is_idempotent() {
             return;
         }
-        if self.producers.len() >= PRODUCERS_MAX && !self.producers.contains_key(&batch.producer_id)
-        {
-            self.forget_oldest();
-        }
         let last_offset = batch.last_offset();
-        let known = self.producers.get(&batch.producer_id);
-        if known
-            .and_then(|producer| producer.batches.last())
-            .is_some_and(|known| known.last_offset >= last_offset)
-        {
-            return;
-        }
-        self.undo.push(Undo {
+        let undo = |before| Undo {
             base_offset: batch.base_offset,
             producer_id: batch.producer_id,
-            before: before(known, batch),
-        });
-        let producer = self
-            .producers
-            .entry(batch.producer_id)
-            .or_insert_with(|| Producer {
-                epoch: batch.producer_epoch,
-                last_write: now,
-                batches: SmallVec::new(),
-            });
+            before,
+        };
+        let producer = match self.producers.get_mut(&batch.producer_id) {
+            Some(producer) => {
+                let last = producer.batches.last();
+                if last.is_some_and(|known| known.last_offset >= last_offset) {
+                    return;
+                }
+                self.undo.push(undo(before(producer, batch)));
+                producer
+            }
+            None => {
+                if self.producers.len() >= PRODUCERS_MAX {
+                    self.forget_oldest();
+                }
+                self.undo.push(undo(Before::Unknown));
+                let new = Producer {
+                    epoch: batch.producer_epoch,
+                    last_write: now,
+                    batches: SmallVec::new(),
+                };
+                self.producers.entry(batch.producer_id).or_insert(new)
+            }
+        };
         producer.last_write = producer.last_write.max(now);
         if producer.epoch != batch.producer_epoch {
             producer.epoch = batch.producer_epoch;
@@ -212,7 +215,7 @@ impl ProducerStates {
                     self.producers.remove(&undo.producer_id);
                 }
                 Before::Whole(producer) => {
-                    self.producers.insert(undo.producer_id, producer);
+                    self.producers.insert(undo.producer_id, *producer);
                 }
                 Before::Batch {
                     last_write,
@@ -295,16 +298,14 @@ impl ProducerStates {
 }
 
 /// What a producer is like before `batch` is learned.
-fn before(known: Option<&Producer>, batch: &BatchHeader) -> Before {
-    match known {
-        None => Before::Unknown,
-        Some(producer) if producer.epoch != batch.producer_epoch || batch.is_control() => {
-            Before::Whole(producer.clone())
-        }
-        Some(producer) => Before::Batch {
-            last_write: producer.last_write,
-            dropped: (producer.batches.len() == BATCHES_REMEMBERED).then(|| producer.batches[0]),
-        },
+fn before(producer: &Producer, batch: &BatchHeader) -> Before {
+    if producer.epoch != batch.producer_epoch || batch.is_control() {
+        return Before::Whole(Box::new(producer.clone()));
+    }
+    let is_full = producer.batches.len() == BATCHES_REMEMBERED;
+    Before::Batch {
+        last_write: producer.last_write,
+        dropped: is_full.then(|| producer.batches[0]),
     }
 }
 

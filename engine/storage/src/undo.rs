@@ -25,8 +25,8 @@ pub(crate) enum Before {
         last_write: Timestamp,
         dropped: Option<RememberedBatch>,
     },
-    /// Anything else.
-    Whole(Producer),
+    /// Anything else; rare, so that it does not make every entry large.
+    Whole(Box<Producer>),
 }
 
 /// One batch.
@@ -135,7 +135,7 @@ impl UndoLog {
                         _ => Some(RememberedBatch::decode(from)?),
                     },
                 },
-                3 => Before::Whole(Producer::decode(from)?),
+                3 => Before::Whole(Box::new(Producer::decode(from)?)),
                 _ => return Err(Short),
             };
             log.entries.push_back(Undo {
