@@ -207,9 +207,7 @@ impl ChunkBuilder {
         if closed.length == 0 {
             return None;
         }
-        let end = closed.position.checked_add(closed.length);
-        assert!(end.is_some(), "a segment is smaller than 4 GiB");
-        self.open.position = end.unwrap_or(u32::MAX);
+        self.open.position = u32::try_from(closed.end()).expect("a segment is smaller than 4 GiB");
         self.open.length = 0;
         Some(closed)
     }

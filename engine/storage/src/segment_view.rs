@@ -74,6 +74,7 @@ impl SegmentView {
     pub(crate) fn chunk_of(&self, offset: Offset) -> Option<usize> {
         // An offset in the gap before the segment is served by its first chunk.
         let relative = (offset.0 - self.id.base_offset.0).max(0);
+        // One far behind it, by its last.
         let relative = u32::try_from(relative).unwrap_or(u32::MAX);
         let recent = chunk_of_offset(&self.recent, relative).map(|found| found + self.stored.len());
         recent.or_else(|| chunk_of_offset(&self.stored, relative))

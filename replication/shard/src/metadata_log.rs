@@ -84,7 +84,7 @@ impl Loaded {
             let records = read_records_owned(batch).map_err(damaged)?;
             let mut decoded = Vec::with_capacity(records.len());
             for record in records {
-                let value = record.value.unwrap_or_default();
+                let value = record.value.ok_or(LoadError::Damaged(header.base_offset))?;
                 let record = MetadataRecord::decode(&value)?;
                 if let MetadataRecord::RemoveTopic(removed) = &record {
                     self.deleted.insert(removed.topic_id);

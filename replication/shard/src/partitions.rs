@@ -282,7 +282,8 @@ impl<I: Io> Partitions<I> {
     /// `replica.lag.time.max.ms`.
     fn replica_lag_max(&self) -> Duration {
         let ms = self.place.config.replica_lag_time_max_ms;
-        Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+        // A negative one is as good as none: whoever lags is out.
+        Duration::from_millis(ms.max(0).unsigned_abs())
     }
 
     fn leader_settings(&self, config: &TopicConfig) -> LeaderSettings {
@@ -295,7 +296,8 @@ impl<I: Io> Partitions<I> {
 
     fn log_config(&self, config: &TopicConfig) -> LogConfig {
         LogConfig {
-            segment_bytes: u64::try_from(config.segment_bytes).unwrap_or(u64::MAX),
+            // The registry's range begins at 1 MiB.
+            segment_bytes: config.segment_bytes.unsigned_abs().into(),
             segment_ms: config.segment_ms,
             retention_bytes: config.retention_bytes,
             retention_ms: config.retention_ms,

@@ -321,6 +321,7 @@ pub(crate) fn power_cut(world: &World, node: usize, in_flight: Vec<DiskRequest>)
             }
             // An unfinished flush promises nothing, and may have done everything.
             _ if world.random.disk.one_in(2) => {
+                // Nobody is left to hear of an error.
                 perform(world, &request).ok();
             }
             _ => {}
