@@ -152,7 +152,7 @@ impl<I: Io> Inner<I> {
             return self.journal.borrow().pipeline.durable_sequence();
         }
         self.open_room(ENTRY_HEADER_BYTES + mark.bytes.len());
-        let mut state = log.state.borrow_mut();
+        let mut state = log.state_mut();
         let mut journal = self.journal.borrow_mut();
         let sequence = journal.pipeline.next_sequence();
         journal
@@ -199,7 +199,7 @@ impl<I: Io> Inner<I> {
             return Err(AppendError::JournalFull);
         }
         self.open_room(ENTRY_HEADER_BYTES + batch.len());
-        let mut state = log.state.borrow_mut();
+        let mut state = log.state_mut();
         if context.check_producer
             && info.header.is_idempotent()
             && let SequenceCheck::Duplicate(known) = state.producers.check(&info.header)?
@@ -219,7 +219,7 @@ impl<I: Io> Inner<I> {
                 latest,
             });
         }
-        let place = place_batch(log.log_end_offset.get(), info, &context)?;
+        let place = place_batch(log.log_end_offset(), info, &context)?;
         let entry = EntryHeader {
             kind: EntryKind::Batch,
             id: log.id(),
@@ -256,7 +256,7 @@ impl<I: Io> Inner<I> {
 
     /// Whether the log takes anything now.
     pub(crate) fn check_takes(&self, log: &Log) -> Result<(), AppendError> {
-        if log.deleted.get() {
+        if log.is_deleted() {
             return Err(AppendError::Deleted);
         }
         if log.is_held() {
@@ -297,7 +297,7 @@ impl<I: Io> Inner<I> {
             .map_err(|_| AppendError::Malformed)?;
         let sequence = journal.pipeline.next_sequence();
         assert!(
-            sequence > log.cut_in_group.get() || log.cut_in_group.get() == sequence,
+            sequence > log.cut_in_group() || log.cut_in_group() == sequence,
             "what follows a cut stands behind its mark"
         );
         let number =
@@ -333,9 +333,8 @@ impl<I: Io> Inner<I> {
             "a batch has records"
         );
         state.leader_epochs.assign(leader_epoch, place.base_offset);
-        log.log_end_offset.set(place.next_offset);
+        log.extend(place.next_offset, bytes);
         log.assert_offsets();
-        log.size_bytes.set(log.size_bytes.get() + bytes);
     }
 }
 

@@ -1,8 +1,10 @@
 //! Bytes of a shard's checkpoint: what its logs consist of, and from where the journal must be replayed. Pure.
 //!
-//! Two files are written in turn; the valid one with the higher sequence counts. FORMAT.md, section "Checkpoint".
-//! Formats 1 and 2, which earlier releases wrote, are read too.
+//! A whole checkpoint begins one of two files, in turn; increments, which say what has changed since, follow it there:
+//! see [`crate::checkpoint_chain`]. FORMAT.md, section "Checkpoint". Formats 1 to 3, which earlier releases wrote, are read
+//! too.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
@@ -13,6 +15,7 @@ use crate::cache::tail::JournalPosition;
 use crate::encoding::{Decoder, Encoder, Short};
 use crate::identity::BrokerIdentity;
 use crate::index::SegmentId;
+use crate::journal::generations::Generations;
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::log::Log;
 use crate::options::LogConfig;
@@ -21,8 +24,9 @@ use crate::quorum_state::QuorumState;
 use crate::segment::Segment;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"RLGC");
+const INCREMENT_MAGIC: u32 = u32::from_le_bytes(*b"RLGN");
 /// Version of the checkpoint's bytes.
-pub(crate) const FORMAT: u16 = 3;
+pub(crate) const FORMAT: u16 = 4;
 /// The oldest version that is read.
 const FORMAT_MIN: u16 = 1;
 /// Bytes before the body.
@@ -71,67 +75,13 @@ impl Removal {
     }
 }
 
-/// Which runs of the broker wrote the groups of a journal: each has a random generation, and goes on where the one before
-/// ended. In order of their first groups.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Generations {
-    runs: Vec<(u64, u64)>,
-}
-
-impl Generations {
-    /// A run begins with group `sequence`.
-    pub(crate) fn begin(&mut self, sequence: u64, generation: u64) {
-        // A run that wrote no group leaves no trace.
-        self.runs.pop_if(|(first, _)| *first == sequence);
-        let follows = self.runs.last().is_none_or(|(first, _)| *first < sequence);
-        assert!(follows, "runs follow each other");
-        self.runs.push((sequence, generation));
-    }
-
-    /// One run wrote everything.
-    fn all(generation: u64) -> Generations {
-        Generations {
-            runs: vec![(1, generation)],
-        }
-    }
-
-    fn decode(from: &mut Decoder<'_>) -> Result<Generations, CheckpointError> {
-        let mut runs = Vec::new();
-        for _ in 0..from.count(16)? {
-            runs.push((from.u64()?, from.u64()?));
-        }
-        if runs.is_sorted_by(|before: &(u64, u64), after| before.0 < after.0) {
-            Ok(Generations { runs })
-        } else {
-            Err(CheckpointError::Damaged("runs out of order"))
-        }
-    }
-
-    /// The run that wrote, or would write, this group; 0 if none is known.
-    pub(crate) fn of(&self, sequence: u64) -> u64 {
-        let after = self.runs.partition_point(|(first, _)| *first <= sequence);
-        after.checked_sub(1).map_or(0, |run| self.runs[run].1)
-    }
-
-    /// The present run.
-    pub(crate) fn latest(&self) -> u64 {
-        self.runs.last().map_or(0, |(_, generation)| *generation)
-    }
-
-    /// Those that groups from this one on belong to.
-    pub(crate) fn since(&self, sequence: u64) -> Generations {
-        let after = self.runs.partition_point(|(first, _)| *first <= sequence);
-        Generations {
-            runs: self.runs[after.max(1) - 1..].to_vec(),
-        }
-    }
-}
-
 /// A checkpoint.
 #[derive(Clone, Debug)]
 pub(crate) struct Checkpoint {
     pub(crate) shard: ShardId,
     pub(crate) sequence: u64,
+    /// Which of the two files it is in; known to who has read it from there.
+    pub(crate) slot: u8,
     pub(crate) state: RunState,
     /// Into how many shards the data directory was divided; 0 if it is not known (format 1).
     pub(crate) shard_count: u16,
@@ -163,6 +113,8 @@ impl Checkpoint {
 pub(crate) enum CheckpointError {
     /// Torn or damaged.
     Damaged(&'static str),
+    /// Sound through increment `sequence`; the next, at `position`, is damaged, for there is one after it.
+    Broken { sequence: u64, position: u64 },
     /// Sound but of another version.
     Format(u16),
 }
@@ -176,6 +128,9 @@ impl From<Short> for CheckpointError {
 /// Encodes a checkpoint, log by log.
 pub(crate) struct CheckpointEncoder {
     out: Encoder,
+    magic: u32,
+    /// Of an increment: logs that are gone.
+    gone: BTreeSet<TopicPartition>,
     log_count: u32,
     log_count_at: usize,
     removals: Vec<Removal>,
@@ -191,21 +146,43 @@ pub(crate) struct CheckpointHead<'a> {
 }
 
 impl CheckpointEncoder {
+    /// A whole checkpoint.
     pub(crate) fn new(
         head: &CheckpointHead<'_>,
         removals: impl IntoIterator<Item = Removal>,
     ) -> CheckpointEncoder {
         let mut out = Encoder::default();
         out.bytes.resize(HEADER_BYTES, 0);
+        CheckpointEncoder::begin(MAGIC, out, head, removals)
+    }
+
+    /// What has changed since the checkpoint whose header has the checksum `previous`. `gone` are logs that may be in that
+    /// one; one that was made anew under the name is added like any other.
+    pub(crate) fn increment(
+        head: &CheckpointHead<'_>,
+        previous: u32,
+        gone: BTreeSet<TopicPartition>,
+        removals: impl IntoIterator<Item = Removal>,
+    ) -> CheckpointEncoder {
+        assert_eq!(head.state, RunState::Running, "other states are said whole");
+        let mut out = Encoder::default();
+        out.bytes.resize(HEADER_BYTES, 0);
+        out.u32(previous);
+        let begun = CheckpointEncoder::begin(INCREMENT_MAGIC, out, head, removals);
+        CheckpointEncoder { gone, ..begun }
+    }
+
+    fn begin(
+        magic: u32,
+        mut out: Encoder,
+        head: &CheckpointHead<'_>,
+        removals: impl IntoIterator<Item = Removal>,
+    ) -> CheckpointEncoder {
         out.u8(head.state as u8);
         out.u16(head.shard_count);
         BrokerIdentity::encode(head.identity, &mut out);
         let generations = head.generations.since(head.replay.sequence);
-        out.count(generations.runs.len());
-        for (first, generation) in generations.runs {
-            out.u64(first);
-            out.u64(generation);
-        }
+        generations.encode(&mut out);
         out.u64(head.replay.sequence);
         out.u32(head.replay.previous_checksum);
         out.u32(head.replay.file);
@@ -214,6 +191,8 @@ impl CheckpointEncoder {
         out.count(0);
         CheckpointEncoder {
             out,
+            magic,
+            gone: BTreeSet::new(),
             log_count: 0,
             log_count_at,
             removals: removals.into_iter().collect(),
@@ -228,6 +207,12 @@ impl CheckpointEncoder {
         self.removals.extend(removals);
     }
 
+    /// A log is as the checkpoint before says, and has lost these files.
+    pub(crate) fn unchanged(&mut self, removals: impl IntoIterator<Item = Removal>) {
+        assert_eq!(self.magic, INCREMENT_MAGIC, "a whole checkpoint says all");
+        self.removals.extend(removals);
+    }
+
     /// The bytes of the file, padded to a multiple of 4096.
     pub(crate) fn finish(self, shard: ShardId, sequence: u64, durable_through: u64) -> Vec<u8> {
         let mut out = self.out;
@@ -237,10 +222,16 @@ impl CheckpointEncoder {
         for removal in self.removals {
             encode_removal(removal, &mut out);
         }
+        if self.magic == INCREMENT_MAGIC {
+            out.count(self.gone.len());
+            for id in self.gone {
+                out.topic_partition(id);
+            }
+        }
         out.u64(durable_through);
         let body_bytes = out.bytes.len() - HEADER_BYTES;
         let mut head = Encoder::default();
-        head.u32(MAGIC);
+        head.u32(self.magic);
         head.u16(FORMAT);
         head.u16(shard.0);
         head.u64(sequence);
@@ -253,12 +244,32 @@ impl CheckpointEncoder {
     }
 }
 
-impl Checkpoint {
-    /// Reads a checkpoint file. Logs get the default configuration until they are configured.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
+/// The checksum of an encoded checkpoint's header.
+pub(crate) fn header_checksum(bytes: &[u8]) -> u32 {
+    let last = bytes[..HEADER_BYTES].last_chunk().expect("a whole header");
+    u32::from_le_bytes(*last)
+}
+
+/// Checksum of what a checkpoint says of a log now.
+pub(crate) fn checksum_of(log: &Log) -> u32 {
+    let mut out = Encoder::default();
+    encode_log(log, &mut out);
+    crc32c::crc32c(&out.bytes)
+}
+
+/// A sound header and body.
+struct Part<'a> {
+    format: u16,
+    shard: ShardId,
+    sequence: u64,
+    body: &'a [u8],
+}
+
+impl Part<'_> {
+    fn read(bytes: &[u8], magic: u32) -> Result<Part<'_>, CheckpointError> {
         let head = bytes.first_chunk::<HEADER_BYTES>().ok_or(Short)?;
         let mut fields = Decoder::new(head);
-        if fields.u32()? != MAGIC {
+        if fields.u32()? != magic {
             return Err(CheckpointError::Damaged("not a checkpoint"));
         }
         let format = fields.u16()?;
@@ -279,20 +290,99 @@ impl Checkpoint {
         if crc32c::crc32c(body) != body_checksum {
             return Err(CheckpointError::Damaged("the checksum does not match"));
         }
-        let mut from = Decoder::new(body);
-        let checkpoint = Checkpoint::decode_body(shard, sequence, format, &mut from)?;
+        Ok(Part {
+            format,
+            shard,
+            sequence,
+            body,
+        })
+    }
+
+    /// Bytes in the file.
+    fn len(&self) -> usize {
+        align_up(HEADER_BYTES + self.body.len())
+    }
+}
+
+/// An increment as it was read.
+pub(crate) struct Increment {
+    /// Checksum of the header before.
+    pub(crate) previous: u32,
+    gone: Vec<TopicPartition>,
+    changed: Checkpoint,
+}
+
+impl Increment {
+    /// Reads an increment; returns its length in the file, too.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<(Increment, usize), CheckpointError> {
+        let part = Part::read(bytes, INCREMENT_MAGIC)?;
+        let mut from = Decoder::new(part.body);
+        let previous = from.u32()?;
+        let mut changed = Checkpoint::decode_logs(&part, &mut from)?;
+        changed.removals = decode_removals(&mut from, part.format)?;
+        let mut gone = Vec::new();
+        for _ in 0..from.count(20)? {
+            gone.push(from.topic_partition()?);
+        }
+        changed.durable_through = from.u64()?;
+        if !from.is_empty() || changed.state != RunState::Running {
+            return Err(CheckpointError::Damaged("no increment has this"));
+        }
+        let increment = Increment {
+            previous,
+            gone,
+            changed,
+        };
+        Ok((increment, part.len()))
+    }
+
+    pub(crate) fn sequence(&self) -> u64 {
+        self.changed.sequence
+    }
+}
+
+impl Checkpoint {
+    /// Reads a whole checkpoint; returns its length in the file, too. Logs get the default configuration until they are
+    /// configured.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<(Checkpoint, usize), CheckpointError> {
+        let part = Part::read(bytes, MAGIC)?;
+        let mut from = Decoder::new(part.body);
+        let mut checkpoint = Checkpoint::decode_logs(&part, &mut from)?;
+        // The first format had these in front of the logs.
+        if part.format > 1 {
+            checkpoint.removals = decode_removals(&mut from, part.format)?;
+            checkpoint.durable_through = from.u64()?;
+        }
         if !from.is_empty() {
             return Err(CheckpointError::Damaged("bytes are left over"));
         }
-        Ok(checkpoint)
+        Ok((checkpoint, part.len()))
     }
 
-    fn decode_body(
-        shard: ShardId,
-        sequence: u64,
-        format: u16,
-        from: &mut Decoder<'_>,
-    ) -> Result<Checkpoint, CheckpointError> {
+    /// What has changed since.
+    pub(crate) fn add(&mut self, increment: Increment) -> Result<(), CheckpointError> {
+        let changed = increment.changed;
+        if changed.shard != self.shard || changed.shard_count != self.shard_count {
+            return Err(CheckpointError::Damaged("an increment of another shard"));
+        }
+        assert_eq!(changed.sequence, self.sequence + 1, "increments follow");
+        let logs = self.logs.drain(..).map(|log| (log.id(), log));
+        let mut logs: BTreeMap<TopicPartition, Rc<Log>> = logs.collect();
+        for id in increment.gone {
+            logs.remove(&id);
+        }
+        logs.extend(changed.logs.into_iter().map(|log| (log.id(), log)));
+        *self = Checkpoint {
+            logs: logs.into_values().collect(),
+            slot: self.slot,
+            ..changed
+        };
+        Ok(())
+    }
+
+    /// All up to the logs, which come after the rest in the first format.
+    fn decode_logs(part: &Part<'_>, from: &mut Decoder<'_>) -> Result<Checkpoint, CheckpointError> {
+        let format = part.format;
         let state = decode_state(from)?;
         let (shard_count, identity, generations) = match format {
             1 => (0, None, Generations::all(from.u64()?)),
@@ -317,14 +407,13 @@ impl Checkpoint {
             // In that format only a running shard has something in its journal.
             Some((_, removals)) if state != RunState::Running => (0, removals),
             Some(early) => early,
-            None => {
-                let removals = decode_removals(from, format)?;
-                (from.u64()?, removals)
-            }
+            // They follow.
+            None => (0, Vec::new()),
         };
         Ok(Checkpoint {
-            shard,
-            sequence,
+            shard: part.shard,
+            sequence: part.sequence,
+            slot: 0,
             state,
             shard_count,
             identity,
@@ -392,7 +481,7 @@ fn decode_removals(from: &mut Decoder<'_>, format: u16) -> Result<Vec<Removal>, 
 }
 
 fn encode_log(log: &Log, out: &mut Encoder) {
-    let state = log.state.borrow();
+    let state = log.state();
     let ends_before =
         |segment: &Segment, next: &Segment| segment.next_offset <= next.id.base_offset;
     assert!(
@@ -414,7 +503,7 @@ fn encode_log(log: &Log, out: &mut Encoder) {
     out.offset(log.high_watermark());
     out.u64(state.open_group.0);
     out.offset(log.log_end_offset());
-    out.u64(log.cut_in_group.get());
+    out.u64(log.cut_in_group());
     out.u32(state.generation);
     state.quorum.encode(out);
     out.count(state.segments.len());
@@ -433,12 +522,12 @@ fn decode_log(from: &mut Decoder<'_>, format: u16) -> Result<Log, CheckpointErro
     let log = Log::new(id, LogConfig::default(), created_sequence);
     let mut size_bytes = 0u64;
     {
-        let mut state = log.state.borrow_mut();
+        let mut state = log.state_mut();
         if format > 2 {
             log.restore_high_watermark(from.offset()?);
             state.open_group = (from.u64()?, 0);
             state.known_end = Some(from.offset()?);
-            log.cut_in_group.set(from.u64()?);
+            log.note_cut(from.u64()?);
             state.generation = from.u32()?;
             state.quorum = QuorumState::decode(from)?;
         }
@@ -451,9 +540,6 @@ fn decode_log(from: &mut Decoder<'_>, format: u16) -> Result<Log, CheckpointErro
         state.producers = ProducerStates::decode(from, format)?;
         state.written_end_offset = written_end_offset;
     }
-    log.log_start_offset.set(log_start_offset);
-    log.log_end_offset.set(written_end_offset);
-    log.durable_end_offset.set(written_end_offset);
-    log.size_bytes.set(size_bytes);
+    log.restore(log_start_offset, written_end_offset, size_bytes);
     Ok(log)
 }

@@ -2,7 +2,8 @@
 //!
 //! A checkpoint is encoded log by log, with pauses: a shard with a hundred thousand producers must not stand still for
 //! it. Each log is encoded at one moment, as it is then, and replay begins at the oldest group that was needed when the
-//! first of them was encoded; what replay finds of groups that a log knew already changes nothing.
+//! first of them was encoded; what replay finds of groups that a log knew already changes nothing. Where little has changed
+//! since the last checkpoint, only that is said, in an increment.
 //!
 //! Invariants: a checkpoint is written only after every segment byte it names is durable and the journal is durable
 //! through everything that any log knew when it was encoded; a journal file is recycled, and a file removed, only after
@@ -17,7 +18,10 @@ use std::rc::Rc;
 use model::ShardId;
 use runtime::{Buffer, File, Io, OpenMode, align_up};
 
-use crate::checkpoint::{CheckpointEncoder, CheckpointHead, HEADER_BYTES, Removal, RunState};
+use crate::checkpoint::{
+    CheckpointEncoder, CheckpointHead, HEADER_BYTES, Removal, RunState, checksum_of,
+};
+use crate::checkpoint_chain::{Chain, is_worth_increment};
 use crate::descriptors::with_descriptor;
 use crate::disk_space::is_disk_full;
 use crate::error::StorageError;
@@ -27,15 +31,20 @@ use crate::inner::Inner;
 use crate::journal::room::Claim;
 use crate::layout::Layout;
 use crate::log::Log;
+use crate::options::PlantedFault;
 use crate::unsynced::Unsynced;
 
-/// A checkpoint file has at least this much space set aside, and twice what was last written: on a full device, what
-/// frees space must not need any.
-const FILE_BYTES_MIN: usize = 64 << 10;
+/// A checkpoint file has at least this much space set aside, and three times what was last written as a whole: on a full
+/// device, what frees space must not need any. Increments make the next one half as large again at most, and that is so
+/// twice before the other file, with the space it has, is written again: 2.25 times, and the rest for what comes with it.
+const FILE_BYTES_MIN: u64 = 64 << 10;
+const FILE_PARTS: u64 = 3;
 
 /// An encoded checkpoint, and what to do before and after it is written.
 struct Encoded {
     bytes: Vec<u8>,
+    /// Where it goes as an increment.
+    chain: Option<Chain>,
     /// The journal must be durable through this group first.
     durable_through: u64,
     /// Groups before this one are needed no longer then.
@@ -93,15 +102,17 @@ impl<I: Io> Inner<I> {
             encoded.durable_through <= self.journal.borrow().pipeline.durable_sequence(),
             "a checkpoint never knows more than the journal"
         );
-        self.write_checkpoint(sequence, &encoded.bytes).await?;
-        self.checkpoints.written(sequence, encoded.replay_from);
+        let Encoded { bytes, chain, .. } = encoded;
+        let chain = self.write_checkpoint(sequence, &bytes, chain).await?;
+        let replay_from = encoded.replay_from;
+        self.checkpoints.written(sequence, replay_from, chain);
         self.counters.checkpoints.increment();
         let recycled = self
             .journal
             .borrow_mut()
             .pipeline
             .files
-            .recycle(encoded.replay_from);
+            .recycle(replay_from);
         if recycled > 0 {
             self.place_deletions(Claim::Mark);
             self.admission.notify();
@@ -112,11 +123,33 @@ impl<I: Io> Inner<I> {
     }
 
     async fn encode_checkpoint(&self, run_state: RunState, sequence: u64) -> Encoded {
+        let chain = self.checkpoints.take_chain();
+        if let Some(chain) = chain.filter(|_| run_state == RunState::Running) {
+            let changed = self
+                .logs
+                .borrow()
+                .values()
+                .filter(|log| log.is_changed())
+                .count();
+            if is_worth_increment(changed, self.logs.borrow().len()) {
+                let encoded = self.encode(run_state, sequence, Some(chain)).await;
+                let chain = encoded.chain.as_ref();
+                if chain.is_some_and(|chain| chain.has_room(&encoded.bytes)) {
+                    return encoded;
+                }
+            }
+        }
+        self.encode(run_state, sequence, None).await
+    }
+
+    /// Encodes an increment for this chain, or without one all.
+    async fn encode(&self, run_state: RunState, sequence: u64, chain: Option<Chain>) -> Encoded {
         let oldest = self.tail.borrow().oldest_dirty();
         let replay = oldest.unwrap_or_else(|| self.journal.borrow().pipeline.position());
         // Removals of this moment. Of a log that goes from now on, the checkpoint says that it is there, and its mark
         // in the journal that it went.
         let removals = self.removals.all();
+        let gone = self.checkpoints.take_gone();
         let mut logs: Vec<Rc<Log>> = self.logs.borrow().values().cloned().collect();
         logs.extend(self.deletions_waiting());
         let identity = self.identity.borrow().clone();
@@ -138,9 +171,19 @@ impl<I: Io> Inner<I> {
                 Removal::Segment(_) | Removal::Behind(..) => !is_mine(removal.partition()),
             })
             .collect();
-        let mut encoder = CheckpointEncoder::new(&head, others);
+        let mut encoder = match &chain {
+            Some(chain) => CheckpointEncoder::increment(&head, chain.checksum(), gone, others),
+            None => CheckpointEncoder::new(&head, others),
+        };
         for log in logs {
-            encoder.log(&log, self.removals.segments_of(log.id()));
+            let removals = self.removals.segments_of(log.id());
+            if self.has_change(&log) || chain.is_none() {
+                encoder.log(&log, removals);
+                note_encoded(&log);
+            } else {
+                self.assert_as_encoded(&log);
+                encoder.unchanged(removals);
+            }
             self.io.yield_if_needed().await;
         }
         let durable_through = match run_state {
@@ -150,9 +193,25 @@ impl<I: Io> Inner<I> {
         };
         Encoded {
             bytes: encoder.finish(self.options.shard, sequence, durable_through),
+            chain,
             durable_through,
             replay_from: replay.sequence,
             removals,
+        }
+    }
+
+    /// Whether a log is to be encoded anew.
+    fn has_change(&self, log: &Log) -> bool {
+        let is_changed = log.take_change();
+        is_changed && !self.options.is_planted(PlantedFault::IncrementLeavesOut)
+    }
+
+    /// In tests, a log that an increment leaves out must be as it was when it was encoded last: somebody may have changed it
+    /// without a note of it.
+    fn assert_as_encoded(&self, log: &Log) {
+        if cfg!(debug_assertions) && self.options.planted.is_none() {
+            let encoded = log.encoded_checksum.get();
+            assert_eq!(encoded, checksum_of(log), "{log:?} changed unnoticed");
         }
     }
 
@@ -221,60 +280,104 @@ impl<I: Io> Inner<I> {
         with_descriptor(&self.io, attempt, || ()).await
     }
 
-    /// Writes a checkpoint over the older of the two and makes it durable. On a device without space for more than its
-    /// file has, it waits until there is.
-    async fn write_checkpoint(&self, sequence: u64, bytes: &[u8]) -> Result<(), StorageError> {
+    /// Writes a checkpoint, a whole one over the older of the two, and makes it durable. On a device without space for more
+    /// than its file has, it waits until there is.
+    async fn write_checkpoint(
+        &self,
+        sequence: u64,
+        bytes: &[u8],
+        mut chain: Option<Chain>,
+    ) -> Result<Chain, StorageError> {
         let mut wait = None;
-        loop {
-            let shard = self.options.shard;
-            let written = write_checkpoint_file(&self.io, &self.layout, shard, sequence, bytes);
-            match written.await {
-                Ok(()) => break,
+        let chain = loop {
+            let written = match &mut chain {
+                Some(chain) => self.write_increment(chain, bytes).await.map(|()| None),
+                None => {
+                    let shard = self.options.shard;
+                    let slot = 1 - self.checkpoints.slot();
+                    let whole = write_whole_checkpoint(&self.io, &self.layout, shard, slot, bytes);
+                    whole.await.map(Some)
+                }
+            };
+            match written {
+                Ok(begun) => break begun.or(chain).expect("one of them was written"),
                 Err(error) if is_disk_full(&error) && !self.life.is_opening() => {
                     self.wait_for_space(&mut wait).await;
                     self.life.check()?;
                 }
                 Err(error) => {
                     self.fence(&format!("writing checkpoint {sequence}: {error}"));
-                    return self.life.check();
+                    self.life.check()?;
                 }
             }
-        }
+        };
         self.space_found(wait);
         self.counters.checkpoint.wrote(bytes.len() as u64);
         self.counters.checkpoint.flushes.increment();
+        Ok(chain)
+    }
+
+    /// Writes an increment behind the last one and makes it durable, in space that the file has.
+    async fn write_increment(&self, chain: &mut Chain, bytes: &[u8]) -> io::Result<()> {
+        let path = self.layout.checkpoint(self.options.shard, chain.slot());
+        let file = open_checkpoint(&self.io, &path).await?;
+        file.write_at(block(&self.io, bytes), chain.end()).await?;
+        if !self.options.is_planted(PlantedFault::IncrementUnsynced) {
+            file.sync_data().await?;
+        }
+        file.close().await?;
+        chain.added(bytes);
+        self.counters.checkpoint_increments.increment();
         Ok(())
     }
 }
 
-/// Writes a checkpoint over the older of a shard's two and makes it durable.
-pub(crate) async fn write_checkpoint_file<I: Io>(
-    io: &I,
-    layout: &Layout,
-    shard: ShardId,
-    sequence: u64,
-    bytes: &[u8],
-) -> io::Result<()> {
+fn note_encoded(log: &Log) {
+    if cfg!(debug_assertions) {
+        log.encoded_checksum.set(checksum_of(log));
+    }
+}
+
+async fn open_checkpoint<I: Io>(io: &I, path: &Path) -> io::Result<I::File> {
+    with_descriptor(io, async || io.open(path, OpenMode::Write).await, || ()).await
+}
+
+fn block<I: Io>(io: &I, bytes: &[u8]) -> <I::Buffer as Buffer>::Frozen {
     assert!(
         bytes.len() >= HEADER_BYTES && bytes.len() == align_up(bytes.len()),
         "a checkpoint is whole blocks"
     );
-    let slot = u8::from(!sequence.is_multiple_of(2));
-    let path = layout.checkpoint(shard, slot);
-    let file = with_descriptor(io, async || io.open(&path, OpenMode::Write).await, || ()).await?;
     let mut buffer = io.buffer(bytes.len());
     buffer.truncate(bytes.len());
     buffer.as_mut().copy_from_slice(bytes);
-    if file.len().await? < bytes.len() as u64 {
-        let wanted = align_up((2 * bytes.len()).max(FILE_BYTES_MIN)) as u64;
+    buffer.freeze()
+}
+
+/// Writes a whole checkpoint to one of a shard's two files, the one that does not count, and makes it durable.
+pub(crate) async fn write_whole_checkpoint<I: Io>(
+    io: &I,
+    layout: &Layout,
+    shard: ShardId,
+    slot: u8,
+    bytes: &[u8],
+) -> io::Result<Chain> {
+    let path = layout.checkpoint(shard, slot);
+    let file = open_checkpoint(io, &path).await?;
+    let len = bytes.len() as u64;
+    let present = file.len().await?;
+    let wanted = (FILE_PARTS * len).max(FILE_BYTES_MIN);
+    if present < wanted {
         match file.allocate(wanted).await {
-            Err(error) if is_disk_full(&error) => file.allocate(bytes.len() as u64).await?,
+            Err(error) if is_disk_full(&error) && present >= len => {}
+            Err(error) if is_disk_full(&error) => file.allocate(len).await?,
             allocated => allocated?,
         }
     }
-    file.write_at(buffer.freeze(), 0).await?;
+    file.write_at(block(io, bytes), 0).await?;
     file.sync_data().await?;
+    let file_bytes = file.len().await?;
     file.close().await?;
     let directory = layout.checkpoints();
-    with_descriptor(io, async || io.sync_dir(&directory).await, || ()).await
+    with_descriptor(io, async || io.sync_dir(&directory).await, || ()).await?;
+    Ok(Chain::begin(slot, bytes, file_bytes))
 }

@@ -96,20 +96,20 @@ impl<I: Io> Inner<I> {
         for (log, cut) in logs.iter().zip(found) {
             let start = log.log_start_offset();
             let end = log.log_end_offset();
-            let is_epoch_cut = log.state.borrow().leader_epochs.begins_from(end);
+            let is_epoch_cut = log.state().leader_epochs.begins_from(end);
             match cut {
                 // An epoch that has no records yet goes, too: the leader does not know it (KIP-101).
                 None if is_epoch_cut => {
                     through = self.add_mark(log, NewMark::at(EntryKind::Truncated, end));
-                    log.cut_in_group.set(through);
-                    log.state.borrow_mut().leader_epochs.truncate_back(end);
+                    log.note_cut(through);
+                    log.state_mut().leader_epochs.truncate_back(end);
                 }
                 None => {}
                 // Nothing is left that may be read.
                 Some(cut) if cut.end <= start => through = self.mark_reset(log, start),
                 Some(cut) => {
                     through = self.add_mark(log, NewMark::at(EntryKind::Truncated, cut.end));
-                    log.cut_in_group.set(through);
+                    log.note_cut(through);
                     self.clean(self.apply_cut(log, cut));
                 }
             }
@@ -134,7 +134,7 @@ impl<I: Io> Inner<I> {
 
     fn mark_reset(&self, log: &Rc<Log>, start: Offset) -> u64 {
         let through = self.add_mark(log, NewMark::at(EntryKind::Reset, start));
-        log.cut_in_group.set(through);
+        log.note_cut(through);
         self.clean(self.apply_reset(log, start));
         through
     }
@@ -148,7 +148,7 @@ impl<I: Io> Inner<I> {
             self.wait_durable(through).await?;
         }
         for log in logs {
-            while log.state.borrow().writer.is_writing() {
+            while log.state().writer.is_writing() {
                 self.life.check()?;
                 self.write_queue.changed.changed().await;
             }
@@ -162,7 +162,7 @@ impl<I: Io> Inner<I> {
         if !self.life.is_running() {
             return Err(CutError::Closing);
         }
-        if logs.iter().any(|log| log.deleted.get()) {
+        if logs.iter().any(|log| log.is_deleted()) {
             return Err(CutError::Deleted);
         }
         if !self.journal_has_room(logs.len() * ENTRY_HEADER_BYTES, Claim::Mark) {
@@ -219,7 +219,7 @@ impl<I: Io> Inner<I> {
                 }
             }
         };
-        let producers = if log.state.borrow().producers.reaches(end) {
+        let producers = if log.state().producers.reaches(end) {
             None
         } else {
             Some(self.learn_producers(log, end).await?)
@@ -328,10 +328,10 @@ impl<I: Io> Inner<I> {
     #[must_use]
     pub(crate) fn apply_cut(&self, log: &Log, cut: Cut) -> Vec<u64> {
         let end = cut.end;
-        let mut state = log.state.borrow_mut();
+        let mut state = log.state_mut();
         let state = &mut *state;
         assert!(!state.writer.is_writing(), "nobody writes what is cut");
-        let mut size_bytes = log.size_bytes.get();
+        let mut gone_bytes = 0;
         let mut groups = Vec::new();
         while let Some(last) = state.tail.pop_back_if(|last| last.place.next_offset > end) {
             assert!(last.place.base_offset >= end, "a batch is not cut in two");
@@ -341,14 +341,13 @@ impl<I: Io> Inner<I> {
                 continue;
             }
             let bytes = last.bytes.len() as u64;
-            assert!(state.dirty_bytes >= bytes && size_bytes >= bytes, "counted");
+            assert!(state.dirty_bytes >= bytes, "dirty batches are counted");
             state.dirty_bytes -= bytes;
-            size_bytes -= bytes;
+            gone_bytes += bytes;
             groups.push(last.sequence);
         }
         while let Some(last) = state.segments.pop_if(|last| last.id.base_offset >= end) {
-            assert!(size_bytes >= last.size_bytes, "a log holds its segments");
-            size_bytes -= last.size_bytes;
+            gone_bytes += last.size_bytes;
             let bytes = last.file_bytes().map(|(_, bytes)| bytes);
             self.removals.segment_gone(last.id, bytes);
         }
@@ -357,9 +356,8 @@ impl<I: Io> Inner<I> {
                 .segments
                 .last_mut()
                 .expect("the segment is still there");
-            let behind = segment.size_bytes - cut.size_bytes;
-            assert!(size_bytes >= behind, "a log holds its segments");
-            size_bytes -= behind;
+            assert!(segment.size_bytes >= cut.size_bytes, "a cut is in the file");
+            gone_bytes += segment.size_bytes - cut.size_bytes;
             segment.cut(cut);
             segment.sealed = !self.options.is_planted(PlantedFault::CutOnlyInMemory);
             self.removals.behind(segment.id, segment.size_bytes);
@@ -387,7 +385,7 @@ impl<I: Io> Inner<I> {
             state.dirty_bytes == 0,
             "dirty bytes are those of dirty batches"
         );
-        log.size_bytes.set(size_bytes);
+        log.shrink(gone_bytes);
         log.moved_end(end);
         groups
     }
@@ -395,7 +393,7 @@ impl<I: Io> Inner<I> {
     /// Empties a log in memory. Returns the groups of batches that were in the journal only, one by one.
     #[must_use]
     pub(crate) fn apply_reset(&self, log: &Log, start: Offset) -> Vec<u64> {
-        let mut state = log.state.borrow_mut();
+        let mut state = log.state_mut();
         let state = &mut *state;
         assert!(!state.writer.is_writing(), "nobody writes what is cut");
         let dirty = state.tail.range(state.tail_written..);
@@ -413,15 +411,13 @@ impl<I: Io> Inner<I> {
         state.producers = ProducerStates::default();
         state.producers.forget_undo(start);
         state.cold_read_end = Offset::NONE;
-        log.size_bytes.set(0);
-        log.log_start_offset.set(start);
-        log.moved_end(start);
+        log.moved(start);
         groups
     }
 }
 
 fn place_of(log: &Log, to: Offset) -> Place {
-    let state = log.state.borrow();
+    let state = log.state();
     let first = state
         .segments
         .partition_point(|segment| segment.next_offset <= to);
@@ -442,7 +438,7 @@ fn place_of(log: &Log, to: Offset) -> Place {
 
 /// Where a log ends without its segment of this base offset and what comes behind.
 fn end_before(log: &Log, base_offset: Offset) -> Offset {
-    let state = log.state.borrow();
+    let state = log.state();
     let mut before = state.segments.iter().rev();
     let before = before.find(|segment| segment.id.base_offset < base_offset);
     // If nothing is left, it ends where it starts.

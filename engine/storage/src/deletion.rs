@@ -21,7 +21,7 @@ impl<I: Io> Inner<I> {
         let Some(log) = self.logs.borrow_mut().remove(&id) else {
             return;
         };
-        log.deleted.set(true);
+        log.note_deleted();
         self.waiting_deletions.borrow_mut().push_back(log);
         self.place_deletions(Claim::Mark);
         self.kick();
@@ -72,10 +72,11 @@ impl<I: Io> Inner<I> {
 
     /// Journals the deletion, drops the log's memory, lists its directory for removal.
     fn delete(&self, log: &Rc<Log>) {
-        assert!(log.deleted.get(), "appends have been stopped");
-        let end = log.log_end_offset.get();
+        assert!(log.is_deleted(), "appends have been stopped");
+        let end = log.log_end_offset();
         self.add_mark(log, NewMark::at(EntryKind::PartitionDeleted, end));
-        let mut state = log.state.borrow_mut();
+        self.checkpoints.log_gone(log.id());
+        let mut state = log.memory_mut();
         let mut tail = self.tail.borrow_mut();
         for batch in state.tail.range(state.tail_written..) {
             tail.cleaned(batch.sequence, 1);

@@ -7,7 +7,8 @@ use model::record::BatchHeader;
 use model::{LeaderEpoch, Offset, ShardId, Timestamp, TopicPartition};
 use runtime::ALIGNMENT;
 
-use crate::checkpoint::{Checkpoint, CheckpointError, Removal, RunState};
+use crate::checkpoint::{CheckpointError, Removal, RunState};
+use crate::checkpoint_chain::decode_file;
 use crate::encoding::Decoder;
 use crate::index::{self, SegmentId};
 use crate::journal::frame::{self, EntryKind, FrameError, GroupHeader};
@@ -308,8 +309,11 @@ pub struct CheckpointContents {
 
 /// Reads a checkpoint file; the error says what is wrong with it.
 pub fn checkpoint(bytes: &[u8]) -> Result<CheckpointContents, String> {
-    let checkpoint = Checkpoint::decode(bytes).map_err(|error| match error {
+    let checkpoint = decode_file(bytes).map_err(|error| match error {
         CheckpointError::Damaged(what) => what.to_owned(),
+        CheckpointError::Broken { sequence, position } => {
+            format!("what follows checkpoint {sequence}, at byte {position}, is damaged")
+        }
         CheckpointError::Format(format) => format!("format {format}, which is not ours"),
     })?;
     Ok(CheckpointContents {
@@ -354,7 +358,7 @@ pub fn checkpoint(bytes: &[u8]) -> Result<CheckpointContents, String> {
 }
 
 fn checkpoint_log(log: &crate::Log) -> CheckpointLog {
-    let state = log.state.borrow();
+    let state = log.state();
     CheckpointLog {
         partition: log.id(),
         log_start_offset: log.log_start_offset(),

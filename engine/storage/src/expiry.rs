@@ -32,7 +32,7 @@ impl<I: Io> Inner<I> {
 
     /// A log has filled a segment. In balance it loses one for it, whose file is then there for the next that is begun.
     pub(crate) fn rolled(&self, log: &Rc<Log>) {
-        if !self.life.is_running() || log.deleted.get() {
+        if !self.life.is_running() || log.is_deleted() {
             return;
         }
         self.expire(log, self.io.wall_clock());
@@ -47,15 +47,17 @@ impl<I: Io> Inner<I> {
         if log.is_held() {
             return;
         }
-        let mut state = log.state.borrow_mut();
+        let mut state = log.memory_mut();
         let state = &mut *state;
         let expiration_ms = state.config.producer_id_expiration_ms;
-        state.producers.expire(now, expiration_ms);
-        let summaries = state.summaries(log.durable_end_offset.get(), log.log_end_offset.get());
+        if state.producers.expire(now, expiration_ms) {
+            log.note_change();
+        }
+        let summaries = state.summaries(log.durable_end_offset(), log.log_end_offset());
         let mut gone = removable_segments(
             &summaries,
-            log.log_start_offset.get(),
-            log.size_bytes.get(),
+            log.log_start_offset(),
+            log.size_bytes(),
             &state.config,
             now,
         );
@@ -67,14 +69,9 @@ impl<I: Io> Inner<I> {
             return;
         };
         assert!(gone <= summaries.len(), "what goes was there");
-        let log_start_offset = log.log_start_offset.get().max(summaries[last].next_offset);
+        let log_start_offset = log.log_start_offset().max(summaries[last].next_offset);
         let gone_bytes: u64 = summaries[..gone].iter().map(|gone| gone.size_bytes).sum();
-        let size_bytes = log.size_bytes.get();
-        assert!(
-            size_bytes >= gone_bytes,
-            "a log is as large as its segments"
-        );
-        log.size_bytes.set(size_bytes - gone_bytes);
+        log.shrink(gone_bytes);
         for segment in state.segments.drain(..gone.min(state.segments.len())) {
             let bytes = segment.file_bytes().map(|(_, bytes)| bytes);
             self.removals.segment_gone(segment.id, bytes);
@@ -86,10 +83,10 @@ impl<I: Io> Inner<I> {
             }
         }
         assert!(
-            log_start_offset >= log.log_start_offset() && log_start_offset <= log.log_end_offset(),
-            "a log's start goes forward, and not beyond its end"
+            log_start_offset <= log.log_end_offset(),
+            "a log does not begin beyond its end"
         );
-        log.log_start_offset.set(log_start_offset);
+        log.advance_start(log_start_offset);
         state.leader_epochs.truncate_front(log_start_offset);
     }
 }

@@ -53,7 +53,7 @@ impl<I: Io> Storage<I> {
             });
         }
         let end = log.log_end_offset();
-        log.state.borrow_mut().leader_epochs.assign(epoch, end);
+        log.state_mut().leader_epochs.assign(epoch, end);
         let mark = inner.add_mark(log, NewMark::epoch(epoch, end));
         inner.kick();
         Ok(Mark::of(mark))
@@ -68,7 +68,7 @@ impl<I: Io> Storage<I> {
             present.may_become(&next),
             "{present:?} cannot become {next:?}"
         );
-        log.state.borrow_mut().quorum = next;
+        log.state_mut().quorum = next;
         let mut bytes = Encoder::default();
         next.encode(&mut bytes);
         let mark = NewMark::with_bytes(EntryKind::QuorumState, &bytes.bytes);
@@ -156,7 +156,7 @@ impl<I: Io> Inner<I> {
             batch_crc: 0,
             offset_delta_of_max_timestamp: delta,
         };
-        let mut state = log.state.borrow_mut();
+        let mut state = log.state_mut();
         self.add_to_group(log, &mut state, batch.bytes, entry, place, |_| Ok(()))?;
         self.journal.borrow_mut().open.flushed |= durability == Durability::Flushed;
         state.producers.learn(header, now);

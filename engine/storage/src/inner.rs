@@ -88,6 +88,8 @@ pub(crate) struct Found<I: Io> {
     pub(crate) logs: BTreeMap<TopicPartition, Rc<Log>>,
     pub(crate) removals: Vec<Removal>,
     pub(crate) checkpoint_sequence: u64,
+    /// The file that it is in.
+    pub(crate) checkpoint_slot: u8,
     pub(crate) identity: Option<BrokerIdentity>,
     pub(crate) journal_durable_writes: bool,
 }
@@ -125,7 +127,7 @@ impl<I: Io> Inner<I> {
             unsynced: RefCell::default(),
             removals: Removals::new(spares, found.removals),
             removal_signal: Signal::new(),
-            checkpoints: CheckpointTurn::new(found.checkpoint_sequence),
+            checkpoints: CheckpointTurn::new(found.checkpoint_sequence, found.checkpoint_slot),
             io,
             options,
         }

@@ -8,6 +8,7 @@ mod append;
 mod at_once;
 mod cache;
 mod checkpoint;
+mod checkpoint_chain;
 mod checkpoint_turn;
 mod checkpointer;
 mod commit;

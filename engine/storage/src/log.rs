@@ -4,7 +4,7 @@
 //! batches below `written_end_offset` are in segment files, those from there on are in the tail or in the open commit
 //! group; tail batches are in offset order without gaps, and their group sequences never decrease.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -28,20 +28,24 @@ const COALESCE_BATCH_BYTES_MAX: usize = 4096;
 /// One partition's log. Belongs to one shard; shared there by `Rc`.
 pub struct Log {
     id: TopicPartition,
-    pub(crate) log_start_offset: Cell<Offset>,
-    pub(crate) log_end_offset: Cell<Offset>,
-    pub(crate) durable_end_offset: Cell<Offset>,
+    log_start_offset: Cell<Offset>,
+    log_end_offset: Cell<Offset>,
+    durable_end_offset: Cell<Offset>,
     /// Records below are on enough replicas, as far as this one was told. Stored with checkpoints.
     high_watermark: Cell<Offset>,
-    pub(crate) size_bytes: Cell<u64>,
-    pub(crate) deleted: Cell<bool>,
+    size_bytes: Cell<u64>,
+    deleted: Cell<bool>,
     /// It is about to be cut: appends are refused, nothing is written to segments, nothing expires.
     held: Cell<bool>,
     /// Counts cuts: a read that has met one looks again.
-    pub(crate) cuts: Cell<u64>,
+    cuts: Cell<u64>,
     /// The group that holds the mark of the last cut.
-    pub(crate) cut_in_group: Cell<u64>,
-    pub(crate) state: RefCell<LogState>,
+    cut_in_group: Cell<u64>,
+    /// Something that checkpoints say of the log is not as the last one has it.
+    is_changed: Cell<bool>,
+    /// Of what the last checkpoint says of the log; kept where assertions are on that only tests can afford.
+    pub(crate) encoded_checksum: Cell<u32>,
+    state: RefCell<LogState>,
 }
 
 /// What changes under a borrow.
@@ -122,6 +126,8 @@ impl Log {
             held: Cell::new(false),
             cuts: Cell::new(0),
             cut_in_group: Cell::new(0),
+            is_changed: Cell::new(true),
+            encoded_checksum: Cell::new(0),
             state: RefCell::new(LogState {
                 config,
                 created_sequence,
@@ -178,16 +184,123 @@ impl Log {
         );
         if offset > self.high_watermark.get() {
             self.high_watermark.set(offset);
+            self.note_change();
             // Who cuts the log has seen what can be undone.
             if !self.is_held() {
-                self.state.borrow_mut().producers.settle(offset);
+                self.state_mut().producers.settle(offset);
             }
         }
     }
 
-    /// As a checkpoint has stored it, or as a cut leaves it.
+    /// As a checkpoint has stored it: all of the log is durable and in segments.
+    pub(crate) fn restore(&self, start: Offset, written_end: Offset, size_bytes: u64) {
+        assert_eq!(self.log_end_offset.get(), Offset::ZERO, "a new log");
+        self.log_start_offset.set(start);
+        self.log_end_offset.set(written_end);
+        self.durable_end_offset.set(written_end);
+        self.size_bytes.set(size_bytes);
+    }
+
+    /// As a checkpoint has stored it.
     pub(crate) fn restore_high_watermark(&self, offset: Offset) {
         self.high_watermark.set(offset);
+    }
+
+    /// What the log consists of.
+    pub(crate) fn state(&self) -> Ref<'_, LogState> {
+        self.state.borrow()
+    }
+
+    /// To change what the log consists of: the next checkpoint says it anew.
+    pub(crate) fn state_mut(&self) -> RefMut<'_, LogState> {
+        self.note_change();
+        self.state.borrow_mut()
+    }
+
+    /// To change what no checkpoint says: settings, the tail, whose turn it is to write.
+    pub(crate) fn memory_mut(&self) -> RefMut<'_, LogState> {
+        self.state.borrow_mut()
+    }
+
+    /// The next checkpoint says anew what the log consists of.
+    pub(crate) fn note_change(&self) {
+        self.is_changed.set(true);
+    }
+
+    /// Whether a checkpoint has to say anew what the log consists of. It is asked by the one that does.
+    pub(crate) fn take_change(&self) -> bool {
+        self.is_changed.replace(false)
+    }
+
+    pub(crate) fn is_changed(&self) -> bool {
+        self.is_changed.get()
+    }
+
+    /// A batch that ends at `next_offset` is in the open group.
+    pub(crate) fn extend(&self, next_offset: Offset, bytes: u64) {
+        assert!(next_offset > self.log_end_offset.get(), "a log grows");
+        self.log_end_offset.set(next_offset);
+        self.size_bytes.set(self.size_bytes.get() + bytes);
+        self.note_change();
+    }
+
+    /// Records below `end` are durable.
+    pub(crate) fn committed(&self, end: Offset) {
+        assert!(
+            end <= self.log_end_offset.get(),
+            "nothing is durable that was not appended"
+        );
+        self.durable_end_offset
+            .set(self.durable_end_offset.get().max(end));
+    }
+
+    /// Records below `offset` are not the log's any more. In the middle of a replay that may be beyond its end.
+    pub(crate) fn advance_start(&self, offset: Offset) {
+        assert!(
+            offset >= self.log_start_offset.get(),
+            "a log's start goes forward"
+        );
+        self.log_start_offset.set(offset);
+        self.note_change();
+    }
+
+    /// Batches of so many bytes are gone.
+    pub(crate) fn shrink(&self, bytes: u64) {
+        let present = self.size_bytes.get();
+        assert!(present >= bytes, "a log is as large as its batches");
+        self.size_bytes.set(present - bytes);
+        self.note_change();
+    }
+
+    /// Replay takes back what it has brought, `bytes` of it; the log ends at `end` for now.
+    pub(crate) fn fall_back(&self, end: Offset, bytes: u64) {
+        self.shrink(bytes);
+        self.log_end_offset.set(end);
+        self.durable_end_offset.set(end);
+    }
+
+    /// Nothing is taken from here on.
+    pub(crate) fn note_deleted(&self) {
+        assert!(!self.deleted.replace(true), "a log is deleted once");
+    }
+
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.deleted.get()
+    }
+
+    /// Group `sequence` holds the mark of a cut.
+    pub(crate) fn note_cut(&self, sequence: u64) {
+        let known = self.cut_in_group.replace(sequence);
+        assert!(sequence >= known, "marks of cuts come in order");
+        self.note_change();
+    }
+
+    pub(crate) fn cut_in_group(&self) -> u64 {
+        self.cut_in_group.get()
+    }
+
+    pub(crate) fn cuts(&self) -> u64 {
+        self.cuts.get()
     }
 
     /// What holds at any time but in the middle of a replay.
@@ -207,7 +320,7 @@ impl Log {
 
     /// The journal begins anew: the log has nothing in it.
     pub(crate) fn forget_journal(&self) {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.state_mut();
         assert!(
             !state.is_dirty(),
             "what is in the journal only would be lost"
@@ -218,8 +331,16 @@ impl Log {
         self.cut_in_group.set(0);
     }
 
+    /// The log was emptied: it begins, and ends, at `start`.
+    pub(crate) fn moved(&self, start: Offset) {
+        self.log_start_offset.set(start);
+        self.size_bytes.set(0);
+        self.moved_end(start);
+    }
+
     /// The log was cut: it ends at `end`, and all that is left is durable.
     pub(crate) fn moved_end(&self, end: Offset) {
+        self.note_change();
         self.log_end_offset.set(end);
         self.durable_end_offset.set(end);
         self.high_watermark.set(self.high_watermark.get().min(end));
@@ -228,7 +349,7 @@ impl Log {
 
     /// What the quorum member that keeps this log has promised last.
     pub fn quorum_state(&self) -> QuorumState {
-        self.state.borrow().quorum
+        self.state().quorum
     }
 
     /// Holds the log until the hold is dropped. `None` if somebody else holds it.
@@ -242,7 +363,7 @@ impl Log {
 
     /// The newest leader epoch that appended.
     pub fn latest_leader_epoch(&self) -> Option<LeaderEpoch> {
-        self.state.borrow().leader_epochs.latest()
+        self.state().leader_epochs.latest()
     }
 
     /// Bytes of the batches of the log.
@@ -252,17 +373,17 @@ impl Log {
 
     /// Bytes that are in the journal only.
     pub fn dirty_bytes(&self) -> u64 {
-        self.state.borrow().dirty_bytes
+        self.state().dirty_bytes
     }
 
     /// Count of segment files.
     pub fn segment_count(&self) -> usize {
-        self.state.borrow().segments.len()
+        self.state().segments.len()
     }
 
     /// Current settings.
     pub fn config(&self) -> LogConfig {
-        self.state.borrow().config.clone()
+        self.state().config.clone()
     }
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct Counters {
     /// One flush for all files.
     pub(crate) file_system_flushes: Counter,
     pub(crate) checkpoints: Counter,
+    /// Those of them that say only what has changed.
+    pub(crate) checkpoint_increments: Counter,
     pub(crate) carried_bytes: Counter,
     pub(crate) segments_taken_over: Counter,
     pub(crate) tail_reads: Counter,
@@ -169,6 +171,12 @@ pub static CHECKPOINTS: MetricDefinition = MetricDefinition::counter(
     "ringlog_checkpoints_total",
     Unit::Count,
     "Checkpoints written.",
+);
+/// Checkpoints that say what has changed.
+pub static CHECKPOINT_INCREMENTS: MetricDefinition = MetricDefinition::counter(
+    "ringlog_checkpoint_increments_total",
+    Unit::Count,
+    "Checkpoints that were written as what has changed since the one before.",
 );
 /// Batches written to the journal twice.
 pub static CARRIED_BYTES: MetricDefinition = MetricDefinition::counter(

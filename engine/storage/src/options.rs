@@ -58,6 +58,10 @@ pub enum PlantedFault {
     QuorumUnmarked,
     /// The beginning of an epoch is not written.
     EpochUnmarked,
+    /// A checkpoint that says what has changed leaves it out.
+    IncrementLeavesOut,
+    /// It is built on before it is durable.
+    IncrementUnsynced,
 }
 
 /// Settings of one shard's storage. Sizes are bytes.

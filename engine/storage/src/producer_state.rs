@@ -251,10 +251,12 @@ impl ProducerStates {
         }
     }
 
-    /// Forgets producers that wrote nothing for `expiration_ms` (`producer.id.expiration.ms`).
-    pub fn expire(&mut self, now: Timestamp, expiration_ms: i64) {
+    /// Forgets producers that wrote nothing for `expiration_ms` (`producer.id.expiration.ms`). Returns whether there were any.
+    pub fn expire(&mut self, now: Timestamp, expiration_ms: i64) -> bool {
+        let before = self.producers.len();
         self.producers
             .retain(|_, producer| now.0.saturating_sub(producer.last_write.0) < expiration_ms);
+        self.producers.len() < before
     }
 
     /// Producers remembered.

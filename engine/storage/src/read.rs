@@ -29,7 +29,7 @@ impl<I: Io> Inner<I> {
         mut request: ReadRequest,
     ) -> Result<ReadBatches, ReadError> {
         self.check_range(log, request.from)?;
-        request.end = request.end.min(log.log_end_offset.get());
+        request.end = request.end.min(log.log_end_offset());
         let empty = ReadBatches {
             next_offset: request.from,
             ..ReadBatches::default()
@@ -39,7 +39,7 @@ impl<I: Io> Inner<I> {
             return Ok(empty);
         }
         let (segment, sequential) = {
-            let state = log.state.borrow();
+            let state = log.state();
             if state.tail_covers(request.from) {
                 self.counters.tail_reads.increment();
                 return Ok(state.read_tail(&request));
@@ -54,18 +54,18 @@ impl<I: Io> Inner<I> {
             return Err(ReadError::Fenced(reason));
         }
         self.counters.cold_reads.increment();
-        let cuts = log.cuts.get();
+        let cuts = log.cuts();
         let read = self.read_segment(log, segment, &request, sequential).await;
         match read {
             // What was read may be what was cut off.
-            _ if log.cuts.get() != cuts => {
+            _ if log.cuts() != cuts => {
                 self.check_range(log, request.from)?;
                 Ok(empty)
             }
             Ok(read) => {
                 assert!(read.next_offset >= request.from, "a read goes forward");
                 assert!(read.next_offset <= request.end, "and not beyond its end");
-                log.state.borrow_mut().cold_read_end = read.next_offset;
+                log.memory_mut().cold_read_end = read.next_offset;
                 Ok(read)
             }
             Err(error) => {
@@ -77,8 +77,7 @@ impl<I: Io> Inner<I> {
     }
 
     fn check_range(&self, log: &Log, from: Offset) -> Result<(), ReadError> {
-        let (log_start_offset, log_end_offset) =
-            (log.log_start_offset.get(), log.log_end_offset.get());
+        let (log_start_offset, log_end_offset) = (log.log_start_offset(), log.log_end_offset());
         if from < log_start_offset || from > log_end_offset {
             return Err(ReadError::OffsetOutOfRange {
                 offset: from,
@@ -265,7 +264,7 @@ impl<I: Io> Inner<I> {
         if let Some(entries) = self.extents.index(segment.id, segment.pages) {
             return Ok(entries);
         }
-        let cuts = log.cuts.get();
+        let cuts = log.cuts();
         let path = self.layout.index(segment.id);
         let len = segment.pages as usize * PAGE_BYTES;
         let read = match self
@@ -289,7 +288,7 @@ impl<I: Io> Inner<I> {
         };
         let entries = Rc::new(entries);
         // A segment that was cut meanwhile has another index.
-        if log.cuts.get() == cuts {
+        if log.cuts() == cuts {
             self.extents
                 .insert_index(segment.id, segment.pages, entries.clone());
         }
@@ -302,7 +301,7 @@ impl<I: Io> Inner<I> {
         log: &Rc<Log>,
         segment: &Snapshot,
     ) -> Result<Vec<ChunkEntry>, ReadError> {
-        let cuts = log.cuts.get();
+        let cuts = log.cuts();
         let end = segment.stored_bytes();
         let mut chunks = ChunkBuilder::new(segment.id);
         let mut entries = Vec::new();
@@ -361,7 +360,7 @@ impl<I: Io> Inner<I> {
             self.io.yield_if_needed().await;
         }
         entries.extend(chunks.close());
-        if segment.sealed && log.cuts.get() == cuts {
+        if segment.sealed && log.cuts() == cuts {
             self.rewrite_index(log, segment.id, &entries).await;
         }
         Ok(entries)
@@ -369,7 +368,7 @@ impl<I: Io> Inner<I> {
 
     /// Stores a rebuilt index of a sealed segment. If that fails it will be rebuilt again.
     async fn rewrite_index(&self, log: &Rc<Log>, id: SegmentId, entries: &[ChunkEntry]) {
-        let cuts = log.cuts.get();
+        let cuts = log.cuts();
         let path = self.layout.index(id);
         let pages: Vec<&[ChunkEntry]> = entries.chunks(PAGE_ENTRIES).collect();
         let mut buffer = self.io.buffer(pages.len() * PAGE_BYTES);
@@ -394,8 +393,8 @@ impl<I: Io> Inner<I> {
                         ..Unsynced::default()
                     },
                 );
-                if log.cuts.get() == cuts
-                    && let Some(segment) = log.state.borrow_mut().segment_mut(id)
+                if log.cuts() == cuts
+                    && let Some(segment) = log.state_mut().segment_mut(id)
                 {
                     segment.index_pages = u32::try_from(pages.len()).unwrap_or(u32::MAX);
                 }

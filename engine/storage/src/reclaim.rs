@@ -80,7 +80,7 @@ impl<I: Io> Inner<I> {
         // All carried remains together may take an eighth of a journal file: carrying must free more than it takes.
         let budget = self.options.journal_file_bytes / 8;
         for log in self.dirty_logs(target).into_values() {
-            let state = log.state.borrow();
+            let state = log.state();
             let dirty = state.dirty_bytes;
             let entries = (state.tail.len() - state.tail_written) as u64;
             // Each may come with a gap.
@@ -108,7 +108,7 @@ impl<I: Io> Inner<I> {
     fn dirty_logs(&self, target: u64) -> BTreeMap<TopicPartition, Rc<Log>> {
         let mut logs = BTreeMap::new();
         for log in self.tail.borrow().dirty_through(target) {
-            let state = log.state.borrow();
+            let state = log.state();
             if state
                 .tail
                 .get(state.tail_written)
@@ -129,14 +129,14 @@ impl<I: Io> Inner<I> {
             self.seal();
         }
         for log in logs {
-            assert!(!log.deleted.get(), "who is dirty is there");
+            assert!(!log.is_deleted(), "who is dirty is there");
             let batches: Vec<_> = {
-                let state = log.state.borrow();
+                let state = log.state();
                 assert!(!state.writer.is_writing(), "what is carried is not written");
                 state.tail.range(state.tail_written..).cloned().collect()
             };
             for batch in batches {
-                let mut state = log.state.borrow_mut();
+                let mut state = log.state_mut();
                 let mut journal = self.journal.borrow_mut();
                 let stored = &batch.bytes;
                 let epoch = stored[12..16]

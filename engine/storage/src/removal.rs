@@ -109,7 +109,7 @@ impl<I: Io> Inner<I> {
     async fn remove_behind(&self, id: SegmentId, size: u64) -> io::Result<()> {
         let log = self.logs.borrow().get(&id.partition).cloned();
         let is_there = log.is_some_and(|log| {
-            let state = log.state.borrow();
+            let state = log.state();
             let mut segments = state.segments.iter();
             segments.any(|segment| segment.id.is_file_of(id) && segment.sealed)
         });

@@ -60,7 +60,7 @@ struct WritePlan<B> {
 impl<I: Io> Inner<I> {
     /// Puts a log into the queue if it has enough to write.
     pub(crate) fn queue_if_dirty(&self, log: &Rc<Log>) {
-        let mut state = log.state.borrow_mut();
+        let mut state = log.memory_mut();
         let is_worth_it = state.dirty_bytes >= self.options.segment_write_bytes as u64;
         if is_worth_it && state.writer.is_idle() && state.writer.request(false) {
             drop(state);
@@ -74,7 +74,7 @@ impl<I: Io> Inner<I> {
         for log in &logs {
             loop {
                 self.life.check()?;
-                if log.state.borrow().writer.is_idle() || log.deleted.get() {
+                if log.state().writer.is_idle() || log.is_deleted() {
                     break;
                 }
                 self.write_queue.changed.changed().await;
@@ -86,7 +86,7 @@ impl<I: Io> Inner<I> {
     /// Puts these logs into the queue, for all that they have.
     pub(crate) fn request_all(&self, logs: &[Rc<Log>]) {
         for log in logs {
-            if log.state.borrow_mut().writer.request(true) {
+            if log.memory_mut().writer.request(true) {
                 self.write_queue.push(log);
             }
         }
@@ -111,18 +111,18 @@ impl<I: Io> Inner<I> {
     /// Writes all that the tail of a log holds, without a task; at start.
     pub(crate) async fn write_now(&self, log: &Rc<Log>) -> Result<(), StorageError> {
         assert!(self.life.is_opening(), "tasks write while running");
-        let is_first = log.state.borrow_mut().writer.request(true);
+        let is_first = log.memory_mut().writer.request(true);
         assert!(is_first, "nobody else writes yet");
         self.write_log(log).await
     }
 
     /// Writes what the tail of a log that was queued holds; all of it, or only if it is worth a write.
     pub(crate) async fn write_log(&self, log: &Rc<Log>) -> Result<(), StorageError> {
-        let all = log.state.borrow_mut().writer.begin();
+        let all = log.memory_mut().writer.begin();
         self.write_queue.begin(log.id());
         let mut wait = None;
         let mut result = Ok(());
-        while !log.deleted.get() && !self.life.is_fenced() {
+        while !log.is_deleted() && !self.life.is_fenced() {
             let step = self.plan(log, all);
             let under_way = self.deadlines.begin("writing segments", self.io.now());
             let done = match step {
@@ -161,7 +161,7 @@ impl<I: Io> Inner<I> {
 
     /// Takes the writer's place of a log that nobody writes.
     pub(crate) fn begin_alone(&self, log: &Rc<Log>) {
-        let mut state = log.state.borrow_mut();
+        let mut state = log.memory_mut();
         let is_first = state.writer.request(false);
         assert!(is_first, "nobody else writes");
         // Without a place in the queue: it begins at once.
@@ -171,7 +171,7 @@ impl<I: Io> Inner<I> {
 
     /// A log's writer is done.
     pub(crate) fn end_writing(&self, log: &Rc<Log>) {
-        let again = log.state.borrow_mut().writer.end();
+        let again = log.memory_mut().writer.end();
         self.write_queue.end(log.id());
         if again {
             self.write_queue.push(log);
@@ -216,10 +216,10 @@ impl<I: Io> Inner<I> {
     }
 
     fn plan(&self, log: &Log, all: bool) -> Step<I::Buffer> {
-        let mut state = log.state.borrow_mut();
+        let mut state = log.memory_mut();
         let state = &mut *state;
         let worth = all || state.dirty_bytes >= self.options.segment_write_bytes as u64;
-        let durable_end = log.durable_end_offset.get();
+        let durable_end = log.durable_end_offset();
         let Some(first) = state
             .tail
             .get(state.tail_written)
@@ -238,6 +238,7 @@ impl<I: Io> Inner<I> {
                 incarnation: state.created_sequence,
             };
             state.segments.push(Segment::new(id));
+            log.note_change();
         }
         let Some(active) = state.segments.last() else {
             return Step::Nothing;
@@ -345,7 +346,7 @@ impl<I: Io> Inner<I> {
         let frozen = plan.buffer.freeze();
         file.write_at(frozen.clone(), plan.position).await?;
         self.counters.segment.wrote(len);
-        if log.deleted.get() {
+        if log.is_deleted() {
             return Ok(());
         }
         self.note_unsynced(
@@ -369,7 +370,7 @@ impl<I: Io> Inner<I> {
 
     /// Gives the file that another segment has left the name of a new one, if there is such a file.
     async fn take_spare(&self, log: &Rc<Log>, id: SegmentId, path: &Path) -> io::Result<bool> {
-        let filled_bytes = log.state.borrow().filled_bytes;
+        let filled_bytes = log.state().filled_bytes;
         let Some(number) = self.removals.take_spare(filled_bytes) else {
             return Ok(false);
         };
@@ -397,7 +398,7 @@ impl<I: Io> Inner<I> {
         allocated: u64,
         block: &[u8],
     ) {
-        let mut state = log.state.borrow_mut();
+        let mut state = log.state_mut();
         let state = &mut *state;
         let found = state
             .segments
@@ -466,7 +467,7 @@ impl<I: Io> Inner<I> {
                 "a segment is shorter than its checkpoint says",
             ));
         }
-        if let Some(segment) = log.state.borrow_mut().segment_mut(id) {
+        if let Some(segment) = log.state_mut().segment_mut(id) {
             segment.partial = (len > 0).then(|| bytes.as_ref().into());
         }
         Ok(())
@@ -474,13 +475,13 @@ impl<I: Io> Inner<I> {
 
     /// Ends a segment: closes its last chunk, writes the rest of its index, cuts the file to its exact size.
     pub(crate) async fn seal_segment(&self, log: &Rc<Log>, id: SegmentId) -> io::Result<()> {
-        if let Some(segment) = log.state.borrow_mut().segment_mut(id) {
+        if let Some(segment) = log.state_mut().segment_mut(id) {
             assert!(!segment.sealed, "a segment is sealed once");
             segment.pending.extend(segment.chunks.close());
         }
         self.write_index_pages(log, id, 1).await?;
         self.trim_segment(log, id).await?;
-        let mut state = log.state.borrow_mut();
+        let mut state = log.state_mut();
         if let Some(segment) = state.segment_mut(id) {
             assert!(segment.pending.is_empty(), "its index is complete");
             segment.sealed = true;
@@ -493,7 +494,7 @@ impl<I: Io> Inner<I> {
 
     /// Cuts a segment's file to the bytes it holds.
     pub(crate) async fn trim_segment(&self, log: &Rc<Log>, id: SegmentId) -> io::Result<()> {
-        let size = log.state.borrow_mut().segment_mut(id).map_or(0, |segment| {
+        let size = log.state_mut().segment_mut(id).map_or(0, |segment| {
             segment.allocated_bytes = segment.size_bytes;
             segment.size_bytes
         });
@@ -523,7 +524,7 @@ impl<I: Io> Inner<I> {
     ) -> io::Result<()> {
         loop {
             let (number, entries) = {
-                let mut state = log.state.borrow_mut();
+                let mut state = log.state_mut();
                 let Some(segment) = state
                     .segment_mut(id)
                     .filter(|segment| segment.pending.len() >= entries_min)
@@ -557,7 +558,7 @@ impl<I: Io> Inner<I> {
                     ..Unsynced::default()
                 },
             );
-            if let Some(segment) = log.state.borrow_mut().segment_mut(id) {
+            if let Some(segment) = log.state_mut().segment_mut(id) {
                 segment.pending.drain(..entries.len());
                 segment.index_pages += 1;
             }
@@ -566,7 +567,7 @@ impl<I: Io> Inner<I> {
 
     /// Notes what the next checkpoint has to flush. Not for a segment that is gone: its files may be too.
     pub(crate) fn note_unsynced(&self, log: &Log, id: SegmentId, what: Unsynced) {
-        if log.deleted.get() || log.state.borrow_mut().segment_mut(id).is_none() {
+        if log.is_deleted() || log.memory_mut().segment_mut(id).is_none() {
             return;
         }
         let mut unsynced = self.unsynced.borrow_mut();

@@ -33,7 +33,7 @@ impl<I: Io> Storage<I> {
             inner.checkpoint(RunState::Running).await?;
         }
         let logs: Vec<Rc<Log>> = inner.logs.borrow().values().cloned().collect();
-        let dirty = |log: &&Rc<Log>| log.state.borrow().is_dirty();
+        let dirty = |log: &&Rc<Log>| log.state().is_dirty();
         inner
             .write_all(logs.iter().filter(dirty).cloned().collect())
             .await?;
@@ -59,7 +59,7 @@ impl<I: Io> Storage<I> {
             log.assert_offsets();
             let (durable, end) = (log.durable_end_offset(), log.log_end_offset());
             assert!(
-                log.deleted.get() || durable == end,
+                log.is_deleted() || durable == end,
                 "a clean stop leaves nothing on its way"
             );
         }
@@ -83,12 +83,12 @@ impl<I: Io> Inner<I> {
     pub(crate) async fn trim_open_segments(&self, logs: &[Rc<Log>]) -> Result<(), StorageError> {
         at_once(logs, async |log| {
             // A writer may be adding to the file just now: what it wrote would be cut off.
-            while !log.state.borrow().writer.is_idle() {
+            while !log.state().writer.is_idle() {
                 self.life.check()?;
                 self.write_queue.changed.changed().await;
             }
             let open = {
-                let state = log.state.borrow();
+                let state = log.state();
                 state
                     .segments
                     .last()

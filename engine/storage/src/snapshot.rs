@@ -45,6 +45,7 @@ impl<I: Io> Inner<I> {
             (&CACHE_MISSES, &self.extents.misses),
             (&CACHE_EVICTIONS, self.extents.evictions()),
             (&CHECKPOINTS, &counters.checkpoints),
+            (&CHECKPOINT_INCREMENTS, &counters.checkpoint_increments),
             (&CARRIED_BYTES, &counters.carried_bytes),
             (&SEGMENTS_TAKEN_OVER, &counters.segments_taken_over),
         ];

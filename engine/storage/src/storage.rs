@@ -104,7 +104,7 @@ impl<I: Io> Storage<I> {
 
     /// Changes the settings of a log.
     pub fn set_config(&self, log: &Log, config: LogConfig) {
-        log.state.borrow_mut().config = config;
+        log.memory_mut().config = config;
     }
 
     /// Deletes a log. Its files go in the background, also after a restart.
@@ -146,18 +146,18 @@ impl<I: Io> Storage<I> {
             inner.reclaim_signal.raise();
             return Err(AppendError::JournalFull);
         }
-        let log_end_offset = log.log_end_offset.get();
+        let log_end_offset = log.log_end_offset();
         if offset > log_end_offset {
             return Err(AppendError::OffsetOutOfRange {
                 offset,
                 log_end_offset,
             });
         }
-        if offset > log.log_start_offset.get() {
-            log.log_start_offset.set(offset);
-            log.state.borrow_mut().leader_epochs.truncate_front(offset);
+        if offset > log.log_start_offset() {
+            log.advance_start(offset);
+            log.state_mut().leader_epochs.truncate_front(offset);
         }
-        let start = log.log_start_offset.get();
+        let start = log.log_start_offset();
         let mark = Mark(inner.add_mark(log, NewMark::at(EntryKind::LogStartAdvanced, start)));
         inner.kick();
         if inner.life.is_running() {
@@ -186,15 +186,14 @@ impl<I: Io> Storage<I> {
         log: &Log,
         epoch: LeaderEpoch,
     ) -> Option<(LeaderEpoch, Offset)> {
-        log.state
-            .borrow()
+        log.state()
             .leader_epochs
-            .end_offset(epoch, log.log_end_offset.get())
+            .end_offset(epoch, log.log_end_offset())
     }
 
     /// The leader epoch of the record at `offset`, if it is known.
     pub fn leader_epoch_at(&self, log: &Log, offset: Offset) -> Option<LeaderEpoch> {
-        log.state.borrow().leader_epochs.epoch_of(offset)
+        log.state().leader_epochs.epoch_of(offset)
     }
 
     /// Adds counts and sizes.

@@ -57,8 +57,8 @@ impl<I: Io> Storage<I> {
         log: &Rc<Log>,
         end: Offset,
     ) -> Result<Option<TimestampOffset>, ReadError> {
-        let state = log.state.borrow();
-        let log_start_offset = log.log_start_offset.get();
+        let state = log.state();
+        let log_start_offset = log.log_start_offset();
         let segments = state.segments.iter().map(|segment| {
             (
                 segment.next_offset,
@@ -107,8 +107,8 @@ impl<I: Io> Inner<I> {
     ) -> Result<Option<TimestampOffset>, ReadError> {
         let wanted = Wanted {
             timestamp,
-            from: log.log_start_offset.get(),
-            end: end.min(log.log_end_offset.get()),
+            from: log.log_start_offset(),
+            end: end.min(log.log_end_offset()),
         };
         // From place to place: what is in the tail now may be in a segment after the next wait, and gone from the tail.
         let mut from = wanted.from;
@@ -131,7 +131,7 @@ impl<I: Io> Inner<I> {
     /// Where to look for the first record at or behind `from`: in the next segment that reaches the timestamp, or, if the
     /// segments end before `from`, in the tail, which is searched at once.
     fn look_at(&self, log: &Rc<Log>, from: Offset, wanted: Wanted) -> Result<Look, ReadError> {
-        let state = log.state.borrow();
+        let state = log.state();
         let first = state
             .segments
             .partition_point(|segment| segment.next_offset <= from);
@@ -160,8 +160,7 @@ impl<I: Io> Inner<I> {
 
     fn with_epoch(&self, log: &Log, (timestamp, offset): (Timestamp, Offset)) -> TimestampOffset {
         let leader_epoch = log
-            .state
-            .borrow()
+            .state()
             .leader_epochs
             .epoch_of(offset)
             .unwrap_or(LeaderEpoch::NONE);
@@ -218,7 +217,7 @@ impl<I: Io> Inner<I> {
 fn tail_id(log: &Log) -> SegmentId {
     SegmentId {
         partition: log.id(),
-        base_offset: log.log_start_offset.get(),
+        base_offset: log.log_start_offset(),
         generation: 0,
         incarnation: 0,
     }

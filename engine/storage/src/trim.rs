@@ -19,7 +19,7 @@ impl<I: Io> Inner<I> {
         let logs: Vec<Rc<Log>> = self.logs.borrow().values().cloned().collect();
         for log in logs {
             let ahead = {
-                let state = log.state.borrow();
+                let state = log.state();
                 let open = state
                     .segments
                     .last()

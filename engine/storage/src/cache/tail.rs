@@ -162,7 +162,7 @@ impl TailGroups {
         let capacity = std::mem::take(&mut group.capacity);
         // All that these logs have in older groups is in segments too, so they can do without it.
         for log in std::mem::take(&mut group.logs) {
-            log.state.borrow_mut().evict_tail(sequence);
+            log.memory_mut().evict_tail(sequence);
         }
         assert!(self.bytes >= capacity, "what is let go was held");
         self.bytes -= capacity;

@@ -83,7 +83,7 @@ impl<I: Io> Inner<I> {
             let memory = frozen.bytes();
             for batch in group.batches.drain(..) {
                 let log = &logs[batch.log as usize].log;
-                if log.deleted.get() {
+                if log.is_deleted() {
                     continue;
                 }
                 assert!(
@@ -91,7 +91,7 @@ impl<I: Io> Inner<I> {
                     "a batch lies in its group"
                 );
                 let bytes = memory.slice(batch.start..batch.start + batch.len);
-                let mut state = log.state.borrow_mut();
+                let mut state = log.memory_mut();
                 dirty_batches += 1;
                 if batch.carried {
                     if let Some(left) = state.rehome(batch.place.base_offset, sequence, bytes) {
@@ -309,18 +309,12 @@ impl<I: Io> Inner<I> {
         for member in logs {
             let log: &Rc<Log> = &member.log;
             // What a group before the cut has of a log was reported before; where it ends now is not durable yet.
-            if log.deleted.get() || sequence < log.cut_in_group.get() {
+            if log.is_deleted() || sequence < log.cut_in_group() {
                 continue;
             }
-            assert!(
-                member.end <= log.log_end_offset(),
-                "nothing is durable that was not appended"
-            );
-            if member.end > log.durable_end_offset.get() {
-                log.durable_end_offset.set(member.end);
-            }
+            log.committed(member.end);
             if let Some(listener) = &listener {
-                listener.committed(log, log.durable_end_offset.get(), times);
+                listener.committed(log, log.durable_end_offset(), times);
             }
             self.queue_if_dirty(log);
         }

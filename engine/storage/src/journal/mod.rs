@@ -4,6 +4,7 @@ pub(crate) mod driver;
 pub(crate) mod extend;
 pub(crate) mod files;
 pub(crate) mod frame;
+pub(crate) mod generations;
 pub(crate) mod group;
 pub(crate) mod pipeline;
 pub(crate) mod replay;
@@ -14,10 +15,10 @@ use model::MonotonicTime;
 use runtime::{Buffer, Io};
 
 use self::files::{JournalFile, JournalFiles};
+use self::generations::Generations;
 use self::group::{GroupLog, OpenGroup};
 use self::pipeline::Pipeline;
 use crate::cache::tail::JournalPosition;
-use crate::checkpoint::Generations;
 
 pub(crate) type Frozen<I> = <<I as Io>::Buffer as Buffer>::Frozen;
 

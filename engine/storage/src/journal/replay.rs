@@ -14,8 +14,9 @@ use runtime::{ALIGNMENT, File, Io, OpenMode};
 use super::files::list_files;
 use super::frame::{Entry, GROUP_HEADER_BYTES, GroupHeader, read_group};
 use crate::cache::tail::JournalPosition;
-use crate::checkpoint::{Checkpoint, Generations, RunState};
+use crate::checkpoint::{Checkpoint, RunState};
 use crate::error::{OpenError, open_io};
+use crate::journal::generations::Generations;
 use crate::layout::Layout;
 
 /// Reading goes in windows of this size.

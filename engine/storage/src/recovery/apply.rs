@@ -61,7 +61,7 @@ impl<'a, I: Io> Applier<'a, I> {
         for entry in &group.entries {
             let id = entry.header.id;
             let known = self.inner.logs.borrow().get(&id).cloned();
-            let is_of = |log: &Rc<Log>| sequence > log.state.borrow().created_sequence;
+            let is_of = |log: &Rc<Log>| sequence > log.state().created_sequence;
             if known.as_ref().is_some_and(|log| !is_of(log)) {
                 continue;
             }
@@ -142,20 +142,20 @@ impl<'a, I: Io> Applier<'a, I> {
         }
         match entry.header.kind {
             EntryKind::LogStartAdvanced => {
-                let start = log.log_start_offset.get().max(offset);
-                log.log_start_offset.set(start);
-                log.state.borrow_mut().leader_epochs.truncate_front(offset);
+                let start = log.log_start_offset().max(offset);
+                log.advance_start(start);
+                log.state_mut().leader_epochs.truncate_front(offset);
             }
             EntryKind::Truncated => return self.truncate(log, offset, group.place.sequence).await,
             EntryKind::Reset => return self.reset(log, offset, group.place.sequence),
             EntryKind::EpochStarted => {
-                let epochs = &mut log.state.borrow_mut().leader_epochs;
+                let epochs = &mut log.state_mut().leader_epochs;
                 epochs.assign(entry.header.leader_epoch, offset);
             }
             EntryKind::QuorumState => {
                 let mut bytes = Decoder::new(&group.bytes[entry.batch_start..]);
                 let decoded = QuorumState::decode(&mut bytes);
-                log.state.borrow_mut().quorum = decoded.map_err(|_| self.damaged(group))?;
+                log.state_mut().quorum = decoded.map_err(|_| self.damaged(group))?;
             }
             EntryKind::Batch
             | EntryKind::CarriedBatch
@@ -190,7 +190,7 @@ impl<'a, I: Io> Applier<'a, I> {
         let sequence = group.place.sequence;
         let is_known = self.knows(log, sequence, Some(base_offset))?;
         self.touch(log);
-        let end = log.log_end_offset.get();
+        let end = log.log_end_offset();
         if follows > end && !is_known {
             let gap = self.gaps.entry(log.id()).or_insert(next_offset);
             *gap = next_offset.max(*gap);
@@ -206,10 +206,8 @@ impl<'a, I: Io> Applier<'a, I> {
         self.report.bytes_replayed += bytes.len() as u64;
         let touched = self.touch(log);
         touched.end = touched.end.max(next_offset);
-        log.log_end_offset.set(next_offset);
-        log.durable_end_offset.set(next_offset);
-        log.size_bytes
-            .set(log.size_bytes.get() + bytes.len() as u64);
+        log.extend(next_offset, bytes.len() as u64);
+        log.committed(next_offset);
         let delta = entry
             .header
             .offset_delta_of_max_timestamp
@@ -221,7 +219,7 @@ impl<'a, I: Io> Applier<'a, I> {
             max_timestamp: batch.max_timestamp,
             offset_of_max_timestamp: base_offset.plus(delta.into()),
         };
-        let mut state = log.state.borrow_mut();
+        let mut state = log.state_mut();
         if !is_known {
             state.leader_epochs.assign(batch.leader_epoch, base_offset);
             state.producers.learn(&batch, self.inner.io.wall_clock());
@@ -242,7 +240,7 @@ impl<'a, I: Io> Applier<'a, I> {
         sequence: u64,
         base_offset: Option<Offset>,
     ) -> Result<bool, OpenError> {
-        let mut state = log.state.borrow_mut();
+        let mut state = log.state_mut();
         let Some(known_end) = state.known_end else {
             state.open_group = (sequence, 0);
             return Ok(false);
@@ -263,7 +261,7 @@ impl<'a, I: Io> Applier<'a, I> {
     /// Whether the checkpoint knew all that this group says of the log. What the last group says that it knew in part may be
     /// said again.
     fn knew_before(&self, log: &Log, sequence: u64) -> bool {
-        let mut state = log.state.borrow_mut();
+        let mut state = log.state_mut();
         if state.known_end.is_none() {
             state.open_group = (sequence, 0);
         }
@@ -292,7 +290,7 @@ impl<'a, I: Io> Applier<'a, I> {
 
     /// The log changes from here on.
     fn touch(&mut self, log: &Log) -> &mut Range<Offset> {
-        let written_end = log.state.borrow().written_end_offset;
+        let written_end = log.state().written_end_offset;
         let touched = self.touched.entry(log.id());
         touched.or_insert(written_end..written_end)
     }
@@ -305,7 +303,7 @@ impl<'a, I: Io> Applier<'a, I> {
         sequence: u64,
     ) -> Result<u32, OpenError> {
         if self.knows(log, sequence, None)? {
-            let is_unwritten = log.state.borrow().tail_written == 0;
+            let is_unwritten = log.state().tail_written == 0;
             assert!(is_unwritten, "nothing is written before the last known cut");
             return Ok(self.cut_tail(log, end, sequence));
         }
@@ -313,15 +311,15 @@ impl<'a, I: Io> Applier<'a, I> {
         if self.gaps.contains_key(&log.id()) || log_end_offset < end {
             // What is missing may be that of a log that was deleted later, of which no checkpoint says anything any more.
             self.gaps.insert(log.id(), end);
-            log.cut_in_group.set(sequence);
-            log.state.borrow_mut().leader_epochs.truncate_back(end);
+            log.note_cut(sequence);
+            log.state_mut().leader_epochs.truncate_back(end);
             return Ok(self.cut_tail(log, end, sequence));
         }
         let cut = self.inner.find_cut(log, end).await;
         let cut = cut.map_err(|error| self.unreadable(log, &error))?;
-        log.cut_in_group.set(sequence);
+        log.note_cut(sequence);
         let Some(cut) = cut else {
-            log.state.borrow_mut().leader_epochs.truncate_back(end);
+            log.state_mut().leader_epochs.truncate_back(end);
             return Ok(0);
         };
         assert_eq!(cut.end, end, "a log is cut again where it was");
@@ -338,7 +336,7 @@ impl<'a, I: Io> Applier<'a, I> {
             return Ok(self.cut_tail(log, Offset::ZERO, sequence));
         }
         self.gaps.remove(&log.id());
-        log.cut_in_group.set(sequence);
+        log.note_cut(sequence);
         let log_end_offset = log.log_end_offset();
         let touched = self.touch(log);
         touched.start = touched.start.min(start);
@@ -351,7 +349,7 @@ impl<'a, I: Io> Applier<'a, I> {
     /// put into the tail goes.
     fn cut_tail(&mut self, log: &Log, end: Offset, sequence: u64) -> u32 {
         self.touch(log);
-        let mut state = log.state.borrow_mut();
+        let mut state = log.state_mut();
         let end = end.max(state.written_end_offset);
         let mut groups = Vec::new();
         let mut bytes = 0;
@@ -363,10 +361,8 @@ impl<'a, I: Io> Applier<'a, I> {
         state.dirty_bytes -= bytes;
         let last = state.tail.back();
         let end = last.map_or(state.written_end_offset, |last| last.place.next_offset);
-        log.size_bytes.set(log.size_bytes.get() - bytes);
-        log.log_end_offset.set(end);
-        log.durable_end_offset.set(end);
         drop(state);
+        log.fall_back(end, bytes);
         self.clean(groups, sequence)
     }
 
@@ -408,8 +404,8 @@ impl<'a, I: Io> Applier<'a, I> {
     /// Takes a log out. Returns how many of its batches belong to group `sequence`, which is being applied.
     fn delete(&mut self, log: &Rc<Log>, sequence: u64) -> u32 {
         self.inner.logs.borrow_mut().remove(&log.id());
-        log.deleted.set(true);
-        let mut state = log.state.borrow_mut();
+        log.note_deleted();
+        let mut state = log.state_mut();
         let dirty = state.tail.range(state.tail_written..);
         let groups = dirty.map(|batch| batch.sequence).collect();
         let of_this_group = self.clean(groups, sequence);
@@ -432,8 +428,8 @@ impl<'a, I: Io> Applier<'a, I> {
         let logs = self.touched_logs();
         at_once(&logs, async |log| {
             // What a cut that is to come takes back does not go to segments first.
-            let is_settled = log.cut_in_group.get() <= self.applied;
-            if is_settled && log.state.borrow().is_dirty() {
+            let is_settled = log.cut_in_group() <= self.applied;
+            if is_settled && log.state().is_dirty() {
                 self.inner.write_now(log).await?;
                 self.inner.io.yield_if_needed().await;
             }
@@ -451,11 +447,11 @@ impl<'a, I: Io> Applier<'a, I> {
     /// Checks that nothing is missing.
     pub(super) fn check_complete(&self) -> Result<(), OpenError> {
         for (id, log) in self.inner.logs.borrow().iter() {
-            if let Some(known_end) = log.state.borrow_mut().known_end.take() {
+            if let Some(known_end) = log.state_mut().known_end.take() {
                 self.check_known(log, known_end)?;
             }
             let noted = self.gaps.get(id).copied().unwrap_or(Offset::ZERO);
-            let needed = noted.max(log.log_start_offset.get());
+            let needed = noted.max(log.log_start_offset());
             if log.log_end_offset() < needed {
                 return Err(self.nowhere(log, needed));
             }
@@ -520,7 +516,7 @@ impl<'a, I: Io> Applier<'a, I> {
         };
         let replayed = self.touched[&log.id()].contains(&base);
         let is_named = |id: SegmentId| id.base_offset == base && id.generation == generation;
-        let state = log.state.borrow();
+        let state = log.state();
         let mut segments = state.segments.iter();
         // What is to be removed is removed when a checkpoint says so.
         let leaving = self.inner.removals.segments_of(log.id());

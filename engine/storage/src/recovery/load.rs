@@ -1,11 +1,13 @@
 //! Finds the shards of a data directory and reads their checkpoints.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use model::ShardId;
 use runtime::{File, Io, OpenMode};
 
 use crate::checkpoint::{Checkpoint, CheckpointError, FORMAT};
+use crate::checkpoint_chain::decode_file;
 use crate::error::{OpenError, open_io};
 use crate::layout::Layout;
 use crate::options::StorageOptions;
@@ -114,6 +116,8 @@ pub(crate) async fn load_checkpoint<I: Io>(
 ) -> Result<Option<Checkpoint>, OpenError> {
     let mut newest: Option<Checkpoint> = None;
     let mut damage = None;
+    // A chain that is damaged before its end: through which sequence it is sound, and where.
+    let mut broken: Option<(u64, u64, PathBuf)> = None;
     for slot in 0..2 {
         let path = layout.checkpoint(shard, slot);
         let bytes = match io.open(&path, OpenMode::Read).await {
@@ -131,14 +135,15 @@ pub(crate) async fn load_checkpoint<I: Io>(
                 });
             }
         };
-        match Checkpoint::decode(&bytes) {
+        match decode_file(&bytes) {
             Ok(read) if read.shard == shard => {
-                if newest
-                    .as_ref()
-                    .is_none_or(|known| known.sequence < read.sequence)
-                {
-                    newest = Some(read);
+                let known = newest.as_ref().map_or(0, |known| known.sequence);
+                if newest.is_none() || known < read.sequence {
+                    newest = Some(Checkpoint { slot, ..read });
                 }
+            }
+            Err(CheckpointError::Broken { sequence, position }) => {
+                broken = broken.max(Some((sequence, position, path)));
             }
             Ok(_) => damage = Some((path, "it belongs to another shard")),
             Err(CheckpointError::Format(found)) => {
@@ -150,6 +155,14 @@ pub(crate) async fn load_checkpoint<I: Io>(
             }
             Err(CheckpointError::Damaged(reason)) => damage = Some((path, reason)),
         }
+    }
+    let known = newest.as_ref().map(|newest| newest.sequence);
+    if let Some((sequence, position, path)) = broken.filter(|broken| known < Some(broken.0)) {
+        return Err(OpenError::Corrupt {
+            path,
+            position,
+            reason: format!("what follows checkpoint {sequence} is damaged"),
+        });
     }
     if newest.is_none() && journal_exists(io, layout, shard).await? {
         // The first checkpoint is durable before the journal's first file appears.

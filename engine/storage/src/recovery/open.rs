@@ -11,12 +11,13 @@ use super::apply::Applier;
 use super::probe::probe;
 use super::{RecoveryReport, load_checkpoint};
 use crate::cache::tail::JournalPosition;
-use crate::checkpoint::{Checkpoint, Generations, RunState};
+use crate::checkpoint::{Checkpoint, RunState};
 use crate::error::{OpenError, StorageError, open_io};
 use crate::identity::BrokerIdentity;
 use crate::inner::{Found, Inner};
 use crate::journal::Journal;
 use crate::journal::files::{JournalFiles, list_files, open_file, prepare_file};
+use crate::journal::generations::Generations;
 use crate::journal::replay::{Replay, ReplayedGroup};
 use crate::journal::room::Claim;
 use crate::layout::Layout;
@@ -79,6 +80,7 @@ impl<I: Io> Inner<I> {
             logs: logs_of(&checkpoint, io.wall_clock(), has_journal),
             removals: checkpoint.removals,
             checkpoint_sequence: checkpoint.sequence,
+            checkpoint_slot: checkpoint.slot,
             identity: BrokerIdentity::adopt(checkpoint.identity, options.identity.as_ref()),
             journal_durable_writes: is_durable,
         };
@@ -92,6 +94,7 @@ impl<I: Io> Inner<I> {
         report.logs = inner.logs.borrow().len();
         // Both files: neither may lead back to before this run.
         inner.checkpoint(RunState::Running).await?;
+        inner.checkpoints.begin_anew();
         inner.checkpoint(RunState::Running).await?;
         Ok((Rc::new(inner), report))
     }
@@ -150,7 +153,7 @@ impl<I: Io> Inner<I> {
     fn begin_logs(&self) {
         let now = self.io.wall_clock();
         for log in self.logs.borrow().values() {
-            let mut state = log.state.borrow_mut();
+            let mut state = log.state_mut();
             state.appended_at = now;
             if !state.producers.reaches(log.log_end_offset()) {
                 state.producers.forget_undo(log.log_end_offset());
@@ -218,7 +221,7 @@ fn logs_of(
 ) -> BTreeMap<TopicPartition, Rc<Log>> {
     let mut logs = BTreeMap::new();
     for log in &checkpoint.logs {
-        let mut state = log.state.borrow_mut();
+        let mut state = log.state_mut();
         for segment in &mut state.segments {
             if segment.written_at == Timestamp::NONE {
                 segment.written_at = now;

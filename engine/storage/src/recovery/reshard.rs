@@ -13,15 +13,14 @@ use super::RecoveryReport;
 use super::apply::Applier;
 use super::survey::check_journal;
 use crate::cache::tail::JournalPosition;
-use crate::checkpoint::{
-    Checkpoint, CheckpointEncoder, CheckpointHead, Generations, Removal, RunState,
-};
-use crate::checkpointer::write_checkpoint_file;
+use crate::checkpoint::{Checkpoint, CheckpointEncoder, CheckpointHead, Removal, RunState};
+use crate::checkpointer::write_whole_checkpoint;
 use crate::error::{OpenError, StorageError, open_io};
 use crate::identity::BrokerIdentity;
 use crate::inner::{Found, Inner};
 use crate::journal::Journal;
 use crate::journal::files::JournalFiles;
+use crate::journal::generations::Generations;
 use crate::journal::replay::Replay;
 use crate::layout::Layout;
 use crate::log::Log;
@@ -32,6 +31,8 @@ use crate::options::StorageOptions;
 struct RecoveredShard {
     shard: ShardId,
     sequence: u64,
+    /// The file of its last checkpoint.
+    slot: u8,
     identity: Option<BrokerIdentity>,
     removals: Vec<Removal>,
     logs: BTreeMap<TopicPartition, Rc<Log>>,
@@ -80,6 +81,7 @@ impl RecoveredShard {
         RecoveredShard {
             shard,
             sequence: 0,
+            slot: 0,
             identity: options.identity.clone(),
             removals: Vec::new(),
             logs: BTreeMap::new(),
@@ -105,6 +107,7 @@ async fn recover_shard<I: Io>(
         return Ok(RecoveredShard {
             shard,
             sequence: checkpoint.sequence,
+            slot: checkpoint.slot,
             identity,
             removals: checkpoint.removals,
             logs,
@@ -129,6 +132,7 @@ async fn recover_shard<I: Io>(
         logs,
         removals: checkpoint.removals,
         checkpoint_sequence: checkpoint.sequence,
+        checkpoint_slot: checkpoint.slot,
         identity: identity.clone(),
         journal_durable_writes: false,
     };
@@ -151,6 +155,7 @@ async fn recover_shard<I: Io>(
     Ok(RecoveredShard {
         shard,
         sequence: inner.checkpoints.sequence(),
+        slot: inner.checkpoints.slot(),
         identity,
         removals: inner.removals.all(),
         logs: inner.logs.take(),
@@ -302,9 +307,10 @@ async fn write_recovered<I: Io>(
             encoder.log(log, []);
         }
         let bytes = encoder.finish(shard.shard, shard.sequence, 0);
-        write_checkpoint_file(io, layout, shard.shard, shard.sequence, &bytes)
+        shard.slot = 1 - shard.slot;
+        write_whole_checkpoint(io, layout, shard.shard, shard.slot, &bytes)
             .await
-            .map_err(open_io("write", layout.checkpoint(shard.shard, 0)))?;
+            .map_err(open_io("write", layout.checkpoint(shard.shard, shard.slot)))?;
     }
     Ok(())
 }
@@ -329,6 +335,7 @@ pub(super) async fn forget_logs<I: Io>(
     let mut shard = RecoveredShard {
         shard: checkpoint.shard,
         sequence: checkpoint.sequence,
+        slot: checkpoint.slot,
         identity: checkpoint.identity,
         removals: checkpoint.removals,
         logs: kept,

@@ -52,7 +52,7 @@ async fn logs_of<I: Io>(
     let created: BTreeMap<TopicPartition, u64> = checkpoint
         .logs
         .iter()
-        .map(|log| (log.id(), log.state.borrow().created_sequence))
+        .map(|log| (log.id(), log.state().created_sequence))
         .collect();
     let mut found: BTreeSet<TopicPartition> = created.keys().copied().collect();
     if !checkpoint.has_journal() {
