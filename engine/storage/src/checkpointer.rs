@@ -106,6 +106,7 @@ impl<I: Io> Inner<I> {
         let chain = self.write_checkpoint(sequence, &bytes, chain).await?;
         let replay_from = encoded.replay_from;
         self.checkpoints.written(sequence, replay_from, chain);
+        self.placed.encoded();
         self.counters.checkpoints.increment();
         let recycled = self
             .journal
@@ -144,6 +145,7 @@ impl<I: Io> Inner<I> {
 
     /// Encodes an increment for this chain, or without one all.
     async fn encode(&self, run_state: RunState, sequence: u64, chain: Option<Chain>) -> Encoded {
+        self.placed.encode();
         let oldest = self.tail.borrow().oldest_dirty();
         let replay = oldest.unwrap_or_else(|| self.journal.borrow().pipeline.position());
         // Removals of this moment. Of a log that goes from now on, the checkpoint says that it is there, and its mark
@@ -178,6 +180,11 @@ impl<I: Io> Inner<I> {
         for log in logs {
             let removals = self.removals.segments_of(log.id());
             if self.has_change(&log) || chain.is_none() {
+                if self.options.place_bytes_min > 0
+                    && let Some(last) = log.memory_mut().segments.last_mut()
+                {
+                    last.allow_placing(sequence);
+                }
                 encoder.log(&log, removals);
                 note_encoded(&log);
             } else {

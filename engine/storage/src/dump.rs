@@ -244,6 +244,7 @@ fn journal_entry(group: usize, entry: &frame::Entry) -> JournalEntry {
 fn mark(kind: EntryKind) -> (&'static str, bool) {
     match kind {
         EntryKind::Batch | EntryKind::CarriedBatch => ("a batch", true),
+        EntryKind::Placed => ("batches that lie in a segment, from", true),
         EntryKind::LogStartAdvanced => ("log start advanced to", true),
         EntryKind::PartitionDeleted => ("deleted", false),
         EntryKind::Truncated => ("cut at", true),

@@ -27,6 +27,7 @@ use crate::life::Life;
 use crate::log::Log;
 use crate::metrics::Counters;
 use crate::options::StorageOptions;
+use crate::placement::PlacedBytes;
 use crate::read_ahead::ReadAhead;
 use crate::removals::Removals;
 use crate::spares::Spares;
@@ -70,6 +71,7 @@ pub(crate) struct Inner<I: Io> {
     pub(crate) admission: Waiters,
     /// The most journal bytes that somebody waits for since space was last freed.
     pub(crate) journal_demand: Cell<usize>,
+    pub(crate) placed: PlacedBytes,
     /// The same since the journal was last extended.
     pub(crate) extend_demand: Cell<usize>,
     pub(crate) reclaim_signal: Rc<Signal>,
@@ -121,6 +123,7 @@ impl<I: Io> Inner<I> {
             journal_changed: Waiters::default(),
             admission: Waiters::default(),
             journal_demand: Cell::new(0),
+            placed: PlacedBytes::default(),
             extend_demand: Cell::new(0),
             reclaim_signal: Signal::new(),
             write_queue: WriteQueue::new(),

@@ -19,6 +19,7 @@ use crate::producer_state::ProducerStates;
 use crate::quorum_state::QuorumState;
 use crate::retention::SegmentSummary;
 use crate::segment::{BatchPlace, Planned, Segment};
+use crate::shield::Shield;
 use crate::writer_state::WriterState;
 
 /// Tail batches up to this size are copied together when read: a vectored send of thousands of small slices costs
@@ -77,6 +78,8 @@ pub(crate) struct LogState {
     pub(crate) appended_at: Timestamp,
     /// Where the last cold read ended, for read-ahead.
     pub(crate) cold_read_end: Offset,
+    /// A start has found batches placed that no checkpoint knows.
+    pub(crate) shield: Option<Shield>,
 }
 
 /// A batch of the tail: a slice of its frozen commit group.
@@ -146,6 +149,7 @@ impl Log {
                 writer: WriterState::default(),
                 appended_at: Timestamp::NONE,
                 cold_read_end: Offset::NONE,
+                shield: None,
             }),
         }
     }
@@ -409,6 +413,42 @@ impl std::fmt::Debug for Log {
 }
 
 impl LogState {
+    /// Ends the open segment of this name as it is, and shields what lies behind it; what follows begins another one. `None` if
+    /// the log, which was deleted later, has no such segment.
+    fn shield(&mut self, base_offset: Offset, generation: u32) -> Option<Shield> {
+        let mut segments = self.segments.iter_mut();
+        let segment = segments.find(|segment| {
+            (segment.id.base_offset, segment.id.generation) == (base_offset, generation)
+        })?;
+        if !segment.sealed {
+            segment.end_early();
+            self.generation += 1;
+        }
+        Some(self.shield.unwrap_or(Shield::behind(segment)))
+    }
+
+    /// Batches up to `until` were found behind the end of the segment of this name.
+    pub(crate) fn shield_found(&mut self, base_offset: Offset, generation: u32, until: Offset) {
+        let shield = self.shield(base_offset, generation);
+        self.shield = shield.map(|shield| shield.found(until));
+    }
+
+    /// Replay is about to write, and may come to batches that were placed behind the end of the open segment.
+    pub(crate) fn shield_open_segment(&mut self) {
+        let last = self.segments.last();
+        if let Some(last) = last.filter(|last| !last.sealed && last.is_placeable_by(u64::MAX)) {
+            let (base_offset, generation) = (last.id.base_offset, last.id.generation);
+            self.shield = self.shield(base_offset, generation);
+        }
+    }
+
+    /// The bytes that nobody needs any more once a checkpoint says what is known now: behind which place of a segment.
+    pub(crate) fn take_shield(&mut self) -> Option<(SegmentId, u64)> {
+        let written_end = self.written_end_offset;
+        let over = self.shield.take_if(|shield| shield.is_over(written_end))?;
+        Some(over.place())
+    }
+
     /// Puts a sealed group's batch at the end of the tail.
     pub(crate) fn push_tail(&mut self, batch: TailBatch) {
         assert!(

@@ -23,6 +23,8 @@ pub(crate) struct Counters {
     /// Those of them that say only what has changed.
     pub(crate) checkpoint_increments: Counter,
     pub(crate) carried_bytes: Counter,
+    /// Batches that went straight to their segment.
+    pub(crate) placed_bytes: Counter,
     pub(crate) segments_taken_over: Counter,
     pub(crate) tail_reads: Counter,
     pub(crate) cold_reads: Counter,
@@ -183,6 +185,12 @@ pub static CARRIED_BYTES: MetricDefinition = MetricDefinition::counter(
     "ringlog_journal_carried_bytes_total",
     Unit::Bytes,
     "Batches written to the journal a second time, so that a file of it could be used again.",
+);
+/// Batches written once.
+pub static PLACED_BYTES: MetricDefinition = MetricDefinition::counter(
+    "ringlog_placed_bytes_total",
+    Unit::Bytes,
+    "Batches that were written to their segment only, not to the journal.",
 );
 /// Files open.
 pub static OPEN_FILES: MetricDefinition = MetricDefinition::gauge(

@@ -62,6 +62,12 @@ pub enum PlantedFault {
     IncrementLeavesOut,
     /// It is built on before it is durable.
     IncrementUnsynced,
+    /// What a group has placed in a segment is not flushed with it.
+    PlacedUnsynced,
+    /// Batches are placed in segments whose files may not be durably there.
+    PlacedUnnamed,
+    /// A start writes where batches were placed that no checkpoint knows.
+    PlacedWrittenOver,
 }
 
 /// Settings of one shard's storage. Sizes are bytes.
@@ -86,6 +92,11 @@ pub struct StorageOptions {
     /// While a group is in flight, the next is sealed only if it has this size: small groups gain more from filling
     /// than from overlapping.
     pub group_overlap_bytes_min: usize,
+    /// Batches of one log in a group go straight to their segment if they have so many bytes together, and the journal
+    /// only describes them; 0: never. The segment's file must have the space already, and a checkpoint must know it.
+    pub place_bytes_min: usize,
+    /// Bound of what is placed between two checkpoints: a start brings it back into memory.
+    pub placed_bytes_max: u64,
     /// Memory of the tails, by capacity of the group buffers they pin.
     pub tail_bytes_max: usize,
     /// Memory of the extent cache for cold reads.
@@ -139,6 +150,8 @@ impl Default for StorageOptions {
             group_bytes_max: 1 << 20,
             groups_in_flight_max: 3,
             group_overlap_bytes_min: 64 << 10,
+            place_bytes_min: 0,
+            placed_bytes_max: 64 << 20,
             tail_bytes_max: 256 << 20,
             cache_bytes_max: 64 << 20,
             open_files_max: 1024,

@@ -16,7 +16,7 @@ use crate::inner::Inner;
 use crate::journal::frame::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind};
 use crate::journal::group::GroupBatch;
 use crate::journal::room::Claim;
-use crate::log::Log;
+use crate::log::{Log, TailBatch};
 
 impl<I: Io> Inner<I> {
     /// One long-lived task.
@@ -59,12 +59,15 @@ impl<I: Io> Inner<I> {
         };
         // With nothing to free, nobody is told to look again: they would ask for more at once, for ever. What they wait
         // for is under way, and tells them.
-        let Some(target) = journal_target.max(tail_target) else {
+        let owes_checkpoint = self.placed.outstanding() > self.options.placed_bytes_max / 2;
+        let target = journal_target.max(tail_target);
+        if let Some(target) = target {
+            self.clean_through(target).await?;
+            self.relieve_tail();
+        } else if !owes_checkpoint {
             return Ok(());
-        };
-        self.clean_through(target).await?;
-        self.relieve_tail();
-        if journal_target.is_some() {
+        }
+        if journal_target.is_some() || owes_checkpoint {
             self.checkpoint(RunState::Running).await?;
         }
         self.admission.notify();
@@ -132,30 +135,21 @@ impl<I: Io> Inner<I> {
             assert!(!log.is_deleted(), "who is dirty is there");
             let batches: Vec<_> = {
                 let state = log.state();
-                assert!(!state.writer.is_writing(), "what is carried is not written");
+                // Of a log that the group before has placed, the remains have gone along.
+                if state.writer.is_writing() {
+                    continue;
+                }
                 state.tail.range(state.tail_written..).cloned().collect()
             };
             for batch in batches {
                 let mut state = log.state_mut();
                 let mut journal = self.journal.borrow_mut();
                 let stored = &batch.bytes;
-                let epoch = stored[12..16]
-                    .try_into()
-                    .expect("four bytes of a stored batch");
                 assert!(
                     batch.place.next_offset <= log.log_end_offset(),
                     "what is carried was appended"
                 );
-                let delta = batch.place.offset_of_max_timestamp.0 - batch.place.base_offset.0;
-                let entry = EntryHeader {
-                    kind: EntryKind::CarriedBatch,
-                    id: log.id(),
-                    leader_epoch: LeaderEpoch(i32::from_be_bytes(epoch)),
-                    offset: batch.place.base_offset,
-                    length: u32::try_from(stored.len()).expect("as when it was appended"),
-                    batch_crc: 0,
-                    offset_delta_of_max_timestamp: i32::try_from(delta).expect("within its batch"),
-                };
+                let entry = carried_entry(log, &batch);
                 let sequence = journal.pipeline.next_sequence();
                 if batch.place.follows < batch.place.base_offset {
                     let gap = EntryHeader {
@@ -195,5 +189,21 @@ impl<I: Io> Inner<I> {
             self.seal();
         }
         self.kick();
+    }
+}
+
+fn carried_entry(log: &Log, batch: &TailBatch) -> EntryHeader {
+    let stored = &batch.bytes;
+    let epoch = stored[12..16].try_into();
+    let epoch = epoch.expect("four bytes of a stored batch");
+    let delta = batch.place.offset_of_max_timestamp.0 - batch.place.base_offset.0;
+    EntryHeader {
+        kind: EntryKind::CarriedBatch,
+        id: log.id(),
+        leader_epoch: LeaderEpoch(i32::from_be_bytes(epoch)),
+        offset: batch.place.base_offset,
+        length: u32::try_from(stored.len()).expect("as when it was appended"),
+        batch_crc: 0,
+        offset_delta_of_max_timestamp: i32::try_from(delta).expect("within its batch"),
     }
 }

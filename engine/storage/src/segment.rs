@@ -1,6 +1,6 @@
 //! What memory knows of one segment: its extent, timestamps and the part of its index that is not on disk yet. Pure.
 //!
-//! Invariants: a sealed segment has no pending index entries, unless it was cut; `pending` holds at most two pages of
+//! Invariants: a sealed segment has no pending index entries, unless it was cut or ended early; `pending` holds at most two pages of
 //! entries.
 
 use model::{Offset, Timestamp};
@@ -43,6 +43,9 @@ pub(crate) struct Segment {
     pub(crate) partial: Option<Box<[u8]>>,
     /// Whether the file is there, as far as this run or the checkpoint knows.
     pub(crate) file_created: bool,
+    /// The checkpoint that first said that batches may be placed in it; 0 if none did. From then on a start does not write
+    /// behind its end before it knows what is there.
+    placeable_by: u64,
 }
 
 impl Segment {
@@ -63,7 +66,28 @@ impl Segment {
             allocated_bytes: 0,
             partial: None,
             file_created: false,
+            placeable_by: 0,
         }
+    }
+
+    /// Checkpoint `sequence` will say that batches may be placed in it, if it has a file.
+    pub(crate) fn allow_placing(&mut self, sequence: u64) {
+        if self.placeable_by == 0 && self.size_bytes > 0 && !self.sealed {
+            self.placeable_by = sequence;
+        }
+    }
+
+    /// Whether a checkpoint up to this one has said so: its file is durably there then.
+    pub(crate) fn is_placeable_by(&self, sequence: u64) -> bool {
+        (1..=sequence).contains(&self.placeable_by)
+    }
+
+    /// Ends it as it is, without its file: what follows goes to another one.
+    pub(crate) fn end_early(&mut self) {
+        assert!(!self.sealed && self.size_bytes > 0, "an open segment ends");
+        self.pending.extend(self.chunks.close());
+        self.sealed = true;
+        self.partial = None;
     }
 
     /// Whether a batch of this size and place must go to the next segment, after `more_bytes` and the batch that
@@ -185,6 +209,7 @@ impl Segment {
             entry.encode(out);
         }
         self.chunks.open().encode(out);
+        out.u8(u8::from(self.placeable_by > 0));
     }
 
     pub(crate) fn decode(
@@ -213,6 +238,9 @@ impl Segment {
             segment.pending.push(ChunkEntry::decode(from)?);
         }
         segment.chunks = ChunkBuilder::resume(id, ChunkEntry::decode(from)?);
+        if format > 3 {
+            segment.placeable_by = u64::from(from.u8()?);
+        }
         // A checkpoint may name a segment that was about to be begun: its file may not be there, or not durably.
         segment.file_created = segment.size_bytes > 0;
         Ok(segment)
@@ -265,7 +293,7 @@ mod tests {
     fn restored(segment: &Segment) -> Segment {
         let mut out = Encoder::default();
         segment.encode(&mut out);
-        Segment::decode(segment.id.partition, &mut Decoder::new(&out.bytes), 3).unwrap()
+        Segment::decode(segment.id.partition, &mut Decoder::new(&out.bytes), 4).unwrap()
     }
 
     #[test]

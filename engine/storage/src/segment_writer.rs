@@ -25,7 +25,7 @@ use crate::unsynced::Unsynced;
 const WRITE_BYTES_MAX: usize = 1 << 20;
 /// Zeros behind the last batch, for those who read the file of a segment that is still written: it may hold older
 /// batches from there on. No batch header is all zeros.
-const END_MARK_BYTES: usize = 64;
+pub(crate) const END_MARK_BYTES: usize = 64;
 /// Segment files grow by this part of what they hold, within these bounds: small logs stay small, large ones pay few
 /// size changes, and what all open segments have ahead is a small part of the device.
 const GROW_PART: u64 = 8;
@@ -218,6 +218,14 @@ impl<I: Io> Inner<I> {
     fn plan(&self, log: &Log, all: bool) -> Step<I::Buffer> {
         let mut state = log.memory_mut();
         let state = &mut *state;
+        if log.is_held() || self.removals.occupies(log.id()) {
+            return Step::Nothing;
+        }
+        if let Some(active) = state.segments.last().filter(|segment| !segment.sealed)
+            && active.pending.len() >= PAGE_ENTRIES
+        {
+            return Step::Index(active.id);
+        }
         let worth = all || state.dirty_bytes >= self.options.segment_write_bytes as u64;
         let durable_end = log.durable_end_offset();
         let Some(first) = state
@@ -227,25 +235,16 @@ impl<I: Io> Inner<I> {
         else {
             return Step::Nothing;
         };
-        if log.is_held() || self.removals.occupies(log.id()) {
-            return Step::Nothing;
-        }
         if state.segments.last().is_none_or(|segment| segment.sealed) {
-            let id = SegmentId {
+            state.segments.push(Segment::new(SegmentId {
                 partition: log.id(),
                 base_offset: first.place.base_offset,
                 generation: state.generation,
                 incarnation: state.created_sequence,
-            };
-            state.segments.push(Segment::new(id));
+            }));
             log.note_change();
         }
-        let Some(active) = state.segments.last() else {
-            return Step::Nothing;
-        };
-        if !active.sealed && active.pending.len() >= PAGE_ENTRIES {
-            return Step::Index(active.id);
-        }
+        let active = state.segments.last().expect("one is open");
         if active.must_roll(
             Planned::default(),
             first.bytes.len(),
@@ -288,7 +287,7 @@ impl<I: Io> Inner<I> {
     }
 
     /// A segment's last partial block and batches behind it, `bytes` together, in whole blocks.
-    fn blocks<'a>(
+    pub(crate) fn blocks<'a>(
         &self,
         partial: Option<&[u8]>,
         batches: impl Iterator<Item = &'a TailBatch>,
@@ -390,7 +389,7 @@ impl<I: Io> Inner<I> {
         Ok(true)
     }
 
-    fn apply_write(
+    pub(crate) fn apply_write(
         &self,
         log: &Log,
         id: SegmentId,
@@ -439,6 +438,9 @@ impl<I: Io> Inner<I> {
             "what was written was dirty"
         );
         state.dirty_bytes -= bytes as u64;
+        if let Some((segment, size_bytes)) = state.take_shield() {
+            self.removals.behind(segment, size_bytes);
+        }
     }
 
     /// Fetches the last partial block of a segment that was open before a restart.

@@ -47,6 +47,7 @@ impl<I: Io> Inner<I> {
             (&CHECKPOINTS, &counters.checkpoints),
             (&CHECKPOINT_INCREMENTS, &counters.checkpoint_increments),
             (&CARRIED_BYTES, &counters.carried_bytes),
+            (&PLACED_BYTES, &counters.placed_bytes),
             (&SEGMENTS_TAKEN_OVER, &counters.segments_taken_over),
         ];
         for (definition, counter) in totals {

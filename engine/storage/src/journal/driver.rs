@@ -4,12 +4,12 @@ use std::rc::Rc;
 
 use runtime::{ALIGNMENT, Buffer, File, Frozen as _, Io};
 
-use super::Frozen;
 use super::files::JournalFile;
 use super::frame::{GROUP_HEADER_BYTES, GroupHeader};
-use super::group::{GroupLog, OpenGroup};
+use super::group::{GroupLog, GroupReport, OpenGroup};
 use super::pipeline::{Flush, Sealed, Write};
 use super::room::Claim;
+use super::{Frozen, GroupWrite};
 use crate::cache::tail::{JournalPosition, TailGroup};
 use crate::commit::CommitTimes;
 use crate::error::StorageError;
@@ -26,6 +26,9 @@ impl<I: Io> Inner<I> {
         let mut journal = self.journal.borrow_mut();
         let journal = &mut *journal;
         let place = journal.pipeline.position();
+        let chosen = self.choose_placements(&journal.open);
+        let full =
+            (!chosen.is_empty()).then(|| journal.open.place(&chosen, |len| self.io.buffer(len)));
         let header = GroupHeader {
             shard: self.options.shard,
             generation: journal.generations.latest(),
@@ -49,23 +52,32 @@ impl<I: Io> Inner<I> {
             |len| self.io.buffer(len),
             |group| checksum = header.write(group),
         );
-        let capacity = buffer.capacity();
         let len = buffer.as_ref().len();
         assert!(
             header.used_bytes as usize <= len && len.is_multiple_of(ALIGNMENT),
             "a group is whole blocks"
         );
-        let frozen = buffer.freeze();
+        let capacity = full.as_ref().unwrap_or(&buffer).capacity();
+        let group = buffer.freeze();
+        // The tails keep the buffer that has the batches.
+        let memory = full.map_or_else(|| group.clone(), Buffer::freeze);
         let logs = std::mem::take(&mut journal.open.logs);
         let batch_count = journal.open.batches.len();
-        self.fill_tails(&mut journal.open, &logs, place, &frozen, capacity);
+        self.fill_tails(&mut journal.open, &logs, place, &memory, capacity);
+        let placements: Vec<_> = chosen
+            .into_values()
+            .map(|chosen| self.begin_placement(chosen))
+            .collect();
         journal.pipeline.seal(Sealed {
-            bytes: frozen,
+            bytes: GroupWrite {
+                group,
+                placements: placements.clone(),
+            },
             len,
             checksum,
             is_flushed,
             batch_count,
-            report: logs,
+            report: GroupReport { logs, placements },
         });
     }
 
@@ -133,7 +145,7 @@ impl<I: Io> Inner<I> {
     }
 
     /// The next group, placed, if one may be written now.
-    fn take_group(&self) -> Option<Write<Frozen<I>, JournalFile<I>>> {
+    fn take_group(&self) -> Option<Write<GroupWrite<I>, JournalFile<I>>> {
         let has_ready = {
             let mut journal = self.journal.borrow_mut();
             journal.wake_pending = false;
@@ -191,10 +203,12 @@ impl<I: Io> Inner<I> {
                 .layout
                 .journal_file(self.options.shard, write.file.number);
             let under_way = self.deadlines.begin("writing the journal", self.io.now());
-            let written = self.write_group(&write).await;
+            let placed = self.write_placements(&write.bytes.placements);
+            let both = futures_util::future::try_join(self.write_group(&write), placed);
+            let written = both.await;
             drop(under_way);
             match written {
-                Ok(()) => self.group_done(sequence),
+                Ok(_) => self.group_done(sequence),
                 Err(error) => self.fence(&format!("writing {}: {error}", path.display())),
             }
         }
@@ -219,14 +233,17 @@ impl<I: Io> Inner<I> {
         }
     }
 
-    async fn write_group(&self, write: &Write<Frozen<I>, JournalFile<I>>) -> std::io::Result<()> {
+    async fn write_group(
+        &self,
+        write: &Write<GroupWrite<I>, JournalFile<I>>,
+    ) -> std::io::Result<()> {
         let counters = &self.counters;
         counters.group_bytes.record_value(write.len as u64);
         counters
             .group_batches
             .record_value(write.batch_count as u64);
         counters.journal.wrote(write.len as u64);
-        let (sequence, bytes) = (write.sequence, write.bytes.clone());
+        let (sequence, bytes) = (write.sequence, write.bytes.group.clone());
         let file = &write.file;
         if matches!(write.flush, Flush::Group)
             && let Some(durable) = &file.durable
@@ -281,7 +298,11 @@ impl<I: Io> Inner<I> {
                 submitted_at: group.submitted_at,
                 durable_at,
             };
-            self.report(group.sequence, &group.report, times);
+            let report = group.report;
+            self.report(group.sequence, &report.logs, times);
+            for placement in &report.placements {
+                self.end_placement(placement);
+            }
         }
         self.journal_changed.notify();
         let mut journal = self.journal.borrow_mut();
@@ -296,7 +317,13 @@ impl<I: Io> Inner<I> {
     /// The planted fault: reports a group whose write has only begun.
     fn planted_report(&self, sequence: u64) {
         let durable_at = self.io.now();
-        let logs = self.journal.borrow().pipeline.planted_report(sequence);
+        let logs = self
+            .journal
+            .borrow()
+            .pipeline
+            .planted_report(sequence)
+            .logs
+            .clone();
         let times = CommitTimes {
             submitted_at: durable_at,
             durable_at,

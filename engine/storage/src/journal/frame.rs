@@ -141,10 +141,12 @@ pub(crate) enum EntryKind {
     EpochStarted = 8,
     /// What the quorum member that keeps this log has promised: [`QuorumState`] follows.
     QuorumState = 9,
+    /// Batches from `offset` on lie in a segment: [`super::placed::Placed`] follows.
+    Placed = 10,
 }
 
 impl EntryKind {
-    const ALL: [EntryKind; 9] = [
+    const ALL: [EntryKind; 10] = [
         EntryKind::Batch,
         EntryKind::CarriedBatch,
         EntryKind::LogStartAdvanced,
@@ -154,6 +156,7 @@ impl EntryKind {
         EntryKind::Gap,
         EntryKind::EpochStarted,
         EntryKind::QuorumState,
+        EntryKind::Placed,
     ];
 
     fn of(number: u32) -> Option<EntryKind> {
@@ -170,7 +173,7 @@ pub(crate) struct EntryHeader {
     pub(crate) leader_epoch: LeaderEpoch,
     /// Base offset of the batch, or what the kind says.
     pub(crate) offset: Offset,
-    /// Bytes of the batch, or of the quorum's state, that follow.
+    /// Bytes of the batch, or of what else the kind says, that follow.
     pub(crate) length: u32,
     /// Copy of the batch's CRC-32C field; of other bytes that follow, their CRC-32C.
     pub(crate) batch_crc: u32,
@@ -191,6 +194,11 @@ impl EntryHeader {
         out[40..44].copy_from_slice(&self.batch_crc.to_le_bytes());
         out[44..48].copy_from_slice(&self.offset_delta_of_max_timestamp.to_le_bytes());
         out
+    }
+
+    /// The header at the front of `bytes`.
+    pub(crate) fn parse_first(bytes: &[u8]) -> Option<EntryHeader> {
+        EntryHeader::parse(bytes.first_chunk()?)
     }
 
     fn parse(bytes: &[u8; ENTRY_HEADER_BYTES]) -> Option<EntryHeader> {
@@ -246,8 +254,12 @@ pub(crate) fn read_group(header: &GroupHeader, group: &[u8]) -> Result<Vec<Entry
                 check_batch(&entry, bytes)
                     .ok_or_else(|| format!("batch {number} does not match its entry"))?,
             ),
-            EntryKind::QuorumState if crc32c::crc32c(bytes) == entry.batch_crc => None,
-            EntryKind::QuorumState => {
+            EntryKind::QuorumState | EntryKind::Placed
+                if crc32c::crc32c(bytes) == entry.batch_crc =>
+            {
+                None
+            }
+            EntryKind::QuorumState | EntryKind::Placed => {
                 return Err(format!("the bytes of entry {number} are damaged"));
             }
             _ if bytes.is_empty() => None,

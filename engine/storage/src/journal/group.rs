@@ -2,7 +2,7 @@
 //!
 //! Invariant: the first `used` bytes of the buffer are the group so far; nothing beyond them is meaningful.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use model::{Offset, TopicPartition};
@@ -10,6 +10,7 @@ use runtime::{ALIGNMENT, Buffer, align_up};
 
 use super::frame::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind, GROUP_HEADER_BYTES};
 use crate::log::Log;
+use crate::placement::{Chosen, Placement};
 use crate::segment::BatchPlace;
 
 /// A batch of the open group.
@@ -30,6 +31,13 @@ pub(crate) struct GroupLog {
     pub(crate) log: Rc<Log>,
     /// What becomes durable with the group.
     pub(crate) end: Offset,
+}
+
+/// What is reported when a group is committed.
+pub(crate) struct GroupReport<F> {
+    pub(crate) logs: Vec<GroupLog>,
+    /// What the group has written to segments.
+    pub(crate) placements: Vec<Rc<Placement<F>>>,
 }
 
 /// The group that appends go to.
@@ -128,7 +136,7 @@ impl<B: Buffer> OpenGroup<B> {
         Ok(start)
     }
 
-    /// Adds an entry that is no batch, with bytes of its own if its kind has any.
+    /// Adds an entry that is final, with the bytes that follow it, if any.
     pub(crate) fn add_mark(
         &mut self,
         entry: EntryHeader,
@@ -151,6 +159,57 @@ impl<B: Buffer> OpenGroup<B> {
     /// Whether an entry of this group deletes the log of this name: whatever follows belongs to another log.
     pub(crate) fn deletes(&self, id: TopicPartition) -> bool {
         self.deleted.contains(&id)
+    }
+
+    /// The bytes of a batch.
+    pub(crate) fn bytes_of(&self, batch: &GroupBatch) -> &[u8] {
+        let buffer = self.buffer.as_ref().expect("it has batches").as_ref();
+        &buffer[batch.start..batch.start + batch.len]
+    }
+
+    /// Puts descriptions in the place of the batches of some logs, by their numbers. Returns the buffer that has the
+    /// batches, all of them where they were.
+    pub(crate) fn place(
+        &mut self,
+        chosen: &BTreeMap<u32, Chosen>,
+        allocate: impl Fn(usize) -> B,
+    ) -> B {
+        let full = self.buffer.take().expect("it has batches");
+        let batches = std::mem::take(&mut self.batches);
+        let end = std::mem::replace(&mut self.used, GROUP_HEADER_BYTES);
+        self.entry_count = 0;
+        self.entries_checksum = 0;
+        let mut position = GROUP_HEADER_BYTES;
+        let mut next = batches.iter().peekable();
+        let mut described = BTreeSet::new();
+        while position < end {
+            let bytes = &full.as_ref()[position..end];
+            let entry = EntryHeader::parse_first(bytes).expect("it was put there");
+            let start = position + ENTRY_HEADER_BYTES;
+            position = start + entry.length as usize;
+            let batch = next.next_if(|batch| batch.start == start);
+            match batch.and_then(|batch| chosen.get_key_value(&batch.log)) {
+                None => self.add_mark(entry, &full.as_ref()[start..position], &allocate),
+                Some((number, chosen)) if described.insert(*number) => {
+                    let description = chosen.placed.encode();
+                    let entry = EntryHeader {
+                        kind: EntryKind::Placed,
+                        id: entry.id,
+                        leader_epoch: entry.leader_epoch,
+                        offset: entry.offset,
+                        length: u32::try_from(description.len()).expect("a few bytes a batch"),
+                        batch_crc: crc32c::crc32c(&description),
+                        offset_delta_of_max_timestamp: 0,
+                    };
+                    self.add_mark(entry, &description, &allocate);
+                }
+                Some(_) => {}
+            }
+        }
+        assert!(next.next().is_none(), "every batch was come to");
+        assert_eq!(described.len(), chosen.len(), "and every log");
+        self.batches = batches;
+        full
     }
 
     fn put_header(&mut self, entry: EntryHeader) {

@@ -7,26 +7,37 @@ pub(crate) mod frame;
 pub(crate) mod generations;
 pub(crate) mod group;
 pub(crate) mod pipeline;
+pub(crate) mod placed;
 pub(crate) mod replay;
 pub(crate) mod room;
 pub(crate) mod witness;
+
+use std::rc::Rc;
 
 use model::MonotonicTime;
 use runtime::{Buffer, Io};
 
 use self::files::{JournalFile, JournalFiles};
 use self::generations::Generations;
-use self::group::{GroupLog, OpenGroup};
+use self::group::{GroupReport, OpenGroup};
 use self::pipeline::Pipeline;
 use crate::cache::tail::JournalPosition;
 
 pub(crate) type Frozen<I> = <<I as Io>::Buffer as Buffer>::Frozen;
 
+/// What is written for a group.
+pub(crate) struct GroupWrite<I: Io> {
+    pub(crate) group: Frozen<I>,
+    pub(crate) placements: Vec<Rc<Placement<Frozen<I>>>>,
+}
+
+use crate::placement::Placement;
+
 /// The journal of a shard: the open group, the pipeline of sealed ones, and which slots rest.
 pub(crate) struct Journal<I: Io> {
     pub(crate) generations: Generations,
     pub(crate) open: OpenGroup<I::Buffer>,
-    pub(crate) pipeline: Pipeline<Frozen<I>, Vec<GroupLog>, JournalFile<I>>,
+    pub(crate) pipeline: Pipeline<GroupWrite<I>, GroupReport<Frozen<I>>, JournalFile<I>>,
     /// The last group that has no entries.
     pub(crate) empty_sequence: u64,
     /// When the last group was done.

@@ -286,13 +286,10 @@ impl<W, R, F> Pipeline<W, R, F> {
     }
 
     /// Test hook: what a group that is in flight will report.
-    pub(crate) fn planted_report(&self, sequence: u64) -> R
-    where
-        R: Clone,
-    {
+    pub(crate) fn planted_report(&self, sequence: u64) -> &R {
         let mut groups = self.in_flight.iter();
         let group = groups.find(|group| group.sequence == sequence);
-        group.expect("the group is in flight").report.clone()
+        &group.expect("the group is in flight").report
     }
 
     /// Whether a barrier needs no group: all that was sealed is durable, and nothing is open.

@@ -5,14 +5,16 @@
 //! of the same generation whose `durable_sequence` covers it. Then it is damage, and an error; never cut silently
 //! (reliability, decision 5 and R6).
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use model::ShardId;
-use runtime::{ALIGNMENT, File, Io, OpenMode};
+use runtime::{ALIGNMENT, File, Io, OpenMode, align_up};
 
 use super::files::list_files;
-use super::frame::{Entry, GROUP_HEADER_BYTES, GroupHeader, read_group};
+use super::frame::{Entry, EntryKind, GROUP_HEADER_BYTES, GroupHeader, read_group};
+use super::placed::{FoundBatch, Placed};
 use crate::cache::tail::JournalPosition;
 use crate::checkpoint::{Checkpoint, RunState};
 use crate::error::{OpenError, open_io};
@@ -23,12 +25,16 @@ use crate::layout::Layout;
 const WINDOW_BYTES: usize = 1 << 20;
 
 /// A verified group.
+#[derive(Clone)]
 pub(crate) struct ReplayedGroup {
     pub(crate) place: JournalPosition,
     /// All groups up to this one were durable when it was sealed.
     pub(crate) durable_sequence: u64,
     pub(crate) entries: Vec<Entry>,
     pub(crate) bytes: Bytes,
+    /// What the entries of these numbers have placed in segments. Of groups that the checkpoint says to be durable it is not
+    /// looked at here: hardly anybody needs it, and of a log that is gone it is gone.
+    pub(crate) placed: BTreeMap<usize, Vec<FoundBatch>>,
 }
 
 struct JournalFile<F> {
@@ -40,6 +46,8 @@ struct JournalFile<F> {
 
 /// Walks the chain.
 pub(crate) struct Replay<I: Io> {
+    io: I,
+    layout: Layout,
     files: Vec<JournalFile<I::File>>,
     window: (usize, u64, Bytes),
     shard: ShardId,
@@ -56,6 +64,42 @@ pub(crate) struct Replay<I: Io> {
     started: bool,
     /// The chain ended at a bad group rather than at an untouched place.
     pub(crate) torn: bool,
+}
+
+/// The batches that an entry of a group says to lie in a segment, or why they do not; `None` if it says no such thing.
+pub(crate) async fn find_placed<I: Io>(
+    io: &I,
+    layout: &Layout,
+    entry: &Entry,
+    group: &Bytes,
+) -> Result<Option<Result<Vec<FoundBatch>, String>>, OpenError> {
+    if entry.header.kind != EntryKind::Placed {
+        return Ok(None);
+    }
+    let description = &group[entry.batch_start..entry.batch_start + entry.header.length as usize];
+    let Ok(placed) = Placed::decode(description) else {
+        return Ok(Some(Err("a description is not one".to_owned())));
+    };
+    let path = layout.segment(placed.segment_of(entry.header.id));
+    let file = match io.open(&path, OpenMode::Read).await {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Some(Err(format!("{} is not there", path.display()))));
+        }
+        opened => opened.map_err(open_io("open", &path))?,
+    };
+    let skipped = placed.position % ALIGNMENT as u64;
+    let wanted = skipped as usize + placed.bytes as usize;
+    let start = placed.position - skipped;
+    let read = file.read_at(start, align_up(wanted)).await;
+    let read = read.map_err(open_io("read", &path))?;
+    file.close().await.map_err(open_io("close", &path))?;
+    let found = read.slice((skipped as usize).min(read.len())..wanted.min(read.len()));
+    // A copy of its own: it may be kept for long.
+    let found = Bytes::copy_from_slice(&found);
+    let batches = placed.read(entry.header.offset, &found);
+    Ok(Some(
+        batches.map_err(|reason| format!("{}: {reason}", path.display())),
+    ))
 }
 
 /// What is at a place.
@@ -93,6 +137,8 @@ impl<I: Io> Replay<I> {
             .position(|file| file.number == checkpoint.replay.file)
             .unwrap_or(0);
         Ok(Replay {
+            io: io.clone(),
+            layout: layout.clone(),
             files,
             window: (0, 0, Bytes::new()),
             shard,
@@ -145,6 +191,13 @@ impl<I: Io> Replay<I> {
                 return self.end(&reason).await;
             }
         };
+        let placed = match self.find_placed(header.sequence, &entries, &bytes).await? {
+            Ok(placed) => placed,
+            Err(reason) => {
+                self.torn = true;
+                return self.end(&reason).await;
+            }
+        };
         let place = JournalPosition {
             sequence: header.sequence,
             previous_checksum: header.previous_checksum,
@@ -165,7 +218,31 @@ impl<I: Io> Replay<I> {
             durable_sequence: header.durable_sequence,
             entries,
             bytes,
+            placed,
         }))
+    }
+
+    /// What the group has placed in segments, by entry, if it is there.
+    async fn find_placed(
+        &self,
+        sequence: u64,
+        entries: &[Entry],
+        group: &Bytes,
+    ) -> Result<Result<BTreeMap<usize, Vec<FoundBatch>>, String>, OpenError> {
+        let mut placed = BTreeMap::new();
+        if sequence <= self.durable_through {
+            return Ok(Ok(placed));
+        }
+        for (number, entry) in entries.iter().enumerate() {
+            match find_placed(&self.io, &self.layout, entry, group).await? {
+                None => {}
+                Some(Ok(batches)) => {
+                    placed.insert(number, batches);
+                }
+                Some(Err(reason)) => return Ok(Err(reason)),
+            }
+        }
+        Ok(Ok(placed))
     }
 
     /// The group that was not there.

@@ -17,10 +17,11 @@ use crate::index::SegmentId;
 use crate::inner::Inner;
 use crate::journal::files::list_files;
 use crate::journal::frame::{Entry, EntryKind};
-use crate::journal::replay::ReplayedGroup;
+use crate::journal::placed::{FoundBatch, Placed};
+use crate::journal::replay::{ReplayedGroup, find_placed};
 use crate::layout::Layout;
 use crate::log::{Log, TailBatch};
-use crate::options::LogConfig;
+use crate::options::{LogConfig, PlantedFault};
 use crate::quorum_state::QuorumState;
 use crate::segment::BatchPlace;
 
@@ -58,7 +59,7 @@ impl<'a, I: Io> Applier<'a, I> {
         // Where the log ended before the batch of the next entry.
         let mut gap: Option<(TopicPartition, Offset)> = None;
         let sequence = group.place.sequence;
-        for entry in &group.entries {
+        for (number, entry) in group.entries.iter().enumerate() {
             let id = entry.header.id;
             let known = self.inner.logs.borrow().get(&id).cloned();
             let is_of = |log: &Rc<Log>| sequence > log.state().created_sequence;
@@ -76,6 +77,14 @@ impl<'a, I: Io> Applier<'a, I> {
                     }
                 }
                 EntryKind::Gap => gap = Some((id, entry.header.offset)),
+                EntryKind::Placed => {
+                    let log = known.unwrap_or_else(|| self.create(id));
+                    let appended = self.append_placed(&log, number, &group).await?;
+                    dirty_batches += appended;
+                    if appended > 0 && logs.last().is_none_or(|last| !Rc::ptr_eq(last, &log)) {
+                        logs.push(log);
+                    }
+                }
                 EntryKind::Batch | EntryKind::CarriedBatch => {
                     let log = known.unwrap_or_else(|| self.create(id));
                     let follows = match gap.take() {
@@ -159,6 +168,7 @@ impl<'a, I: Io> Applier<'a, I> {
             }
             EntryKind::Batch
             | EntryKind::CarriedBatch
+            | EntryKind::Placed
             | EntryKind::Gap
             | EntryKind::PartitionDeleted => unreachable!("applied with the group"),
         }
@@ -183,11 +193,82 @@ impl<'a, I: Io> Applier<'a, I> {
         follows: Offset,
         group: &ReplayedGroup,
     ) -> Result<bool, OpenError> {
-        let Some(batch) = entry.batch else {
+        let Some(header) = entry.batch else {
             return Err(self.damaged(group));
         };
+        let start = entry.batch_start;
+        let delta = entry.header.offset_delta_of_max_timestamp;
+        let batch = FoundBatch {
+            header,
+            offset_delta_of_max_timestamp: delta.clamp(0, header.last_offset_delta),
+            bytes: group
+                .bytes
+                .slice(start..start + entry.header.length as usize),
+        };
+        self.append_batch(log, batch, follows, group.place.sequence)
+    }
+
+    /// The same for batches that a group has placed in a segment. Returns how many were the log's next.
+    async fn append_placed(
+        &mut self,
+        log: &Rc<Log>,
+        number: usize,
+        group: &ReplayedGroup,
+    ) -> Result<u32, OpenError> {
+        let (entry, sequence) = (&group.entries[number], group.place.sequence);
+        let description =
+            &group.bytes[entry.batch_start..entry.batch_start + entry.header.length as usize];
+        let placed = Placed::decode(description).map_err(|_| self.damaged(group))?;
+        let is_known = self.knows(log, sequence, Some(entry.header.offset))?;
+        let found = match group.placed.get(&number) {
+            Some(found) => Ok(found.clone()),
+            // What segments hold by now is not looked for.
+            None if placed.next_offset <= log.log_end_offset() => return Ok(0),
+            None => {
+                let (io, layout) = (&self.inner.io, &self.inner.layout);
+                let found = find_placed(io, layout, entry, &group.bytes).await?;
+                found.expect("it is such an entry")
+            }
+        };
+        let Ok(batches) = found else {
+            // The log was deleted later, or its batches have been carried to where they are found, or were cut off before the
+            // checkpoint; else they are missed at the end.
+            if !is_known {
+                let gap = self.gaps.entry(log.id()).or_insert(placed.next_offset);
+                *gap = placed.next_offset.max(*gap);
+            }
+            return Ok(0);
+        };
+        let mut appended = 0;
+        for batch in batches {
+            let follows = batch.header.base_offset;
+            appended += u32::from(self.append_batch(log, batch, follows, sequence)?);
+        }
+        if appended > 0
+            && !self
+                .inner
+                .options
+                .is_planted(PlantedFault::PlacedWrittenOver)
+        {
+            let mut state = log.state_mut();
+            state.shield_found(placed.segment, placed.generation, placed.next_offset);
+        }
+        Ok(appended)
+    }
+
+    fn append_batch(
+        &mut self,
+        log: &Rc<Log>,
+        batch: FoundBatch,
+        follows: Offset,
+        sequence: u64,
+    ) -> Result<bool, OpenError> {
+        let FoundBatch {
+            header: batch,
+            offset_delta_of_max_timestamp: delta,
+            bytes,
+        } = batch;
         let (base_offset, next_offset) = (batch.base_offset, batch.next_offset());
-        let sequence = group.place.sequence;
         let is_known = self.knows(log, sequence, Some(base_offset))?;
         self.touch(log);
         let end = log.log_end_offset();
@@ -198,9 +279,6 @@ impl<'a, I: Io> Applier<'a, I> {
         if follows != end {
             return Ok(false);
         }
-        let bytes = group
-            .bytes
-            .slice(entry.batch_start..entry.batch_start + entry.header.length as usize);
         assert!(next_offset > base_offset, "a batch has records");
         self.report.batches_replayed += 1;
         self.report.bytes_replayed += bytes.len() as u64;
@@ -208,10 +286,6 @@ impl<'a, I: Io> Applier<'a, I> {
         touched.end = touched.end.max(next_offset);
         log.extend(next_offset, bytes.len() as u64);
         log.committed(next_offset);
-        let delta = entry
-            .header
-            .offset_delta_of_max_timestamp
-            .clamp(0, batch.last_offset_delta);
         let place = BatchPlace {
             follows,
             base_offset,
@@ -430,6 +504,13 @@ impl<'a, I: Io> Applier<'a, I> {
             // What a cut that is to come takes back does not go to segments first.
             let is_settled = log.cut_in_group() <= self.applied;
             if is_settled && log.state().is_dirty() {
+                if !self
+                    .inner
+                    .options
+                    .is_planted(PlantedFault::PlacedWrittenOver)
+                {
+                    log.state_mut().shield_open_segment();
+                }
                 self.inner.write_now(log).await?;
                 self.inner.io.yield_if_needed().await;
             }
@@ -449,6 +530,16 @@ impl<'a, I: Io> Applier<'a, I> {
         for (id, log) in self.inner.logs.borrow().iter() {
             if let Some(known_end) = log.state_mut().known_end.take() {
                 self.check_known(log, known_end)?;
+            }
+            let over = {
+                let mut state = log.memory_mut();
+                if let Some(shield) = &mut state.shield {
+                    shield.settle();
+                }
+                state.take_shield()
+            };
+            if let Some((segment, size_bytes)) = over {
+                self.inner.removals.behind(segment, size_bytes);
             }
             let noted = self.gaps.get(id).copied().unwrap_or(Offset::ZERO);
             let needed = noted.max(log.log_start_offset());

@@ -40,6 +40,7 @@ struct Sights {
     resets: u64,
     gaps: u64,
     increments: u64,
+    placed: u64,
 }
 
 /// Half of the logs keep little, so that their new segments take over the files of expired ones.
@@ -274,6 +275,8 @@ fn options_of(simulation: &Simulation, seed: u64) -> StorageOptions {
         flush_method: method,
         groups_in_flight_max: 1 + (seed % 4) as usize,
         sync_files_max: [1, 4, 100][(seed % 3) as usize],
+        place_bytes_min: [0, 1_000, 4_000][(io.random() % 3) as usize],
+        placed_bytes_max: 40 << 10,
         ..tiny_options()
     }
 }
@@ -406,6 +409,7 @@ fn run(
             let mut sights = sights.borrow_mut();
             sights.checkpoints += counted.total("ringlog_checkpoints_total") - 1;
             sights.increments += counted.total("ringlog_checkpoint_increments_total");
+            sights.placed += counted.total("ringlog_placed_bytes_total");
             sights.segments += segments;
             sights.taken_over += counted.total("ringlog_segments_taken_over_total");
             sights.carried += counted.total("ringlog_journal_carried_bytes_total");
@@ -495,6 +499,7 @@ fn nothing_acknowledged_is_lost() {
             sights.resets,
             sights.gaps,
             sights.increments,
+            sights.placed,
         ];
         assert!(
             all.iter().all(|count| *count > 0),
@@ -505,7 +510,7 @@ fn nothing_acknowledged_is_lost() {
 
 /// What is wrong on purpose, and how many seeds may pass before a run notices. A run that panics has noticed, too: an
 /// assertion of the storage came first.
-const PLANTED: [(PlantedFault, u64); 12] = [
+const PLANTED: [(PlantedFault, u64); 15] = [
     (PlantedFault::EarlyAcknowledgement, 50),
     (PlantedFault::CutUnmarked, 50),
     (PlantedFault::CutOnlyInMemory, 500),
@@ -518,6 +523,9 @@ const PLANTED: [(PlantedFault, u64); 12] = [
     (PlantedFault::EpochUnmarked, 500),
     (PlantedFault::IncrementLeavesOut, 50),
     (PlantedFault::IncrementUnsynced, 500),
+    (PlantedFault::PlacedUnsynced, 500),
+    (PlantedFault::PlacedUnnamed, 500),
+    (PlantedFault::PlacedWrittenOver, 500),
 ];
 
 #[test]

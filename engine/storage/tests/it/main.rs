@@ -8,6 +8,7 @@ mod faults;
 mod follow;
 mod harness;
 mod log;
+mod placed;
 mod producer;
 mod removal;
 mod space;
