@@ -75,14 +75,62 @@ pub fn delete_records(refusal: &DeleteRecordsRefusal) -> ErrorCode {
     }
 }
 
-/// A request to the controller that was refused as a whole, with a text.
-pub fn metadata(refusal: &MetadataRefusal) -> ControllerError {
+/// What a client is told of a refusal.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    pub code: ErrorCode,
+    pub message: String,
+}
+
+/// What the controller refuses.
+pub fn controller(error: ControllerError) -> Refused {
+    use metadata::controller::Refusal as R;
+    let code = match error.refusal {
+        R::BrokerIdNotRegistered => ErrorCode::BrokerIdNotRegistered,
+        R::DuplicateBrokerRegistration => ErrorCode::DuplicateBrokerRegistration,
+        R::ElectionNotNeeded => ErrorCode::ElectionNotNeeded,
+        R::EligibleLeadersNotAvailable => ErrorCode::EligibleLeadersNotAvailable,
+        R::FencedLeaderEpoch => ErrorCode::FencedLeaderEpoch,
+        R::InconsistentClusterId => ErrorCode::InconsistentClusterId,
+        R::IneligibleReplica => ErrorCode::IneligibleReplica,
+        R::Internal => ErrorCode::UnknownServerError,
+        R::InvalidConfig => ErrorCode::InvalidConfig,
+        R::InvalidPartitions => ErrorCode::InvalidPartitions,
+        R::InvalidRegistration => ErrorCode::InvalidRegistration,
+        R::InvalidReplicaAssignment => ErrorCode::InvalidReplicaAssignment,
+        R::InvalidReplicationFactor => ErrorCode::InvalidReplicationFactor,
+        R::InvalidRequest => ErrorCode::InvalidRequest,
+        R::InvalidTopicName => ErrorCode::InvalidTopicException,
+        R::NewLeaderElected => ErrorCode::NewLeaderElected,
+        R::NotController => ErrorCode::NotController,
+        R::OperationNotAttempted => ErrorCode::OperationNotAttempted,
+        R::PartitionEpochStale => ErrorCode::InvalidUpdateVersion,
+        R::PolicyViolation => ErrorCode::PolicyViolation,
+        R::PreferredLeaderNotAvailable => ErrorCode::PreferredLeaderNotAvailable,
+        R::StaleBrokerEpoch => ErrorCode::StaleBrokerEpoch,
+        R::TopicAlreadyExists => ErrorCode::TopicAlreadyExists,
+        R::TopicDeletionDisabled => ErrorCode::TopicDeletionDisabled,
+        R::UnknownTopicId => ErrorCode::UnknownTopicId,
+        R::UnknownTopicOrPartition => ErrorCode::UnknownTopicOrPartition,
+        R::UnsupportedVersion => ErrorCode::UnsupportedVersion,
+    };
+    Refused {
+        code,
+        message: error.message,
+    }
+}
+
+/// A request to the controller that was refused as a whole.
+pub fn metadata(refusal: &MetadataRefusal) -> Refused {
     let code = match refusal {
-        MetadataRefusal::Decided(error) => return error.clone(),
+        MetadataRefusal::Decided(error) => return controller(error.clone()),
         MetadataRefusal::TooLarge => ErrorCode::UnknownServerError,
         MetadataRefusal::NotWritten(error) => own_append(error),
     };
-    ControllerError::new(code, refusal.to_string())
+    Refused {
+        code,
+        message: refusal.to_string(),
+    }
 }
 
 fn own_append(error: &OwnAppendError) -> ErrorCode {

@@ -11,10 +11,9 @@ pub mod election;
 pub mod isr;
 pub mod partitions;
 pub mod producer_ids;
+mod refusal;
 mod replica_assignment;
 pub mod topics;
-
-use model::ErrorCode;
 
 use crate::record::MetadataRecord;
 
@@ -29,6 +28,7 @@ pub use election::{ElectionKind, elect};
 pub use isr::{IsrChange, alter_partition};
 pub use partitions::{CreatePartitionsRequest, MorePartitions, create_partitions};
 pub use producer_ids::{PRODUCER_ID_BLOCK_SIZE, ProducerIdBlock, allocate_producer_ids};
+pub use refusal::{ControllerError, Refusal};
 pub use topics::{
     CreateTopicsRequest, CreatedTopic, DeletableTopic, DeletedTopic, ManualAssignment, NewTopic,
     TopicConfigRules, create_topics, delete_topics,
@@ -40,26 +40,6 @@ pub const PARTITIONS_PER_REQUEST_MAX: usize = 32_768;
 
 /// Most partitions of all topics. An image takes some 200 bytes for each, on every shard.
 pub const PARTITIONS_MAX: usize = 1_000_000;
-
-/// Why one item of a request was refused: what the client gets.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{code:?}: {message}")]
-pub struct ControllerError {
-    /// Kafka's code.
-    pub code: ErrorCode,
-    /// For people.
-    pub message: String,
-}
-
-impl ControllerError {
-    /// An error with its text.
-    pub fn new(code: ErrorCode, message: impl Into<String>) -> ControllerError {
-        ControllerError {
-            code,
-            message: message.into(),
-        }
-    }
-}
 
 /// What follows from a request.
 #[derive(Clone, Debug, PartialEq, Eq)]

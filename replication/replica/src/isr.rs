@@ -18,6 +18,17 @@ pub struct IsrProposal {
     pub partition_epoch: PartitionEpoch,
 }
 
+/// Why the controller has not made a proposed set the in-sync one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IsrRefusal {
+    /// The set may not be: the one before holds.
+    Rejected,
+    /// The leader does not know the newest metadata, which is on its way.
+    Outdated,
+    /// It may be made so when it is asked again.
+    NotNow,
+}
+
 pub(crate) type Members = SmallVec<[BrokerId; 4]>;
 
 #[derive(Clone, Debug)]

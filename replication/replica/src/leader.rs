@@ -7,10 +7,10 @@
 
 use std::time::Duration;
 
-use model::{BrokerId, ErrorCode, LeaderEpoch, MonotonicTime, Offset, PartitionEpoch};
+use model::{BrokerId, LeaderEpoch, MonotonicTime, Offset, PartitionEpoch};
 
 use crate::follower::{Follower, FollowerFetch};
-use crate::isr::{IsrProposal, IsrState, Members};
+use crate::isr::{IsrProposal, IsrRefusal, IsrState, Members};
 
 /// How long to wait before a proposal is repeated that failed for a passing reason.
 const PROPOSAL_RETRY: Duration = Duration::from_millis(500);
@@ -239,12 +239,12 @@ impl LeaderReplica {
     }
 
     /// The controller's answer to the proposal that was based on the partition epoch `based_on`: the epoch after it,
-    /// or its error. Ignored when newer metadata came first.
+    /// or why not. Ignored when newer metadata came first.
     pub fn handle_isr_result(
         &mut self,
         now: MonotonicTime,
         based_on: PartitionEpoch,
-        result: Result<PartitionEpoch, ErrorCode>,
+        result: Result<PartitionEpoch, IsrRefusal>,
     ) {
         if based_on != self.partition_epoch {
             return;
@@ -261,18 +261,11 @@ impl LeaderReplica {
                 self.partition_epoch = self.partition_epoch.max(partition_epoch);
                 self.isr = IsrState::Committed(std::mem::take(proposed));
             }
-            Err(ErrorCode::IneligibleReplica | ErrorCode::OperationNotAttempted) => {
+            Err(IsrRefusal::Rejected) => {
                 self.isr = IsrState::Committed(std::mem::take(committed));
             }
-            Err(
-                ErrorCode::UnknownTopicOrPartition
-                | ErrorCode::UnknownTopicId
-                | ErrorCode::FencedLeaderEpoch
-                | ErrorCode::InvalidUpdateVersion
-                | ErrorCode::InvalidRequest
-                | ErrorCode::NewLeaderElected,
-            ) => {} // Stays pending until new metadata tells what is true.
-            Err(_) => self.retry_at = Some(now.plus(PROPOSAL_RETRY)),
+            Err(IsrRefusal::Outdated) => {} // Stays pending until new metadata tells what is true.
+            Err(IsrRefusal::NotNow) => self.retry_at = Some(now.plus(PROPOSAL_RETRY)),
         }
         self.advance_high_watermark(now);
     }

@@ -8,5 +8,5 @@ mod isr;
 mod leader;
 
 pub use follower::FollowerFetch;
-pub use isr::IsrProposal;
+pub use isr::{IsrProposal, IsrRefusal};
 pub use leader::{Assignment, LeaderReplica, LeaderSettings, Output, ReplicaError};

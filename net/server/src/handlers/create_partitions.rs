@@ -10,7 +10,7 @@ use runtime::Io;
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
-use crate::error_codes;
+use crate::error_codes::{self, Refused};
 
 /// Answers when every shard of this broker serves the new partitions.
 pub async fn handle<I: Io>(
@@ -37,19 +37,24 @@ pub async fn handle<I: Io>(
         .map(|topic| topic.name.clone())
         .collect();
     let created = context.server.shard.ask(ShardId(0), create).await;
-    let results = created.unwrap_or_else(|refusal| {
-        let error = error_codes::metadata(&refusal);
-        let refused = |name| (name, Err(error.clone()));
-        names.into_iter().map(refused).collect()
-    });
-    let results = results.into_iter().map(|(name, result)| {
-        let error = result.err();
-        CreatePartitionsTopicResult {
+    let refused: Vec<(String, Option<Refused>)> = match created {
+        Ok(results) => results
+            .into_iter()
+            .map(|(name, result)| (name, result.err().map(error_codes::controller)))
+            .collect(),
+        Err(refusal) => {
+            let error = error_codes::metadata(&refusal);
+            let refused = |name| (name, Some(error.clone()));
+            names.into_iter().map(refused).collect()
+        }
+    };
+    let results = refused
+        .into_iter()
+        .map(|(name, error)| CreatePartitionsTopicResult {
             name: Text::copy_from(&name),
             error_code: context.code(error.as_ref().map_or(ErrorCode::None, |e| e.code)),
             error_message: error.map(|error| Text::copy_from(&error.message)),
-        }
-    });
+        });
     context.answer(&CreatePartitionsResponse {
         results: results.collect(),
         ..CreatePartitionsResponse::default()

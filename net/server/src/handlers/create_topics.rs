@@ -1,9 +1,7 @@
 //! CreateTopics (key 19).
 
 use metadata::ConfigMap;
-use metadata::controller::{
-    ControllerError, CreateTopicsRequest, CreatedTopic, ManualAssignment, NewTopic,
-};
+use metadata::controller::{CreateTopicsRequest, CreatedTopic, ManualAssignment, NewTopic};
 use model::config::describe_topic;
 use model::{BrokerId, PartitionIndex, ShardId};
 use protocol::Text;
@@ -12,11 +10,10 @@ use protocol::create_topics::{
 };
 use runtime::Io;
 use shard::refusal::MetadataRefusal;
-use shard::request::CreatedTopics;
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
-use crate::error_codes;
+use crate::error_codes::{self, Refused};
 use crate::handlers::topics;
 
 /// Answers when every shard of this broker knows the topics.
@@ -35,7 +32,13 @@ pub async fn handle<I: Io>(
             .unwrap_or(i16::MAX),
     };
     let created = shard.ask(ShardId(0), create).await;
-    let results = created.unwrap_or_else(|refusal| refuse_all(request, &refusal));
+    let results = match created {
+        Ok(results) => results
+            .into_iter()
+            .map(|(name, result)| (name, result.map_err(error_codes::controller)))
+            .collect(),
+        Err(refusal) => refuse_all(request, &refusal),
+    };
     let topics = results.into_iter().map(|(name, result)| {
         let asked = request.topics.iter().find(|topic| *topic.name == *name);
         respond(context, name, asked, result)
@@ -71,7 +74,10 @@ fn new_topic<I: Io>(context: &Context<'_, I>, topic: &CreatableTopic) -> NewTopi
     }
 }
 
-fn refuse_all(request: &wire::CreateTopicsRequest, refusal: &MetadataRefusal) -> CreatedTopics {
+/// What became of each topic.
+type Results = Vec<(String, Result<CreatedTopic, Refused>)>;
+
+fn refuse_all(request: &wire::CreateTopicsRequest, refusal: &MetadataRefusal) -> Results {
     let error = error_codes::metadata(refusal);
     let names = request.topics.iter().map(|topic| topic.name.as_str());
     names
@@ -83,7 +89,7 @@ fn respond<I: Io>(
     context: &Context<'_, I>,
     name: String,
     asked: Option<&CreatableTopic>,
-    result: Result<CreatedTopic, ControllerError>,
+    result: Result<CreatedTopic, Refused>,
 ) -> CreatableTopicResult {
     match result {
         Err(error) => CreatableTopicResult {

@@ -1,6 +1,6 @@
 //! FindCoordinator (key 10): which broker coordinates a group (KIP-98, KIP-699).
 
-use metadata::controller::CreateTopicsRequest;
+use metadata::controller::{self, CreateTopicsRequest};
 use model::{ErrorCode, ShardId};
 use protocol::Text;
 use protocol::find_coordinator::{Coordinator, FindCoordinatorRequest, FindCoordinatorResponse};
@@ -102,7 +102,7 @@ async fn ensure_offsets_topic<I: Io>(context: &Context<'_, I>) -> Result<(), Ref
         match result {
             Ok(_) => tracing::info!(topic, "created for the first group"),
             // Another connection was first.
-            Err(error) if error.code == ErrorCode::TopicAlreadyExists => {}
+            Err(error) if error.refusal == controller::Refusal::TopicAlreadyExists => {}
             Err(error) => {
                 tracing::error!(topic, %error, "not created");
                 return Err(NOT_CREATED);

@@ -1,10 +1,10 @@
 //! Brokers come and go: registration, fencing, controlled shutdown, and what follows for the partitions they hold
 //! (kafka.md 3.9, KIP-631). Who is alive, by heartbeats and their timeouts, is the caller's judgement.
 
-use model::{BrokerEpoch, BrokerId, ErrorCode};
+use model::{BrokerEpoch, BrokerId};
 
 use super::election::next_leader;
-use super::{ControllerError, Decision, ElectionKind};
+use super::{ControllerError, Decision, ElectionKind, Refusal};
 use crate::image::{BrokerRegistration, MetadataImage};
 use crate::record::{
     BrokerEndpoint, BrokerFeature, BrokerRegistrationChangeRecord, MetadataRecord,
@@ -97,11 +97,11 @@ fn check_registration(
             image.cluster_id(),
             request.cluster_id
         );
-        return refuse(ErrorCode::InconsistentClusterId, message);
+        return refuse(Refusal::InconsistentClusterId, message);
     }
     if request.broker_id.0 < 0 || request.endpoints.is_empty() {
         let message = "a broker has a number from 0 and at least one listener".to_owned();
-        return refuse(ErrorCode::InvalidRegistration, message);
+        return refuse(Refusal::InvalidRegistration, message);
     }
     let lengths = [
         request.endpoints.len(),
@@ -113,7 +113,7 @@ fn check_registration(
         .any(|length| *length > REGISTRATION_ITEMS_MAX)
     {
         let message = format!("a registration has lists of at most {REGISTRATION_ITEMS_MAX}");
-        return refuse(ErrorCode::InvalidRegistration, message);
+        return refuse(Refusal::InvalidRegistration, message);
     }
     let other_process = |broker: &BrokerRegistration| broker.incarnation != request.incarnation_id;
     if let Some(previous) = image.broker(request.broker_id)
@@ -121,7 +121,7 @@ fn check_registration(
         && other_process(previous)
     {
         let message = format!("another process is broker {}", request.broker_id);
-        return refuse(ErrorCode::DuplicateBrokerRegistration, message);
+        return refuse(Refusal::DuplicateBrokerRegistration, message);
     }
     let others = image
         .brokers()
@@ -133,7 +133,7 @@ fn check_registration(
             .find(|dir| other.log_dirs.contains(dir))
         {
             let message = format!("directory {shared:?} belongs to broker {}", other.id);
-            return refuse(ErrorCode::InvalidRegistration, message);
+            return refuse(Refusal::InvalidRegistration, message);
         }
     }
     for (name, level) in image.features() {
@@ -143,7 +143,7 @@ fn check_registration(
         });
         if !supported {
             let message = format!("the broker does not support {name} at level {level}");
-            return refuse(ErrorCode::UnsupportedVersion, message);
+            return refuse(Refusal::UnsupportedVersion, message);
         }
     }
     Ok(())
@@ -209,7 +209,7 @@ pub fn unregister_broker(
         return Decision {
             records: Vec::new(),
             results: Err(ControllerError::new(
-                ErrorCode::BrokerIdNotRegistered,
+                Refusal::BrokerIdNotRegistered,
                 message,
             )),
         };

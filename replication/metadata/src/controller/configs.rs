@@ -5,9 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use model::{BrokerId, ErrorCode};
+use model::BrokerId;
 
-use super::{ControllerError, Decision, duplicates};
+use super::{ControllerError, Decision, Refusal, duplicates};
 use crate::image::{ConfigMap, MetadataImage};
 use crate::record::{ConfigRecord, ConfigResourceType, MetadataRecord};
 use crate::topic_name;
@@ -92,7 +92,7 @@ pub fn alter_configs(
     let mut results: AlterConfigsResults = Vec::new();
     for resource in &repeated {
         let message = "the request has this resource more than once";
-        let error = ControllerError::new(ErrorCode::InvalidRequest, message);
+        let error = ControllerError::new(Refusal::InvalidRequest, message);
         results.push(((*resource).clone(), Err(error)));
     }
     let mut records = Vec::new();
@@ -115,8 +115,7 @@ fn alter_one(
     changes: &[ConfigChange],
     rules: ConfigRules<'_>,
 ) -> Result<Vec<MetadataRecord>, ControllerError> {
-    let invalid_request =
-        |message: String| ControllerError::new(ErrorCode::InvalidRequest, message);
+    let invalid_request = |message: String| ControllerError::new(Refusal::InvalidRequest, message);
     let mut keys = BTreeSet::new();
     for change in changes {
         if !keys.insert(change.name.as_str()) {
@@ -147,9 +146,9 @@ fn alter_one(
     (rules.validate)(resource, &after).map_err(|message| {
         let code = match resource.kind {
             ConfigResourceType::Broker | ConfigResourceType::BrokerLogger => {
-                ErrorCode::InvalidRequest
+                Refusal::InvalidRequest
             }
-            _ => ErrorCode::InvalidConfig,
+            _ => Refusal::InvalidConfig,
         };
         ControllerError::new(code, message)
     })?;
@@ -171,10 +170,10 @@ fn check_resource(image: &MetadataImage, resource: &ConfigResource) -> Result<()
     let refusal = match resource.kind {
         ConfigResourceType::Topic => {
             if let Err(message) = topic_name::validate(&resource.name) {
-                Some((ErrorCode::InvalidTopicException, message))
+                Some((Refusal::InvalidTopicName, message))
             } else if image.topic_id(&resource.name).is_none() {
                 let message = "there is no topic of this name".to_owned();
-                Some((ErrorCode::UnknownTopicOrPartition, message))
+                Some((Refusal::UnknownTopicOrPartition, message))
             } else {
                 None
             }
@@ -184,12 +183,12 @@ fn check_resource(image: &MetadataImage, resource: &ConfigResource) -> Result<()
             let id = resource.name.parse().map(BrokerId).ok();
             let known = id.is_some_and(|id| image.broker(id).is_some());
             let message = format!("there is no broker {:?}", resource.name);
-            (!everyone && !known).then_some((ErrorCode::InvalidRequest, message))
+            (!everyone && !known).then_some((Refusal::InvalidRequest, message))
         }
         ConfigResourceType::ClientMetrics | ConfigResourceType::Group => {
             let message = "the name of the resource is empty".to_owned();
             let empty = resource.name.is_empty();
-            empty.then_some((ErrorCode::InvalidRequest, message))
+            empty.then_some((Refusal::InvalidRequest, message))
         }
     };
     match refusal {
@@ -208,7 +207,7 @@ fn apply_change(
     let value = change.value.as_deref().unwrap_or_default();
     let operation = change.operation.ok_or_else(|| {
         let message = format!("the operation on {name:?} is not known");
-        ControllerError::new(ErrorCode::UnknownServerError, message)
+        ControllerError::new(Refusal::Internal, message)
     })?;
     match operation {
         ConfigOperation::Set => {
@@ -220,7 +219,7 @@ fn apply_change(
         ConfigOperation::Append | ConfigOperation::Subtract => {
             let default = (rules.list_default)(kind, name).ok_or_else(|| {
                 let message = format!("the values of {name:?} are not lists");
-                ControllerError::new(ErrorCode::InvalidConfig, message)
+                ControllerError::new(Refusal::InvalidConfig, message)
             })?;
             let old = configs.get(name).cloned().unwrap_or(default);
             let mut list = elements(&old);

@@ -4,9 +4,9 @@
 //! for explicitly. Invariant: an ISR never becomes empty; its last member stays even without a leader, because it is
 //! the only one known to hold every acknowledged record.
 
-use model::{BrokerId, ErrorCode, TopicPartition};
+use model::{BrokerId, TopicPartition};
 
-use super::ControllerError;
+use super::{ControllerError, Refusal};
 use crate::image::{MetadataImage, PartitionState};
 use crate::record::{LeaderChange, LeaderRecoveryState, PartitionChangeRecord};
 
@@ -29,7 +29,7 @@ pub fn elect(
 ) -> Result<PartitionChangeRecord, ControllerError> {
     let state = image.partition(partition).ok_or_else(|| {
         let message = "there is no such partition";
-        ControllerError::new(ErrorCode::UnknownTopicOrPartition, message)
+        ControllerError::new(Refusal::UnknownTopicOrPartition, message)
     })?;
     let needless = match kind {
         ElectionKind::Preferred => state.leader == state.replicas.first().copied(),
@@ -37,7 +37,7 @@ pub fn elect(
     };
     if needless {
         return Err(ControllerError::new(
-            ErrorCode::ElectionNotNeeded,
+            Refusal::ElectionNotNeeded,
             "the partition has the leader it should have",
         ));
     }
@@ -54,11 +54,11 @@ pub fn elect(
     match change {
         Some(change) if elected => Ok(change),
         _ if kind == ElectionKind::Preferred => Err(ControllerError::new(
-            ErrorCode::PreferredLeaderNotAvailable,
+            Refusal::PreferredLeaderNotAvailable,
             "the preferred leader is not active or not in sync",
         )),
         _ => Err(ControllerError::new(
-            ErrorCode::EligibleLeadersNotAvailable,
+            Refusal::EligibleLeadersNotAvailable,
             "no replica may lead",
         )),
     }

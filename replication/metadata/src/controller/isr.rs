@@ -1,8 +1,8 @@
 //! AlterPartition: a leader proposes a new ISR (kafka.md 3.8, KIP-497, KIP-903).
 
-use model::{BrokerEpoch, BrokerId, ErrorCode, LeaderEpoch, PartitionEpoch, TopicPartition};
+use model::{BrokerEpoch, BrokerId, LeaderEpoch, PartitionEpoch, TopicPartition};
 
-use super::{ControllerError, Decision};
+use super::{ControllerError, Decision, Refusal};
 use crate::image::{MetadataImage, PartitionState};
 use crate::record::{LeaderRecoveryState, MetadataRecord, PartitionChangeRecord};
 
@@ -38,7 +38,7 @@ pub fn alter_partition(
     Decision { records, results }
 }
 
-fn refuse<T>(code: ErrorCode, message: &str) -> Result<T, ControllerError> {
+fn refuse<T>(code: Refusal, message: &str) -> Result<T, ControllerError> {
     Err(ControllerError::new(code, message))
 }
 
@@ -50,17 +50,17 @@ fn judge(
         Some(broker) if broker.epoch == change.broker_epoch => {}
         _ => {
             return refuse(
-                ErrorCode::StaleBrokerEpoch,
+                Refusal::StaleBrokerEpoch,
                 "the broker has another registration",
             );
         }
     }
     let Some(topic) = image.topic_by_id(change.partition.topic) else {
-        return refuse(ErrorCode::UnknownTopicId, "there is no topic of this id");
+        return refuse(Refusal::UnknownTopicId, "there is no topic of this id");
     };
     let Some(state) = topic.partition(change.partition.partition) else {
         return refuse(
-            ErrorCode::UnknownTopicOrPartition,
+            Refusal::UnknownTopicOrPartition,
             "there is no such partition",
         );
     };
@@ -73,10 +73,7 @@ fn judge(
         return Ok((state.partition_epoch, None));
     }
     let Some(next_epoch) = state.partition_epoch.0.checked_add(1) else {
-        return refuse(
-            ErrorCode::UnknownServerError,
-            "the partition epoch overflows",
-        );
+        return refuse(Refusal::Internal, "the partition epoch overflows");
     };
     let record = PartitionChangeRecord {
         partition_id: change.partition.partition,
@@ -91,24 +88,21 @@ fn judge(
 fn check_epochs(change: &IsrChange, state: &PartitionState) -> Result<(), ControllerError> {
     if change.leader_epoch > state.leader_epoch || change.partition_epoch > state.partition_epoch {
         return refuse(
-            ErrorCode::NotController,
+            Refusal::NotController,
             "this controller is behind the leader",
         );
     }
     if change.leader_epoch < state.leader_epoch {
-        return refuse(ErrorCode::FencedLeaderEpoch, "the leader epoch is over");
+        return refuse(Refusal::FencedLeaderEpoch, "the leader epoch is over");
     }
     if state.leader != Some(change.broker_id) {
         return refuse(
-            ErrorCode::InvalidRequest,
+            Refusal::InvalidRequest,
             "the broker does not lead the partition",
         );
     }
     if change.partition_epoch < state.partition_epoch {
-        return refuse(
-            ErrorCode::InvalidUpdateVersion,
-            "the partition epoch is over",
-        );
+        return refuse(Refusal::PartitionEpochStale, "the partition epoch is over");
     }
     Ok(())
 }
@@ -121,27 +115,27 @@ fn check_members(
     let mut members: Vec<BrokerId> = change.isr.iter().map(|(broker, _)| *broker).collect();
     members.sort_unstable();
     if members.windows(2).any(|pair| pair[0] == pair[1]) {
-        return refuse(ErrorCode::InvalidRequest, "the ISR has a broker twice");
+        return refuse(Refusal::InvalidRequest, "the ISR has a broker twice");
     }
     if !members.iter().all(|broker| state.has_replica(*broker)) {
         return refuse(
-            ErrorCode::InvalidRequest,
+            Refusal::InvalidRequest,
             "the ISR has a broker without a replica",
         );
     }
     if !members.contains(&change.broker_id) {
-        return refuse(ErrorCode::InvalidRequest, "the ISR lacks the leader");
+        return refuse(Refusal::InvalidRequest, "the ISR lacks the leader");
     }
     if change.leader_recovery_state == LeaderRecoveryState::Recovering {
         if members.len() > 1 {
             return refuse(
-                ErrorCode::InvalidRequest,
+                Refusal::InvalidRequest,
                 "a recovering ISR is the leader alone",
             );
         }
         if state.leader_recovery_state == LeaderRecoveryState::Recovered {
             return refuse(
-                ErrorCode::InvalidRequest,
+                Refusal::InvalidRequest,
                 "a recovered leader stays recovered",
             );
         }
@@ -153,7 +147,7 @@ fn check_members(
     };
     if !change.isr.iter().all(eligible) {
         return refuse(
-            ErrorCode::IneligibleReplica,
+            Refusal::IneligibleReplica,
             "a proposed member may not be in an ISR",
         );
     }

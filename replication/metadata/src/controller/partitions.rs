@@ -1,9 +1,11 @@
 //! CreatePartitions: a topic can only grow.
 
-use model::{BrokerId, ErrorCode, PartitionIndex, TopicPartition};
+use model::{BrokerId, PartitionIndex, TopicPartition};
 
 use super::replica_assignment::{new_partition, validate_manual};
-use super::{ControllerError, Decision, PARTITIONS_MAX, PARTITIONS_PER_REQUEST_MAX, duplicates};
+use super::{
+    ControllerError, Decision, PARTITIONS_MAX, PARTITIONS_PER_REQUEST_MAX, Refusal, duplicates,
+};
 use crate::image::{MetadataImage, Topic};
 use crate::placement::{place, topic_hash};
 use crate::record::MetadataRecord;
@@ -40,7 +42,7 @@ pub fn create_partitions(
     let mut results: CreatePartitionsResults = Vec::new();
     for name in &repeated {
         let message = "the request names this topic more than once";
-        let error = ControllerError::new(ErrorCode::InvalidRequest, message);
+        let error = ControllerError::new(Refusal::InvalidRequest, message);
         results.push(((*name).to_owned(), Err(error)));
     }
     let mut records = Vec::new();
@@ -65,7 +67,7 @@ fn add_partitions(
 ) -> Result<Vec<MetadataRecord>, ControllerError> {
     let topic = image.topic_by_name(&wanted.name).ok_or_else(|| {
         ControllerError::new(
-            ErrorCode::UnknownTopicOrPartition,
+            Refusal::UnknownTopicOrPartition,
             "there is no topic of this name",
         )
     })?;
@@ -73,14 +75,14 @@ fn add_partitions(
     let count = usize::try_from(wanted.count).unwrap_or(0);
     if count <= existing {
         return Err(ControllerError::new(
-            ErrorCode::InvalidPartitions,
+            Refusal::InvalidPartitions,
             format!("the topic has {existing} partition(s); it can only grow"),
         ));
     }
     let added = count - existing;
     if added > room || image.partition_count().saturating_add(added) > PARTITIONS_MAX {
         return Err(ControllerError::new(
-            ErrorCode::PolicyViolation,
+            Refusal::PolicyViolation,
             format!("{added} more partitions are too many"),
         ));
     }
@@ -115,7 +117,7 @@ fn check_assignments(
 ) -> Result<(), ControllerError> {
     if assignments.len() != added {
         return Err(ControllerError::new(
-            ErrorCode::InvalidReplicaAssignment,
+            Refusal::InvalidReplicaAssignment,
             format!(
                 "{added} new partition(s) have {} assignment(s)",
                 assignments.len()
@@ -143,7 +145,7 @@ fn placed(
         replication_factor,
     );
     let placed = placed.map_err(|error| {
-        ControllerError::new(ErrorCode::InvalidReplicationFactor, error.to_string())
+        ControllerError::new(Refusal::InvalidReplicationFactor, error.to_string())
     })?;
     Ok(placed
         .into_iter()

@@ -1,8 +1,8 @@
 //! AllocateProducerIds: blocks of producer ids for brokers, each id given away at most once in a cluster's life.
 
-use model::{BrokerEpoch, BrokerId, ErrorCode, ProducerId};
+use model::{BrokerEpoch, BrokerId, ProducerId};
 
-use super::{ControllerError, Decision};
+use super::{ControllerError, Decision, Refusal};
 use crate::image::MetadataImage;
 use crate::record::{MetadataRecord, ProducerIdsRecord};
 
@@ -27,13 +27,12 @@ pub fn allocate_producer_ids(
     let first = image.next_producer_id();
     let refusal = match image.broker(broker_id) {
         None => Some((
-            ErrorCode::BrokerIdNotRegistered,
+            Refusal::BrokerIdNotRegistered,
             "the broker is not registered",
         )),
-        Some(broker) if broker.epoch != broker_epoch => Some((
-            ErrorCode::StaleBrokerEpoch,
-            "the broker has registered anew",
-        )),
+        Some(broker) if broker.epoch != broker_epoch => {
+            Some((Refusal::StaleBrokerEpoch, "the broker has registered anew"))
+        }
         Some(_) => None,
     };
     let next = first.0.checked_add(PRODUCER_ID_BLOCK_SIZE);
@@ -41,7 +40,7 @@ pub fn allocate_producer_ids(
         (Some((code, message)), _) => (Vec::new(), Err(ControllerError::new(code, message))),
         (None, None) => {
             let message = "all producer ids are used up";
-            let error = ControllerError::new(ErrorCode::UnknownServerError, message);
+            let error = ControllerError::new(Refusal::Internal, message);
             (Vec::new(), Err(error))
         }
         (None, Some(next)) => {

@@ -1,13 +1,13 @@
 //! From a list of replicas to the record of a new partition, and the rules for lists that a client chose.
 
-use model::{BrokerId, ErrorCode, LeaderEpoch, PartitionEpoch, TopicPartition};
+use model::{BrokerId, LeaderEpoch, PartitionEpoch, TopicPartition};
 
-use super::ControllerError;
+use super::{ControllerError, Refusal};
 use crate::image::MetadataImage;
 use crate::record::{LeaderRecoveryState, MetadataRecord, PartitionRecord, Uuid};
 
 fn bad(message: String) -> ControllerError {
-    ControllerError::new(ErrorCode::InvalidReplicaAssignment, message)
+    ControllerError::new(Refusal::InvalidReplicaAssignment, message)
 }
 
 /// Checks one list that a client chose (kafka.md 3.10). `replication_factor` is what the topic's other partitions have.

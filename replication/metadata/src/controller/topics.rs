@@ -4,10 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{BrokerId, ErrorCode, PartitionIndex, TopicId, TopicPartition};
+use model::{BrokerId, PartitionIndex, TopicId, TopicPartition};
 
 use super::replica_assignment::{new_partition, validate_manual};
-use super::{ControllerError, Decision, PARTITIONS_MAX, PARTITIONS_PER_REQUEST_MAX, duplicates};
+use super::{
+    ControllerError, Decision, PARTITIONS_MAX, PARTITIONS_PER_REQUEST_MAX, Refusal, duplicates,
+};
 use crate::image::{ConfigMap, MetadataImage};
 use crate::placement::{place, topic_hash};
 use crate::record::{
@@ -83,7 +85,7 @@ pub fn create_topics(
         .into_iter()
         .map(|name| {
             let error = ControllerError::new(
-                ErrorCode::InvalidRequest,
+                Refusal::InvalidRequest,
                 "the request names this topic more than once",
             );
             (name.to_owned(), Err(error))
@@ -157,17 +159,17 @@ impl<'a> Creation<'a> {
     fn check_name(&self, name: &str) -> Result<(), ControllerError> {
         if name == topic_name::CLUSTER_METADATA {
             return Err(ControllerError::new(
-                ErrorCode::InvalidRequest,
+                Refusal::InvalidRequest,
                 format!("the topic {name} is the metadata log and cannot be created"),
             ));
         }
         if self.image.topic_id(name).is_some() {
             return Err(ControllerError::new(
-                ErrorCode::TopicAlreadyExists,
+                Refusal::TopicAlreadyExists,
                 format!("topic {name:?} already exists"),
             ));
         }
-        let invalid = |message| ControllerError::new(ErrorCode::InvalidTopicException, message);
+        let invalid = |message| ControllerError::new(Refusal::InvalidTopicName, message);
         topic_name::validate(name).map_err(invalid)?;
         let collides = |other: &str| invalid(format!("topic {name:?} collides with {other:?}"));
         if let Some(other) = self.image.colliding_topic(name) {
@@ -185,7 +187,7 @@ impl<'a> Creation<'a> {
         let reserved = id == TopicId::ZERO || id == TopicId::METADATA;
         if reserved || self.image.topic_by_id(id).is_some() || self.topic_ids.contains(&id) {
             return Err(ControllerError::new(
-                ErrorCode::UnknownServerError,
+                Refusal::Internal,
                 format!("the drawn topic id {id} is taken"),
             ));
         }
@@ -197,13 +199,13 @@ impl<'a> Creation<'a> {
         let of_cluster = self.image.partition_count().saturating_add(of_request);
         if of_request > PARTITIONS_PER_REQUEST_MAX {
             return Err(ControllerError::new(
-                ErrorCode::PolicyViolation,
+                Refusal::PolicyViolation,
                 format!("one request may create at most {PARTITIONS_PER_REQUEST_MAX} partitions"),
             ));
         }
         if of_cluster > PARTITIONS_MAX {
             return Err(ControllerError::new(
-                ErrorCode::PolicyViolation,
+                Refusal::PolicyViolation,
                 format!("a cluster has at most {PARTITIONS_MAX} partitions"),
             ));
         }
@@ -221,7 +223,7 @@ impl<'a> Creation<'a> {
         let replication_factor = usize::try_from(replication_factor).unwrap_or(0);
         if replication_factor == 0 {
             return Err(ControllerError::new(
-                ErrorCode::InvalidReplicationFactor,
+                Refusal::InvalidReplicationFactor,
                 "the replication factor must be positive, or -1 for the default",
             ));
         }
@@ -232,7 +234,7 @@ impl<'a> Creation<'a> {
         let partition_count = usize::try_from(partition_count).unwrap_or(0);
         if partition_count == 0 {
             return Err(ControllerError::new(
-                ErrorCode::InvalidPartitions,
+                Refusal::InvalidPartitions,
                 "the number of partitions must be positive, or -1 for the default",
             ));
         }
@@ -240,7 +242,7 @@ impl<'a> Creation<'a> {
         let start = topic_hash(&topic.topic_id.0);
         let placed = place(self.image, start, 0, partition_count, replication_factor);
         let placed = placed.map_err(|error| {
-            ControllerError::new(ErrorCode::InvalidReplicationFactor, error.to_string())
+            ControllerError::new(Refusal::InvalidReplicationFactor, error.to_string())
         })?;
         (0..)
             .map(PartitionIndex)
@@ -255,12 +257,12 @@ impl<'a> Creation<'a> {
     ) -> Result<Vec<MetadataRecord>, ControllerError> {
         if topic.replication_factor != -1 || topic.partition_count != -1 {
             return Err(ControllerError::new(
-                ErrorCode::InvalidRequest,
+                Refusal::InvalidRequest,
                 "with a manual assignment the partition count and replication factor must be -1",
             ));
         }
         self.check_count(topic.assignments.len())?;
-        let bad = |message| ControllerError::new(ErrorCode::InvalidReplicaAssignment, message);
+        let bad = |message| ControllerError::new(Refusal::InvalidReplicaAssignment, message);
         let mut by_index: BTreeMap<PartitionIndex, &[BrokerId]> = BTreeMap::new();
         let mut replication_factor = None;
         for assignment in &topic.assignments {
@@ -303,7 +305,7 @@ fn checked_configs(
     topic: &NewTopic,
     config_rules: TopicConfigRules<'_>,
 ) -> Result<Vec<MetadataRecord>, ControllerError> {
-    let invalid = |message| ControllerError::new(ErrorCode::InvalidConfig, message);
+    let invalid = |message| ControllerError::new(Refusal::InvalidConfig, message);
     let mut configs = ConfigMap::new();
     for (name, value) in &topic.configs {
         let value = value
@@ -358,7 +360,7 @@ pub fn delete_topics(
     let refuse = |name: Option<&str>, topic_id: TopicId, message: &str| DeletedTopic {
         name: name.map(str::to_owned),
         topic_id,
-        result: Err(ControllerError::new(ErrorCode::InvalidRequest, message)),
+        result: Err(ControllerError::new(Refusal::InvalidRequest, message)),
     };
     let repeated_names = duplicates(names);
     let repeated_ids = duplicates(ids);
@@ -408,12 +410,12 @@ fn delete_one(
     };
     let refusal = match (&topic.name, topic.topic_id) {
         (Some(_), id) if id != TopicId::ZERO => Some((
-            ErrorCode::InvalidRequest,
+            Refusal::InvalidRequest,
             "a topic is given by its name or by its id, not by both",
         )),
-        (None, TopicId::ZERO) => Some((ErrorCode::InvalidRequest, "a topic has no name nor id")),
+        (None, TopicId::ZERO) => Some((Refusal::InvalidRequest, "a topic has no name nor id")),
         _ if !deletion_enabled => Some((
-            ErrorCode::TopicDeletionDisabled,
+            Refusal::TopicDeletionDisabled,
             "delete.topic.enable is false",
         )),
         (Some(name), _) => match image.topic_id(name) {
@@ -422,7 +424,7 @@ fn delete_one(
                 None
             }
             None => Some((
-                ErrorCode::UnknownTopicOrPartition,
+                Refusal::UnknownTopicOrPartition,
                 "there is no topic of this name",
             )),
         },
@@ -431,7 +433,7 @@ fn delete_one(
                 answer.name = Some(found.name().to_string());
                 None
             }
-            None => Some((ErrorCode::UnknownTopicId, "there is no topic of this id")),
+            None => Some((Refusal::UnknownTopicId, "there is no topic of this id")),
         },
     };
     if let Some((code, message)) = refusal {

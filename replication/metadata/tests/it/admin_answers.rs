@@ -1,7 +1,7 @@
 //! The rows of CreateTopics, DeleteTopics and CreatePartitions that Kafka 4.3.1 was seen to give.
 
-use model::ErrorCode::{self, *};
 use model::{BrokerId, PartitionIndex, TopicId, TopicPartition};
+use ringlog_metadata::controller::Refusal::{self, *};
 use ringlog_metadata::controller::{
     CreatePartitionsRequest, CreateTopicsRequest, DeletableTopic, ManualAssignment, MorePartitions,
     NewTopic, PARTITIONS_PER_REQUEST_MAX, create_partitions, create_topics, delete_topics,
@@ -13,7 +13,7 @@ use crate::cluster::{Cluster, topic_id};
 fn rules(configs: &ConfigMap) -> Result<(), String> {
     match configs.keys().find(|key| key.as_str() != "retention.ms") {
         Some(key) => Err(format!("unknown {key}")),
-        Option::None => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -45,7 +45,7 @@ fn with_config(name: &str, key: &str, value: Option<&str>) -> NewTopic {
     }
 }
 
-fn create(cluster: &Cluster, topics: Vec<NewTopic>) -> Vec<ErrorCode> {
+fn create(cluster: &Cluster, topics: Vec<NewTopic>) -> Vec<Option<Refusal>> {
     let request = CreateTopicsRequest {
         topics,
         partition_count_default: 3,
@@ -59,7 +59,7 @@ fn create(cluster: &Cluster, topics: Vec<NewTopic>) -> Vec<ErrorCode> {
         .filter(|(_, result)| result.is_err());
     assert!(failed.count() == 0 || decision.results.len() > 1 || decision.records.is_empty());
     let code = |result: &Result<_, ringlog_metadata::controller::ControllerError>| {
-        result.as_ref().err().map_or(None, |error| error.code)
+        result.as_ref().err().map(|error| error.refusal)
     };
     decision
         .results
@@ -70,48 +70,64 @@ fn create(cluster: &Cluster, topics: Vec<NewTopic>) -> Vec<ErrorCode> {
 
 #[test]
 fn create_topics_answers() {
-    let mut cluster = Cluster::new(&[Option::None]);
+    let mut cluster = Cluster::new(&[None]);
     cluster.create("again", 1, 1);
     cluster.create("__consumer_offsets", 1, 1);
     cluster.create("c.x", 1, 1);
     let long = "a".repeat(250);
-    let rows: Vec<(&str, NewTopic, ErrorCode)> = vec![
+    let rows: Vec<(&str, NewTopic, Option<Refusal>)> = vec![
         ("good", topic("good", 4, 1), None),
         ("defaults", topic("good", -1, -1), None),
         ("longest name", topic(&"a".repeat(249), 1, 1), None),
-        ("again", topic("again", 4, 1), TopicAlreadyExists),
-        ("partitions 0", topic("t", 0, 1), InvalidPartitions),
-        ("partitions -2", topic("t", -2, 1), InvalidPartitions),
-        ("replicas 0", topic("t", 1, 0), InvalidReplicationFactor),
-        ("replicas 2", topic("t", 1, 2), InvalidReplicationFactor),
-        ("replicas -2", topic("t", 1, -2), InvalidReplicationFactor),
-        ("bad topic", topic("bad topic", 1, 1), InvalidTopicException),
-        ("a/b", topic("a/b", 1, 1), InvalidTopicException),
-        ("aaa...", topic(&long, 1, 1), InvalidTopicException),
-        ("..", topic("..", 1, 1), InvalidTopicException),
-        (".", topic(".", 1, 1), InvalidTopicException),
-        ("snö", topic("snö", 1, 1), InvalidTopicException),
-        ("empty", topic("", 1, 1), InvalidTopicException),
+        ("again", topic("again", 4, 1), Some(TopicAlreadyExists)),
+        ("partitions 0", topic("t", 0, 1), Some(InvalidPartitions)),
+        ("partitions -2", topic("t", -2, 1), Some(InvalidPartitions)),
+        (
+            "replicas 0",
+            topic("t", 1, 0),
+            Some(InvalidReplicationFactor),
+        ),
+        (
+            "replicas 2",
+            topic("t", 1, 2),
+            Some(InvalidReplicationFactor),
+        ),
+        (
+            "replicas -2",
+            topic("t", 1, -2),
+            Some(InvalidReplicationFactor),
+        ),
+        (
+            "bad topic",
+            topic("bad topic", 1, 1),
+            Some(InvalidTopicName),
+        ),
+        ("a/b", topic("a/b", 1, 1), Some(InvalidTopicName)),
+        ("aaa...", topic(&long, 1, 1), Some(InvalidTopicName)),
+        ("..", topic("..", 1, 1), Some(InvalidTopicName)),
+        (".", topic(".", 1, 1), Some(InvalidTopicName)),
+        ("snö", topic("snö", 1, 1), Some(InvalidTopicName)),
+        ("empty", topic("", 1, 1), Some(InvalidTopicName)),
         (
             "offsets",
             topic("__consumer_offsets", 1, 1),
-            TopicAlreadyExists,
+            Some(TopicAlreadyExists),
         ),
         (
             "metadata",
             topic("__cluster_metadata", 1, 1),
-            InvalidRequest,
+            Some(InvalidRequest),
         ),
-        ("collides", topic("c_x", 1, 1), InvalidTopicException),
+        ("collides", topic("c_x", 1, 1), Some(InvalidTopicName)),
         (
             "config unknown",
             with_config("t", "no.such", Some("1")),
-            InvalidConfig,
+            Some(InvalidConfig),
         ),
         (
             "config null",
-            with_config("t", "retention.ms", Option::None),
-            InvalidConfig,
+            with_config("t", "retention.ms", None),
+            Some(InvalidConfig),
         ),
         (
             "config good",
@@ -121,32 +137,32 @@ fn create_topics_answers() {
         (
             "unknown broker",
             assigned("t", &[(0, &[9])]),
-            InvalidReplicaAssignment,
+            Some(InvalidReplicaAssignment),
         ),
         (
             "a hole",
             assigned("t", &[(0, &[1]), (2, &[1])]),
-            InvalidReplicaAssignment,
+            Some(InvalidReplicaAssignment),
         ),
         (
             "from 1",
             assigned("t", &[(1, &[1])]),
-            InvalidReplicaAssignment,
+            Some(InvalidReplicaAssignment),
         ),
         (
             "same twice",
             assigned("t", &[(0, &[1, 1])]),
-            InvalidReplicaAssignment,
+            Some(InvalidReplicaAssignment),
         ),
         (
             "no replicas",
             assigned("t", &[(0, &[])]),
-            InvalidReplicaAssignment,
+            Some(InvalidReplicaAssignment),
         ),
         (
             "partition twice",
             assigned("t", &[(0, &[1]), (0, &[1])]),
-            InvalidReplicaAssignment,
+            Some(InvalidReplicaAssignment),
         ),
         (
             "good assignment",
@@ -159,7 +175,7 @@ fn create_topics_answers() {
                 partition_count: 1,
                 ..assigned("t", &[(0, &[1])])
             },
-            InvalidRequest,
+            Some(InvalidRequest),
         ),
         (
             "assignment and replicas",
@@ -167,21 +183,25 @@ fn create_topics_answers() {
                 replication_factor: 1,
                 ..assigned("t", &[(0, &[1])])
             },
-            InvalidRequest,
+            Some(InvalidRequest),
         ),
         (
             "too many",
             topic("t", PARTITIONS_PER_REQUEST_MAX as i32 + 1, 1),
-            PolicyViolation,
+            Some(PolicyViolation),
         ),
-        ("far too many", topic("t", i32::MAX, 1), PolicyViolation),
+        (
+            "far too many",
+            topic("t", i32::MAX, 1),
+            Some(PolicyViolation),
+        ),
         (
             "zero id",
             NewTopic {
                 topic_id: TopicId::ZERO,
                 ..topic("t", 1, 1)
             },
-            UnknownServerError,
+            Some(Internal),
         ),
     ];
     for (row, topic, expected) in rows {
@@ -189,15 +209,15 @@ fn create_topics_answers() {
     }
     assert_eq!(
         create(&cluster, vec![topic("t", 1, 1), topic("t", 1, 1)]),
-        [InvalidRequest]
+        [Some(InvalidRequest)]
     );
     let both = vec![topic("d.e", 1, 1), topic("d_e", 1, 1)];
-    assert_eq!(create(&cluster, both), [None, InvalidTopicException]);
+    assert_eq!(create(&cluster, both), [None, Some(InvalidTopicName)]);
 }
 
 #[test]
 fn validate_only_decides_but_changes_nothing() {
-    let cluster = Cluster::new(&[Option::None]);
+    let cluster = Cluster::new(&[None]);
     let request = CreateTopicsRequest {
         topics: vec![topic("t", 7, 1)],
         validate_only: true,
@@ -210,69 +230,70 @@ fn validate_only_decides_but_changes_nothing() {
 
 #[test]
 fn delete_topics_answers() {
-    let mut cluster = Cluster::new(&[Option::None]);
+    let mut cluster = Cluster::new(&[None]);
     let id = cluster.create("a.b", 3, 1);
     let named = |name: &str| DeletableTopic {
         name: Some(name.to_owned()),
         topic_id: TopicId::ZERO,
     };
     let by_id = |topic_id| DeletableTopic {
-        name: Option::None,
+        name: None,
         topic_id,
     };
     let both = DeletableTopic {
         topic_id: id,
         ..named("a.b")
     };
-    let rows: Vec<(&str, Vec<DeletableTopic>, bool, Vec<ErrorCode>)> = vec![
+    type Row<'a> = (&'a str, Vec<DeletableTopic>, bool, Vec<Option<Refusal>>);
+    let rows: Vec<Row<'_>> = vec![
         (
             "unknown",
             vec![named("no")],
             true,
-            vec![UnknownTopicOrPartition],
+            vec![Some(UnknownTopicOrPartition)],
         ),
         (
             "illegal name",
             vec![named("a b")],
             true,
-            vec![UnknownTopicOrPartition],
+            vec![Some(UnknownTopicOrPartition)],
         ),
         (
             "twice",
             vec![named("no"), named("no")],
             true,
-            vec![InvalidRequest],
+            vec![Some(InvalidRequest)],
         ),
         (
             "metadata",
             vec![named("__cluster_metadata")],
             true,
-            vec![UnknownTopicOrPartition],
+            vec![Some(UnknownTopicOrPartition)],
         ),
         (
             "unknown id",
             vec![by_id(TopicId([9; 16]))],
             true,
-            vec![UnknownTopicId],
+            vec![Some(UnknownTopicId)],
         ),
         (
             "nothing",
             vec![by_id(TopicId::ZERO)],
             true,
-            vec![InvalidRequest],
+            vec![Some(InvalidRequest)],
         ),
-        ("both", vec![both], true, vec![InvalidRequest]),
+        ("both", vec![both], true, vec![Some(InvalidRequest)]),
         (
             "name, then id",
             vec![named("a.b"), by_id(id)],
             true,
-            vec![None, InvalidRequest],
+            vec![None, Some(InvalidRequest)],
         ),
         (
             "disabled",
             vec![named("a.b")],
             false,
-            vec![TopicDeletionDisabled],
+            vec![Some(TopicDeletionDisabled)],
         ),
         ("good", vec![by_id(id)], true, vec![None]),
     ];
@@ -280,7 +301,7 @@ fn delete_topics_answers() {
         let decision = delete_topics(&cluster.image, &topics, enabled);
         let codes = decision.results.iter().map(|answer| match &answer.result {
             Ok(()) => None,
-            Err(error) => error.code,
+            Err(error) => Some(error.refusal),
         });
         assert_eq!(codes.collect::<Vec<_>>(), expected, "{row}");
     }
@@ -300,7 +321,7 @@ fn delete_topics_answers() {
 
 #[test]
 fn create_partitions_answers() {
-    let mut cluster = Cluster::new(&[Option::None, Option::None]);
+    let mut cluster = Cluster::new(&[None, None]);
     let id = cluster.create("t", 2, 1);
     let more = |name: &str, count, assignments: Option<&[&[i32]]>| MorePartitions {
         name: name.to_owned(),
@@ -311,36 +332,32 @@ fn create_partitions_answers() {
         }),
     };
     let rows = [
-        ("to 2", more("t", 2, Option::None), InvalidPartitions),
-        ("to 1", more("t", 1, Option::None), InvalidPartitions),
-        ("to 0", more("t", 0, Option::None), InvalidPartitions),
-        ("to -1", more("t", -1, Option::None), InvalidPartitions),
+        ("to 2", more("t", 2, None), Some(InvalidPartitions)),
+        ("to 1", more("t", 1, None), Some(InvalidPartitions)),
+        ("to 0", more("t", 0, None), Some(InvalidPartitions)),
+        ("to -1", more("t", -1, None), Some(InvalidPartitions)),
         (
             "unknown topic",
-            more("no", 5, Option::None),
-            UnknownTopicOrPartition,
+            more("no", 5, None),
+            Some(UnknownTopicOrPartition),
         ),
         (
             "one assignment",
             more("t", 4, Some(&[&[1]])),
-            InvalidReplicaAssignment,
+            Some(InvalidReplicaAssignment),
         ),
         (
             "unknown broker",
             more("t", 3, Some(&[&[9]])),
-            InvalidReplicaAssignment,
+            Some(InvalidReplicaAssignment),
         ),
         (
             "other factor",
             more("t", 3, Some(&[&[1, 2]])),
-            InvalidReplicaAssignment,
+            Some(InvalidReplicaAssignment),
         ),
-        (
-            "too many",
-            more("t", i32::MAX, Option::None),
-            PolicyViolation,
-        ),
-        ("good", more("t", 5, Option::None), None),
+        ("too many", more("t", i32::MAX, None), Some(PolicyViolation)),
+        ("good", more("t", 5, None), None),
         ("good assignment", more("t", 3, Some(&[&[2]])), None),
     ];
     for (row, topic, expected) in rows {
@@ -353,11 +370,11 @@ fn create_partitions_answers() {
             .1
             .as_ref()
             .err()
-            .map_or(None, |error| error.code);
+            .map(|error| error.refusal);
         assert_eq!(code, expected, "{row}");
     }
     let request = CreatePartitionsRequest {
-        topics: vec![more("t", 5, Option::None)],
+        topics: vec![more("t", 5, None)],
         validate_only: false,
     };
     let records = create_partitions(&cluster.image, &request).records;

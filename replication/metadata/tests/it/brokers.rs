@@ -1,13 +1,13 @@
 //! Brokers that register, die and come back, and what becomes of their partitions.
 
-use model::ErrorCode::{
-    self, BrokerIdNotRegistered, DuplicateBrokerRegistration, ElectionNotNeeded,
-    EligibleLeadersNotAvailable, FencedLeaderEpoch, InconsistentClusterId, IneligibleReplica,
-    InvalidRegistration, InvalidRequest, InvalidUpdateVersion, NotController,
-    PreferredLeaderNotAvailable, StaleBrokerEpoch,
-};
 use model::{
     BrokerEpoch, BrokerId, LeaderEpoch, PartitionEpoch, PartitionIndex, ProducerId, TopicPartition,
+};
+use ringlog_metadata::controller::Refusal::{
+    self, BrokerIdNotRegistered, DuplicateBrokerRegistration, ElectionNotNeeded,
+    EligibleLeadersNotAvailable, FencedLeaderEpoch, InconsistentClusterId, IneligibleReplica,
+    InvalidRegistration, InvalidRequest, NotController, PartitionEpochStale,
+    PreferredLeaderNotAvailable, StaleBrokerEpoch,
 };
 use ringlog_metadata::controller::{
     BrokerRegistrationRequest, ElectionKind, IsrChange, allocate_producer_ids, alter_partition,
@@ -73,7 +73,7 @@ fn unclean_election_is_asked_for_and_marks_the_partition() {
         result
             .map(|_: ringlog_metadata::record::PartitionChangeRecord| ())
             .unwrap_err()
-            .code
+            .refusal
     };
     let needless = elect(&cluster.image, id, ElectionKind::Preferred);
     assert_eq!(refused(needless), ElectionNotNeeded);
@@ -123,7 +123,7 @@ fn isr_changes_are_judged() {
         leader_recovery_state: LeaderRecoveryState::Recovered,
     };
     let unknown = BrokerEpoch(-1);
-    let rows: Vec<(&str, IsrChange, ErrorCode)> = vec![
+    let rows: Vec<(&str, IsrChange, Refusal)> = vec![
         (
             "stale broker",
             IsrChange {
@@ -154,7 +154,7 @@ fn isr_changes_are_judged() {
                 partition_epoch: PartitionEpoch(-1),
                 ..good.clone()
             },
-            InvalidUpdateVersion,
+            PartitionEpochStale,
         ),
         (
             "without leader",
@@ -192,7 +192,7 @@ fn isr_changes_are_judged() {
     ];
     for (row, change, expected) in rows {
         let decision = alter_partition(&cluster.image, &change);
-        assert_eq!(decision.results.unwrap_err().code, expected, "{row}");
+        assert_eq!(decision.results.unwrap_err().refusal, expected, "{row}");
         assert!(decision.records.is_empty(), "{row}");
     }
     let decision = alter_partition(&cluster.image, &good);
@@ -210,7 +210,7 @@ fn isr_changes_are_judged() {
         ..good
     };
     let decision = alter_partition(&cluster.image, &back);
-    assert_eq!(decision.results.unwrap_err().code, IneligibleReplica);
+    assert_eq!(decision.results.unwrap_err().refusal, IneligibleReplica);
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn registration_is_judged_and_an_unclean_restart_leaves_the_isr() {
     let next = BrokerEpoch(cluster.image.end_offset().0);
     let code = |request: &BrokerRegistrationRequest, live| {
         let decision = register_broker(&cluster.image, request, next, live);
-        decision.results.err().map(|error| error.code)
+        decision.results.err().map(|error| error.refusal)
     };
     let foreign = BrokerRegistrationRequest {
         cluster_id: "x".to_owned(),
@@ -268,7 +268,7 @@ fn producer_ids_come_in_blocks() {
         cluster.commit(&decision.records);
     }
     let stale = allocate_producer_ids(&cluster.image, BrokerId(1), BrokerEpoch(999));
-    assert_eq!(stale.results.unwrap_err().code, StaleBrokerEpoch);
+    assert_eq!(stale.results.unwrap_err().refusal, StaleBrokerEpoch);
     let unknown = allocate_producer_ids(&cluster.image, BrokerId(9), epoch);
-    assert_eq!(unknown.results.unwrap_err().code, BrokerIdNotRegistered);
+    assert_eq!(unknown.results.unwrap_err().refusal, BrokerIdNotRegistered);
 }

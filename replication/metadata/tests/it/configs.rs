@@ -1,6 +1,6 @@
 //! The rows of IncrementalAlterConfigs.
 
-use model::ErrorCode::{self, *};
+use ringlog_metadata::controller::Refusal::{self, *};
 use ringlog_metadata::controller::{
     AlterConfigsRequest, ConfigChange, ConfigOperation, ConfigResource, ConfigRules, alter_configs,
 };
@@ -42,33 +42,38 @@ fn change(name: &str, operation: i8, value: Option<&str>) -> ConfigChange {
 
 #[test]
 fn alter_configs_answers() {
-    let mut cluster = Cluster::new(&[Option::None]);
+    let mut cluster = Cluster::new(&[None]);
     cluster.create("t", 1, 1);
     let topic = ConfigResourceType::Topic;
     let broker = ConfigResourceType::Broker;
     let set = |key: &str, value: &str| vec![change(key, 0, Some(value))];
-    type Row<'a> = (ConfigResourceType, &'a str, Vec<ConfigChange>, ErrorCode);
+    type Row<'a> = (
+        ConfigResourceType,
+        &'a str,
+        Vec<ConfigChange>,
+        Option<Refusal>,
+    );
     let rows: Vec<Row<'_>> = vec![
-        (topic, "t", set("no.such", "1"), InvalidConfig),
-        (topic, "t", vec![change("no.such", 1, Option::None)], None),
-        (topic, "t", set("retention.ms", "soon"), InvalidConfig),
+        (topic, "t", set("no.such", "1"), Some(InvalidConfig)),
+        (topic, "t", vec![change("no.such", 1, None)], None),
+        (topic, "t", set("retention.ms", "soon"), Some(InvalidConfig)),
         (
             topic,
             "t",
             vec![change("retention.ms", 2, Some("5"))],
-            InvalidConfig,
+            Some(InvalidConfig),
         ),
         (
             topic,
             "t",
-            vec![change("retention.ms", 0, Option::None)],
-            InvalidRequest,
+            vec![change("retention.ms", 0, None)],
+            Some(InvalidRequest),
         ),
         (
             topic,
             "t",
             [set("retention.ms", "1"), set("retention.ms", "2")].concat(),
-            InvalidRequest,
+            Some(InvalidRequest),
         ),
         (
             topic,
@@ -93,32 +98,32 @@ fn alter_configs_answers() {
             topic,
             "t",
             vec![change("retention.ms", 9, Some("1"))],
-            UnknownServerError,
+            Some(Internal),
         ),
-        (
-            topic,
-            "t",
-            vec![change("retention.ms", 1, Option::None)],
-            None,
-        ),
+        (topic, "t", vec![change("retention.ms", 1, None)], None),
         (topic, "t", vec![], None),
         (
             topic,
             "no",
             set("retention.ms", "1"),
-            UnknownTopicOrPartition,
+            Some(UnknownTopicOrPartition),
         ),
         (
             topic,
             "a b",
             set("retention.ms", "1"),
-            InvalidTopicException,
+            Some(InvalidTopicName),
         ),
-        (broker, "t", set("x", "1"), InvalidRequest),
-        (broker, "4711", set("x", "1"), InvalidRequest),
+        (broker, "t", set("x", "1"), Some(InvalidRequest)),
+        (broker, "4711", set("x", "1"), Some(InvalidRequest)),
         (broker, "1", set("x", "1"), None),
-        (broker, "", set("x", "bad"), InvalidRequest),
-        (ConfigResourceType::Group, "g", set("x", "1"), InvalidConfig),
+        (broker, "", set("x", "bad"), Some(InvalidRequest)),
+        (
+            ConfigResourceType::Group,
+            "g",
+            set("x", "1"),
+            Some(InvalidConfig),
+        ),
     ];
     for (kind, name, changes, expected) in rows {
         let row = format!("{kind:?} {name:?} {changes:?}");
@@ -135,14 +140,14 @@ fn alter_configs_answers() {
             .1
             .as_ref()
             .err()
-            .map_or(None, |error| error.code);
+            .map(|error| error.refusal);
         assert_eq!(code, expected, "{row}");
     }
 }
 
 #[test]
 fn lists_grow_and_shrink_and_equal_values_are_not_written() {
-    let mut cluster = Cluster::new(&[Option::None]);
+    let mut cluster = Cluster::new(&[None]);
     cluster.create("t", 1, 1);
     let mut alter = |operation, value: &str| {
         let resource = ConfigResource {
@@ -162,10 +167,10 @@ fn lists_grow_and_shrink_and_equal_values_are_not_written() {
         let value = configs.and_then(|map| map.get("cleanup.policy")).cloned();
         (decision.records.len(), value)
     };
-    assert_eq!(alter(2, "delete"), (0, Option::None));
+    assert_eq!(alter(2, "delete"), (0, None));
     assert_eq!(alter(2, "compact"), (1, Some("delete,compact".to_owned())));
     assert_eq!(alter(2, "compact"), (0, Some("delete,compact".to_owned())));
     assert_eq!(alter(3, "delete"), (1, Some("compact".to_owned())));
     assert_eq!(alter(3, "compact"), (1, Some(String::new())));
-    assert_eq!(alter(1, ""), (1, Option::None));
+    assert_eq!(alter(1, ""), (1, None));
 }

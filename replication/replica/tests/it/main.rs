@@ -1,12 +1,14 @@
 //! Scripts of one partition's replication, as its leader sees it: commands, `----`, expected outputs.
 //!
 //! Broker 1 leads. `start|metadata replicas=.. isr=.. epoch=.. version=.. min=.. end=.. hw=..`, `append END`,
-//! `durable END`, `fetch BROKER OFFSET [fenced]`, `isr_result VERSION ok|CODE`, `advance MILLISECONDS`.
+//! `durable END`, `fetch BROKER OFFSET [fenced]`, `isr_result VERSION ok|rejected|outdated|not_now`, `advance MILLISECONDS`.
 
 use std::time::Duration;
 
-use model::{BrokerId, ErrorCode, LeaderEpoch, MonotonicTime, Offset, PartitionEpoch};
-use ringlog_replica::{Assignment, FollowerFetch, LeaderReplica, LeaderSettings, Output};
+use model::{BrokerId, LeaderEpoch, MonotonicTime, Offset, PartitionEpoch};
+use ringlog_replica::{
+    Assignment, FollowerFetch, IsrRefusal, LeaderReplica, LeaderSettings, Output,
+};
 
 #[test]
 fn high_watermark() {
@@ -102,7 +104,10 @@ fn run(slot: &mut Option<LeaderReplica>, now: &mut MonotonicTime, line: &str) ->
             let version = PartitionEpoch(words[1].parse().unwrap());
             let result = match words[2] {
                 "ok" => Ok(PartitionEpoch(version.0 + 1)),
-                code => Err(ErrorCode::from_code(code.parse().unwrap()).unwrap()),
+                "rejected" => Err(IsrRefusal::Rejected),
+                "outdated" => Err(IsrRefusal::Outdated),
+                "not_now" => Err(IsrRefusal::NotNow),
+                other => panic!("unknown result {other}"),
             };
             leader.handle_isr_result(*now, version, result);
         }
