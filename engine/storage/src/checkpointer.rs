@@ -178,7 +178,9 @@ impl<I: Io> Inner<I> {
             None => CheckpointEncoder::new(&head, others),
         };
         for log in logs {
-            let removals = self.removals.segments_of(log.id());
+            let mut removals = self.removals.segments_of(log.id());
+            // Not for now; but the groups that tell of what lies there may be gone by the next start.
+            removals.extend(log.state().shields.removals());
             if self.has_change(&log) || chain.is_none() {
                 if self.options.place_bytes_min > 0
                     && let Some(last) = log.memory_mut().segments.last_mut()

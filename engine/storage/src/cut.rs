@@ -373,12 +373,8 @@ impl<I: Io> Inner<I> {
             "segments end where the log does"
         );
         state.written_end_offset = state.written_end_offset.min(end);
-        if let Some(shield) = &mut state.shield {
-            shield.cut(end);
-        }
-        if let Some((segment, size_bytes)) = state.take_shield() {
-            self.removals.behind(segment, size_bytes);
-        }
+        state.shields.cut(end);
+        self.removals.add(state.take_shields());
         state.leader_epochs.truncate_back(end);
         match cut.producers {
             Some(producers) => state.producers = producers,
@@ -413,7 +409,7 @@ impl<I: Io> Inner<I> {
         }
         state.generation += 1;
         state.written_end_offset = start;
-        state.shield = None;
+        state.shields.clear();
         state.leader_epochs = LeaderEpochCache::default();
         state.producers = ProducerStates::default();
         state.producers.forget_undo(start);

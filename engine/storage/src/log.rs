@@ -12,6 +12,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use model::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 use smallvec::SmallVec;
 
+use crate::checkpoint::Removal;
 use crate::index::SegmentId;
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::options::LogConfig;
@@ -19,7 +20,7 @@ use crate::producer_state::ProducerStates;
 use crate::quorum_state::QuorumState;
 use crate::retention::SegmentSummary;
 use crate::segment::{BatchPlace, Planned, Segment};
-use crate::shield::Shield;
+use crate::shield::Shields;
 use crate::writer_state::WriterState;
 
 /// Tail batches up to this size are copied together when read: a vectored send of thousands of small slices costs
@@ -79,7 +80,7 @@ pub(crate) struct LogState {
     /// Where the last cold read ended, for read-ahead.
     pub(crate) cold_read_end: Offset,
     /// A start has found batches placed that no checkpoint knows.
-    pub(crate) shield: Option<Shield>,
+    pub(crate) shields: Shields,
 }
 
 /// A batch of the tail: a slice of its frozen commit group.
@@ -149,7 +150,7 @@ impl Log {
                 writer: WriterState::default(),
                 appended_at: Timestamp::NONE,
                 cold_read_end: Offset::NONE,
-                shield: None,
+                shields: Shields::default(),
             }),
         }
     }
@@ -413,9 +414,15 @@ impl std::fmt::Debug for Log {
 }
 
 impl LogState {
-    /// Ends the open segment of this name as it is, and shields what lies behind it; what follows begins another one. `None` if
-    /// the log, which was deleted later, has no such segment.
-    fn shield(&mut self, base_offset: Offset, generation: u32) -> Option<Shield> {
+    /// Batches up to `until` were found behind the end of the segment of this name: it ends as it is, what follows begins
+    /// another one. Returns the removal that is not to be made for now; `None` if the log, which was deleted later, has no such
+    /// segment.
+    pub(crate) fn shield(
+        &mut self,
+        base_offset: Offset,
+        generation: u32,
+        until: Offset,
+    ) -> Option<Removal> {
         let mut segments = self.segments.iter_mut();
         let segment = segments.find(|segment| {
             (segment.id.base_offset, segment.id.generation) == (base_offset, generation)
@@ -424,13 +431,7 @@ impl LogState {
             segment.end_early();
             self.generation += 1;
         }
-        Some(self.shield.unwrap_or(Shield::behind(segment)))
-    }
-
-    /// Batches up to `until` were found behind the end of the segment of this name.
-    pub(crate) fn shield_found(&mut self, base_offset: Offset, generation: u32, until: Offset) {
-        let shield = self.shield(base_offset, generation);
-        self.shield = shield.map(|shield| shield.found(until));
+        Some(self.shields.found(segment, until))
     }
 
     /// Replay is about to write, and may come to batches that were placed behind the end of the open segment.
@@ -438,15 +439,13 @@ impl LogState {
         let last = self.segments.last();
         if let Some(last) = last.filter(|last| !last.sealed && last.is_placeable_by(u64::MAX)) {
             let (base_offset, generation) = (last.id.base_offset, last.id.generation);
-            self.shield = self.shield(base_offset, generation);
+            self.shield(base_offset, generation, Offset::ZERO);
         }
     }
 
-    /// The bytes that nobody needs any more once a checkpoint says what is known now: behind which place of a segment.
-    pub(crate) fn take_shield(&mut self) -> Option<(SegmentId, u64)> {
-        let written_end = self.written_end_offset;
-        let over = self.shield.take_if(|shield| shield.is_over(written_end))?;
-        Some(over.place())
+    /// Removals of bytes that nobody needs any more once a checkpoint says what is known now.
+    pub(crate) fn take_shields(&mut self) -> Vec<Removal> {
+        self.shields.take_over(self.written_end_offset)
     }
 
     /// Puts a sealed group's batch at the end of the tail.

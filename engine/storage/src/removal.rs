@@ -125,9 +125,9 @@ impl<I: Io> Inner<I> {
             .await?;
         if file.len().await? > size {
             file.truncate(size).await?;
-            file.sync_data().await?;
         }
-        Ok(())
+        // Also if it is that short: a run that was killed may have cut it, and not durably.
+        file.sync_data().await
     }
 
     /// Moves the file of a segment that is gone to the spares, if it is of use there.

@@ -65,6 +65,16 @@ impl Removals {
             .insert(Removal::Behind(id, size_bytes));
     }
 
+    /// These wait, too.
+    pub(crate) fn add(&self, removals: Vec<Removal>) {
+        self.waiting.borrow_mut().extend(removals);
+    }
+
+    /// What lies there is needed for now: a checkpoint has listed its removal for a start that would not come to know it.
+    pub(crate) fn keep(&self, removal: Removal) {
+        self.waiting.borrow_mut().remove(&removal);
+    }
+
     /// Nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.borrow().is_empty()

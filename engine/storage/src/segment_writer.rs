@@ -438,9 +438,7 @@ impl<I: Io> Inner<I> {
             "what was written was dirty"
         );
         state.dirty_bytes -= bytes as u64;
-        if let Some((segment, size_bytes)) = state.take_shield() {
-            self.removals.behind(segment, size_bytes);
-        }
+        self.removals.add(state.take_shields());
     }
 
     /// Fetches the last partial block of a segment that was open before a restart.

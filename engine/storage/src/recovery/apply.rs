@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use model::{Offset, TopicPartition};
-use runtime::{File, Io, OpenMode};
+use runtime::Io;
 
 use super::RecoveryReport;
 use crate::at_once::at_once;
@@ -15,7 +15,6 @@ use crate::encoding::Decoder;
 use crate::error::{OpenError, ReadError, StorageError, open_io};
 use crate::index::SegmentId;
 use crate::inner::Inner;
-use crate::journal::files::list_files;
 use crate::journal::frame::{Entry, EntryKind};
 use crate::journal::placed::{FoundBatch, Placed};
 use crate::journal::replay::{ReplayedGroup, find_placed};
@@ -36,6 +35,8 @@ pub(super) struct Applier<'a, I: Io> {
     deleted: BTreeMap<TopicPartition, u64>,
     /// The last group.
     applied: u64,
+    /// It was the last of all.
+    is_complete: bool,
     report: &'a mut RecoveryReport,
 }
 
@@ -47,6 +48,7 @@ impl<'a, I: Io> Applier<'a, I> {
             touched: BTreeMap::new(),
             deleted: BTreeMap::new(),
             applied: 0,
+            is_complete: false,
             report,
         }
     }
@@ -250,8 +252,11 @@ impl<'a, I: Io> Applier<'a, I> {
                 .options
                 .is_planted(PlantedFault::PlacedWrittenOver)
         {
+            let (base_offset, generation) = (placed.segment, placed.generation);
             let mut state = log.state_mut();
-            state.shield_found(placed.segment, placed.generation, placed.next_offset);
+            if let Some(behind) = state.shield(base_offset, generation, placed.next_offset) {
+                self.inner.removals.keep(behind);
+            }
         }
         Ok(appended)
     }
@@ -504,11 +509,8 @@ impl<'a, I: Io> Applier<'a, I> {
             // What a cut that is to come takes back does not go to segments first.
             let is_settled = log.cut_in_group() <= self.applied;
             if is_settled && log.state().is_dirty() {
-                if !self
-                    .inner
-                    .options
-                    .is_planted(PlantedFault::PlacedWrittenOver)
-                {
+                let planted = PlantedFault::PlacedWrittenOver;
+                if !self.is_complete && !self.inner.options.is_planted(planted) {
                     log.state_mut().shield_open_segment();
                 }
                 self.inner.write_now(log).await?;
@@ -525,41 +527,22 @@ impl<'a, I: Io> Applier<'a, I> {
         touched.filter_map(|id| logs.get(id).cloned()).collect()
     }
 
-    /// Checks that nothing is missing.
-    pub(super) fn check_complete(&self) -> Result<(), OpenError> {
+    /// Every group was applied: checks that nothing is missing.
+    pub(super) fn complete(&mut self) -> Result<(), OpenError> {
+        self.is_complete = true;
         for (id, log) in self.inner.logs.borrow().iter() {
             if let Some(known_end) = log.state_mut().known_end.take() {
                 self.check_known(log, known_end)?;
             }
-            let over = {
-                let mut state = log.memory_mut();
-                if let Some(shield) = &mut state.shield {
-                    shield.settle();
-                }
-                state.take_shield()
-            };
-            if let Some((segment, size_bytes)) = over {
-                self.inner.removals.behind(segment, size_bytes);
-            }
+            let mut state = log.memory_mut();
+            state.shields.settle();
+            self.inner.removals.add(state.take_shields());
+            drop(state);
             let noted = self.gaps.get(id).copied().unwrap_or(Offset::ZERO);
             let needed = noted.max(log.log_start_offset());
             if log.log_end_offset() < needed {
                 return Err(self.nowhere(log, needed));
             }
-        }
-        Ok(())
-    }
-
-    /// After a kill the journal may show groups that the device has accepted but not made durable; what builds on the
-    /// journal needs them to be.
-    pub(super) async fn sync_journal(&self) -> Result<(), OpenError> {
-        let (io, layout) = (&self.inner.io, &self.inner.layout);
-        let shard = self.inner.options.shard;
-        for number in list_files(io, layout, shard).await? {
-            let path = layout.journal_file(shard, number);
-            let opened = io.open(&path, OpenMode::Write).await;
-            let file = opened.map_err(open_io("open", &path))?;
-            file.sync_data().await.map_err(open_io("flush", &path))?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 
 mod apply;
 mod decide;
+mod doubtful;
 mod load;
 mod open;
 mod probe;

@@ -11,6 +11,7 @@ use runtime::Io;
 
 use super::RecoveryReport;
 use super::apply::Applier;
+use super::doubtful::Doubtful;
 use super::survey::check_journal;
 use crate::cache::tail::JournalPosition;
 use crate::checkpoint::{Checkpoint, CheckpointEncoder, CheckpointHead, Removal, RunState};
@@ -138,11 +139,15 @@ async fn recover_shard<I: Io>(
     };
     let inner = Inner::new(io.clone(), options, found);
     let mut applier = Applier::new(&inner, report);
+    let mut doubtful = Doubtful::after(checkpoint.durable_through);
     while let Some(group) = replay.next_group().await? {
+        doubtful.add(&group);
         applier.apply(group).await?;
     }
-    applier.check_complete()?;
+    applier.complete()?;
     if !inner.removals.is_empty() {
+        // The checkpoint that is written then builds on the journal.
+        doubtful.write_again(&inner).await?;
         remove_deleted(&inner, &applier, replay.next_position()).await?;
     }
     applier.write_dirty().await?;
@@ -170,7 +175,6 @@ async fn remove_deleted<I: Io>(
     end: JournalPosition,
 ) -> Result<(), OpenError> {
     applier.write_dirty().await?;
-    applier.sync_journal().await?;
     // After this checkpoint a start replays less, and no longer knows what is of an earlier one.
     applier.remove_strangers().await?;
     inner.journal.borrow_mut().pipeline.resume(end);
@@ -234,6 +238,7 @@ async fn distribute<I: Io>(
         heir.removals.extend(orphaned);
         gaining.insert(ShardId(0));
     }
+    gaining.extend(move_removals(shards, &homes));
     for shard in &gaining {
         let gainer = shards.get_mut(shard).expect("every owner has a place");
         let mut logs = gainer.logs.clone();
@@ -260,6 +265,38 @@ async fn distribute<I: Io>(
         write_recovered(io, layout, loser, shard_count).await?;
     }
     give_back_journals(io, layout, surplus).await
+}
+
+/// Segments that a log has lost, and what lies behind one that was cut, are for its new shard to remove: it knows what the log
+/// has. Returns the shards that got some.
+fn move_removals(
+    shards: &mut BTreeMap<ShardId, RecoveredShard>,
+    homes: &BTreeMap<TopicPartition, (ShardId, Rc<Log>)>,
+) -> BTreeSet<ShardId> {
+    let mut moved: BTreeMap<ShardId, BTreeSet<Removal>> = BTreeMap::new();
+    for (shard, loser) in shards.iter_mut() {
+        loser.removals.retain(|removal| {
+            let home = match removal {
+                Removal::Partition(_) => None,
+                Removal::Segment(_) | Removal::Behind(..) => homes.get(&removal.partition()),
+            };
+            match home.filter(|(home, _)| home != shard) {
+                None => true,
+                Some((home, _)) => {
+                    moved.entry(*home).or_default().insert(*removal);
+                    false
+                }
+            }
+        });
+    }
+    let gaining = moved.keys().copied().collect();
+    for (shard, removals) in moved {
+        let gainer = shards.get_mut(&shard).expect("every owner has a place");
+        // A start that was cut short may have moved some already.
+        let known: BTreeSet<Removal> = gainer.removals.iter().copied().collect();
+        gainer.removals.extend(removals.difference(&known));
+    }
+    gaining
 }
 
 async fn give_back_journals<I: Io>(
