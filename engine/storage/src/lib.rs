@@ -35,6 +35,7 @@ mod lost_found;
 pub mod metrics;
 mod options;
 mod placement;
+mod placer;
 mod producer_state;
 mod quorum_state;
 mod read;
