@@ -65,6 +65,8 @@ typed_settings! {
         connections_max_idle_ms: i64 = long("connections.max.idle.ms"),
         max_connections: i32 = int("max.connections"),
         max_connections_per_ip: i32 = int("max.connections.per.ip"),
+        metadata_log_max_record_bytes_between_snapshots: i64 = long("metadata.log.max.record.bytes.between.snapshots"),
+        metadata_log_max_snapshot_interval_ms: i64 = long("metadata.log.max.snapshot.interval.ms"),
         log_retention_check_interval_ms: i64 = long("log.retention.check.interval.ms"),
         log_cleaner_enable: bool = boolean("log.cleaner.enable"),
         log_cleaner_backoff_ms: i64 = long("log.cleaner.backoff.ms"),

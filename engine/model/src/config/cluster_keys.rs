@@ -206,15 +206,13 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
         Some("20971520"),
         "Bytes of metadata log after which a snapshot is written.",
     )
-    .at_least(1)
-    .ignored(CLUSTER),
+    .at_least(1),
     long(
         "metadata.log.max.snapshot.interval.ms",
         Some("3600000"),
-        "Time after which a snapshot of the metadata is written.",
+        "Time after which a snapshot of the metadata is written if there is anything new; 0 is never.",
     )
-    .at_least(0)
-    .ignored(CLUSTER),
+    .at_least(0),
     long(
         "metadata.max.retention.bytes",
         Some("104857600"),

@@ -1,11 +1,14 @@
 //! Control batches: one record that speaks to the protocol, not to the consumer.
 //!
 //! The key is (version i16, type i16); an end marker's value is (version i16, coordinator epoch i32). KIP-98.
+//! A snapshot of a log begins with a header, whose value is (version i16, timestamp of the last record it stands for i64,
+//! tagged fields), and ends with a footer (version i16, tagged fields). KIP-630.
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes};
 
-use crate::ids::{ProducerEpoch, ProducerId};
-use crate::primitives::{PrimitiveError, Reader};
+use crate::ids::{LeaderEpoch, ProducerEpoch, ProducerId};
+use crate::offset::Offset;
+use crate::primitives::{PrimitiveError, Reader, put_no_tagged_fields};
 use crate::time::Timestamp;
 
 use super::builder::{BatchBuilder, BuildError};
@@ -13,6 +16,13 @@ use super::record::Record;
 
 const KEY_VERSION: i16 = 0;
 const END_MARKER_VERSION: i16 = 0;
+const SNAPSHOT_VERSION: i16 = 0;
+
+/// Types of control records.
+const ABORT: i16 = 0;
+const COMMIT: i16 = 1;
+const SNAPSHOT_HEADER: i16 = 3;
+const SNAPSHOT_FOOTER: i16 = 4;
 
 /// How a transaction ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +43,14 @@ pub enum ControlRecord {
         /// Epoch of the coordinator that wrote the marker.
         coordinator_epoch: i32,
     },
-    /// Another type of the protocol's: 2 leader change, 3 and 4 snapshot header and footer, 5 KRaft version, 6 voters.
+    /// A snapshot begins.
+    SnapshotHeader {
+        /// Of the last record that the snapshot stands for.
+        last_contained_log_timestamp: Timestamp,
+    },
+    /// A snapshot is complete.
+    SnapshotFooter,
+    /// Another type of the protocol's: 2 leader change, 5 KRaft version, 6 voters.
     Other(i16),
 }
 
@@ -45,17 +62,32 @@ pub fn decode_control_record(record: &Record<'_>) -> Result<ControlRecord, Primi
     if version < KEY_VERSION {
         return Err(PrimitiveError::NegativeLength);
     }
-    let marker = match key.i16()? {
-        0 => EndMarker::Abort,
-        1 => EndMarker::Commit,
-        other => return Ok(ControlRecord::Other(other)),
-    };
+    let kind = key.i16()?;
+    if !matches!(kind, ABORT | COMMIT | SNAPSHOT_HEADER | SNAPSHOT_FOOTER) {
+        return Ok(ControlRecord::Other(kind));
+    }
     let mut value = Reader::new(record.value.ok_or(PrimitiveError::UnexpectedNull)?);
     value.i16()?;
-    Ok(ControlRecord::EndMarker {
-        marker,
-        coordinator_epoch: value.i32()?,
+    Ok(match kind {
+        SNAPSHOT_HEADER => ControlRecord::SnapshotHeader {
+            last_contained_log_timestamp: Timestamp(value.i64()?),
+        },
+        SNAPSHOT_FOOTER => ControlRecord::SnapshotFooter,
+        _ => ControlRecord::EndMarker {
+            marker: match kind {
+                ABORT => EndMarker::Abort,
+                _ => EndMarker::Commit,
+            },
+            coordinator_epoch: value.i32()?,
+        },
     })
+}
+
+fn control_key(kind: i16) -> [u8; 4] {
+    let mut key = [0; 4];
+    key[..2].copy_from_slice(&KEY_VERSION.to_be_bytes());
+    key[2..].copy_from_slice(&kind.to_be_bytes());
+    key
 }
 
 /// The control batch that ends a transaction, base offset 0.
@@ -66,13 +98,10 @@ pub fn end_marker_batch(
     coordinator_epoch: i32,
     now: Timestamp,
 ) -> Result<Bytes, BuildError> {
-    let kind: i16 = match marker {
-        EndMarker::Abort => 0,
-        EndMarker::Commit => 1,
-    };
-    let mut key = [0; 4];
-    key[..2].copy_from_slice(&KEY_VERSION.to_be_bytes());
-    key[2..].copy_from_slice(&kind.to_be_bytes());
+    let key = control_key(match marker {
+        EndMarker::Abort => ABORT,
+        EndMarker::Commit => COMMIT,
+    });
     let mut value = [0; 6];
     value[..2].copy_from_slice(&END_MARKER_VERSION.to_be_bytes());
     value[2..].copy_from_slice(&coordinator_epoch.to_be_bytes());
@@ -81,5 +110,45 @@ pub fn end_marker_batch(
         .transactional(true)
         .control(true);
     builder.push(now, Some(&key), Some(&value));
+    builder.build()
+}
+
+/// The batch that begins a snapshot; its offset is 0.
+pub fn snapshot_header_batch(
+    epoch: LeaderEpoch,
+    last_contained_log_timestamp: Timestamp,
+    now: Timestamp,
+) -> Result<Bytes, BuildError> {
+    let mut value = Vec::new();
+    value.put_i16(SNAPSHOT_VERSION);
+    value.put_i64(last_contained_log_timestamp.0);
+    put_no_tagged_fields(&mut value);
+    snapshot_control(SNAPSHOT_HEADER, &value, Offset::ZERO, epoch, now)
+}
+
+/// The batch that ends a snapshot, at the offset behind that of its last record.
+pub fn snapshot_footer_batch(
+    offset: Offset,
+    epoch: LeaderEpoch,
+    now: Timestamp,
+) -> Result<Bytes, BuildError> {
+    let mut value = Vec::new();
+    value.put_i16(SNAPSHOT_VERSION);
+    put_no_tagged_fields(&mut value);
+    snapshot_control(SNAPSHOT_FOOTER, &value, offset, epoch, now)
+}
+
+fn snapshot_control(
+    kind: i16,
+    value: &[u8],
+    offset: Offset,
+    epoch: LeaderEpoch,
+    now: Timestamp,
+) -> Result<Bytes, BuildError> {
+    let mut builder = BatchBuilder::new()
+        .base_offset(offset)
+        .leader_epoch(epoch)
+        .control(true);
+    builder.push(now, Some(&control_key(kind)), Some(value));
     builder.build()
 }

@@ -250,6 +250,45 @@ fn end_markers_round_trip() {
     }
 }
 
+/// The bytes are those that Kafka 4.3 writes: key (0, 3) or (0, 4), values with a tagged-field count at the end.
+#[test]
+fn snapshot_header_and_footer_round_trip() {
+    let epoch = LeaderEpoch(7);
+    let header = control::snapshot_header_batch(epoch, Timestamp(0x0102), NOW).unwrap();
+    let footer = control::snapshot_footer_batch(Offset(41), epoch, NOW).unwrap();
+    let expected = [
+        (
+            &header,
+            Offset(0),
+            vec![0, 3],
+            vec![0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0],
+            ControlRecord::SnapshotHeader {
+                last_contained_log_timestamp: Timestamp(0x0102),
+            },
+        ),
+        (
+            &footer,
+            Offset(41),
+            vec![0, 4],
+            vec![0, 0, 0],
+            ControlRecord::SnapshotFooter,
+        ),
+    ];
+    for (batch, offset, kind, value, meaning) in expected {
+        assert!(crc_matches(batch));
+        let header = BatchHeader::parse(batch).unwrap();
+        assert!(header.is_control() && !header.is_transactional());
+        assert_eq!((header.base_offset, header.leader_epoch), (offset, epoch));
+        let mut scratch = DecompressionScratch::new();
+        let records: Vec<_> = read_records(batch, &mut scratch).unwrap().collect();
+        assert_eq!(records.len(), 1);
+        let record = records[0].as_ref().unwrap();
+        assert_eq!(record.key.unwrap(), [vec![0, 0], kind].concat());
+        assert_eq!(record.value.unwrap(), value);
+        assert_eq!(control::decode_control_record(record).unwrap(), meaning);
+    }
+}
+
 #[test]
 fn batches_back_to_back() {
     let mut log = Vec::new();
