@@ -9,10 +9,12 @@ use model::TopicPartition;
 use runtime::Io;
 
 use crate::append::NewMark;
+use crate::error::StorageError;
 use crate::inner::Inner;
 use crate::journal::frame::{ENTRY_HEADER_BYTES, EntryKind};
 use crate::journal::room::Claim;
 use crate::log::Log;
+use crate::options::PlantedFault;
 use crate::segment::Segment;
 
 impl<I: Io> Inner<I> {
@@ -26,6 +28,23 @@ impl<I: Io> Inner<I> {
         self.place_deletions(Claim::Mark);
         self.kick();
         self.removal_signal.raise();
+    }
+
+    /// Waits until the marks of all logs that were deleted before are durable.
+    pub(crate) async fn wait_for_deletions(&self) -> Result<(), StorageError> {
+        if self
+            .options
+            .is_planted(PlantedFault::DeletionsConfirmedEarly)
+        {
+            return Ok(());
+        }
+        while self.has_waiting_deletions() {
+            self.life.check()?;
+            self.removal_signal.raise();
+            self.journal_changed.changed().await;
+        }
+        let through = self.request_barrier();
+        self.wait_durable(through).await
     }
 
     /// Whether deletions wait for room.

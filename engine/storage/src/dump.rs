@@ -3,7 +3,7 @@
 //! They share the parsers of recovery, so what they call sound is what recovery would accept, and they never panic on
 //! damaged bytes. Nothing here is used by a running broker. The bytes are defined in FORMAT.md.
 
-use model::record::BatchHeader;
+use model::record::{BatchHeader, Batches};
 use model::{LeaderEpoch, Offset, ShardId, Timestamp, TopicPartition};
 use runtime::ALIGNMENT;
 
@@ -12,6 +12,7 @@ use crate::checkpoint_chain::decode_file;
 use crate::encoding::Decoder;
 use crate::index::{self, SegmentId};
 use crate::journal::frame::{self, EntryKind, FrameError, GroupHeader};
+use crate::log_snapshot::content;
 
 /// One entry of a segment's index: a run of whole batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -380,6 +381,32 @@ fn checkpoint_log(log: &crate::Log) -> CheckpointLog {
     }
 }
 
+/// What a snapshot of a log holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotContents {
+    /// Position of each batch and its header, those of the snapshot's header and footer included, as far as there are any.
+    pub batches: Vec<(usize, BatchHeader)>,
+    /// The timestamp of the last record that it stands for, or position and reason of what is wrong.
+    pub sound: Result<Timestamp, (usize, &'static str)>,
+}
+
+/// Reads a snapshot of a log. `epoch` is the second part of the file's name.
+pub fn snapshot(bytes: &[u8], epoch: LeaderEpoch) -> SnapshotContents {
+    let mut batches = Vec::new();
+    let mut position = 0;
+    for (header, batch) in Batches::new(bytes).map_while(Result::ok) {
+        batches.push((position, header));
+        position += batch.len();
+    }
+    let checked = content::check(bytes, epoch);
+    SnapshotContents {
+        batches,
+        sound: checked
+            .map(|content| content.last_contained_log_timestamp)
+            .map_err(|damage| (damage.position, damage.reason)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -391,6 +418,8 @@ mod tests {
                 let bytes = vec![fill; length];
                 assert_eq!(journal_groups(&bytes), JournalFileContents::default());
                 assert!(checkpoint(&bytes).is_err());
+                let contents = snapshot(&bytes, LeaderEpoch(0));
+                assert!(contents.batches.is_empty() && contents.sound.is_err());
                 let pages = index_pages(&bytes, Offset(7));
                 assert_eq!(pages.len(), length.div_ceil(4096));
                 assert!(pages.iter().all(|page| page.chunks.is_none()));

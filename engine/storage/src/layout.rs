@@ -8,17 +8,22 @@
 //!     <20-digit base offset>.log             record batches back to back
 //!     <20-digit base offset>.index           chunk checksums, offsets and timestamps
 //!     <20-digit base offset>.<generation>.log, .index    the same, of segments begun after their log was cut
+//!     <20-digit end offset>-<10-digit leader epoch>.checkpoint    snapshots of the log; `.part` while being written
 //! <data>/lost+found/<topic id>-<index>/      directories of logs that nobody knew; `.1`, `.2` if the name is taken
 //! ```
 
 use std::path::{Path, PathBuf};
 
-use model::{Offset, PartitionIndex, ShardId, TopicId, TopicPartition};
+use model::{LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition};
 
 use crate::index::SegmentId;
+use crate::log_snapshot::snapshot_id::SnapshotId;
 
 /// Length of a topic id in base64url.
 const TOPIC_ID_CHARS: usize = 22;
+
+/// How the name of a snapshot ends until it is complete.
+const SNAPSHOT_PART_SUFFIX: &str = ".checkpoint.part";
 
 /// The names below one data directory.
 #[derive(Clone, Debug)]
@@ -167,6 +172,39 @@ impl Layout {
         (digits.len() == 20).then_some(())?;
         Some((Offset(digits.parse().ok()?), generation))
     }
+
+    /// A snapshot of a log.
+    pub(crate) fn snapshot(&self, partition: TopicPartition, id: SnapshotId) -> PathBuf {
+        self.partition(partition).join(format!("{id}.checkpoint"))
+    }
+
+    /// A snapshot of a log that is not complete yet.
+    pub(crate) fn snapshot_part(&self, partition: TopicPartition, id: SnapshotId) -> PathBuf {
+        self.partition(partition)
+            .join(format!("{id}{SNAPSHOT_PART_SUFFIX}"))
+    }
+
+    /// Whether a file is what there is of a snapshot that was not completed, by its name.
+    pub(crate) fn is_snapshot_part(name: &Path) -> bool {
+        let name = name.file_name().and_then(|name| name.to_str());
+        let id = name.and_then(|name| name.strip_suffix(SNAPSHOT_PART_SUFFIX));
+        id.is_some_and(|id| snapshot_id(id).is_some())
+    }
+
+    /// Which snapshot of its log a file is, by its name.
+    pub fn snapshot_of(name: &Path) -> Option<SnapshotId> {
+        let name = name.file_name()?.to_str()?;
+        snapshot_id(name.strip_suffix(".checkpoint")?)
+    }
+}
+
+fn snapshot_id(text: &str) -> Option<SnapshotId> {
+    let (end_offset, epoch) = text.split_once('-')?;
+    let id = SnapshotId {
+        end_offset: Offset(end_offset.parse().ok()?),
+        epoch: LeaderEpoch(epoch.parse().ok()?),
+    };
+    (id.to_string() == text).then_some(id)
 }
 
 #[cfg(test)]
@@ -200,6 +238,22 @@ mod tests {
             let expected = Some((Offset(base_offset), generation));
             assert_eq!(Layout::segment_of(&layout.segment(segment)), expected);
             assert_eq!(Layout::segment_of(&layout.index(segment)), expected);
+        }
+        let snapshot = SnapshotId {
+            end_offset: Offset(1234),
+            epoch: LeaderEpoch(56),
+        };
+        let (path, part) = (
+            layout.snapshot(id, snapshot),
+            layout.snapshot_part(id, snapshot),
+        );
+        assert!(path.ends_with("00000000000000001234-0000000056.checkpoint"));
+        assert_eq!(Layout::snapshot_of(&path), Some(snapshot));
+        assert_eq!(Layout::snapshot_of(&part), None);
+        assert!(Layout::is_snapshot_part(&part) && !Layout::is_snapshot_part(&path));
+        assert_eq!(Layout::segment_of(&path), None);
+        for other in ["0.1", "1234-56.checkpoint", "x.checkpoint", "-.checkpoint"] {
+            assert_eq!(Layout::snapshot_of(Path::new(other)), None);
         }
         for other in [
             "7.log",

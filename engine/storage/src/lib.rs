@@ -31,6 +31,7 @@ mod layout;
 mod leader_epoch_cache;
 mod life;
 mod log;
+mod log_snapshot;
 mod lost_found;
 pub mod metrics;
 mod options;
@@ -69,6 +70,9 @@ pub use identity::BrokerIdentity;
 pub use layout::Layout;
 pub use leader_epoch_cache::LeaderEpochCache;
 pub use log::{Log, ReadBatches, ReadRequest, TimestampOffset};
+pub use log_snapshot::{
+    LoadSnapshotError, LogSnapshot, NewSnapshot, SNAPSHOT_BYTES_MAX, SnapshotError, SnapshotId,
+};
 #[doc(hidden)]
 pub use options::PlantedFault;
 pub use options::{AppendContext, Durability, FlushMethod, LogConfig, StorageOptions};

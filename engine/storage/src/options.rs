@@ -68,6 +68,14 @@ pub enum PlantedFault {
     PlacedUnnamed,
     /// A start writes where batches were placed that no checkpoint knows.
     PlacedWrittenOver,
+    /// A snapshot gets its name without having been flushed.
+    SnapshotUnsynced,
+    /// A log is cut before the snapshot behind it is durable.
+    SnapshotCutsEarly,
+    /// Older snapshots are removed before the newer one is durable.
+    SnapshotRemovesEarly,
+    /// Deletions count as durable while they are not.
+    DeletionsConfirmedEarly,
 }
 
 /// Settings of one shard's storage. Sizes are bytes.

@@ -112,6 +112,11 @@ impl<I: Io> Storage<I> {
         self.inner.delete_log(id);
     }
 
+    /// Waits until all deletions so far are durable: no start finds these logs again.
+    pub async fn wait_for_deletions(&self) -> Result<(), StorageError> {
+        self.inner.wait_for_deletions().await
+    }
+
     /// Waits until there is room for `bytes` more. Returns at once unless the device or memory lags behind, and refuses
     /// after [`ADMISSION_TIME_MAX`].
     pub async fn admit(&self, bytes: usize) -> Result<(), AppendError> {

@@ -11,4 +11,5 @@ mod log;
 mod placed;
 mod producer;
 mod removal;
+mod snapshots;
 mod space;
