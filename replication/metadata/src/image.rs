@@ -18,6 +18,7 @@ use crate::record::ConfigResourceType;
 use crate::topic_name;
 
 pub use apply::ApplyError;
+pub use snapshot::removal_records;
 pub use state::{BrokerRegistration, PartitionState, Reassignment, Replicas, Topic};
 
 /// The configuration values that were set on one resource, by key. Defaults are not in it.

@@ -13,6 +13,7 @@ pub mod topic_name;
 pub use delta::{MetadataDelta, PartitionDelta};
 pub use image::{
     ApplyError, BrokerRegistration, ConfigMap, MetadataImage, PartitionState, Reassignment, Topic,
+    removal_records,
 };
 pub use placement::shard_of;
 pub use record::{

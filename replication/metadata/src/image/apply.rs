@@ -245,9 +245,7 @@ impl MetadataImage {
             self.collision_keys
                 .remove(&(Arc::from(key), topic.name.clone()));
         }
-        if let Some(configs) = self.configs.get_mut(&ConfigResourceType::Topic) {
-            configs.remove(&topic.name);
-        }
+        self.forget_configs(ConfigResourceType::Topic, &topic.name);
         self.partition_count = self.partition_count.saturating_sub(topic.partitions.len());
         for (partition, _) in topic.partitions() {
             delta.partition_deleted(TopicPartition {
@@ -320,23 +318,29 @@ impl MetadataImage {
     }
 
     fn set_config(&mut self, record: &ConfigRecord, delta: &mut MetadataDelta) {
+        let kind = record.resource_type;
         let name: Arc<str> = Arc::from(record.resource_name.as_str());
-        let of_kind = self.configs.entry(record.resource_type).or_default();
-        match &record.value {
-            Some(value) => {
-                let map = of_kind.entry(name.clone()).or_default();
-                Arc::make_mut(map).insert(record.name.clone(), value.clone());
-            }
-            None => {
-                if let Some(map) = of_kind.get_mut(&name) {
-                    Arc::make_mut(map).remove(&record.name);
-                    if map.is_empty() {
-                        of_kind.remove(&name);
-                    }
-                }
+        if let Some(value) = &record.value {
+            let of_kind = self.configs.entry(kind).or_default();
+            let map = of_kind.entry(name.clone()).or_default();
+            Arc::make_mut(map).insert(record.name.clone(), value.clone());
+        } else if let Some(map) = self.configs.get_mut(&kind).and_then(|of| of.get_mut(&name)) {
+            Arc::make_mut(map).remove(&record.name);
+            if map.is_empty() {
+                self.forget_configs(kind, &name);
             }
         }
-        delta.configs.insert((record.resource_type, name));
+        delta.configs.insert((kind, name));
+    }
+
+    /// Nothing is left behind where nothing is set: a snapshot would not have it.
+    fn forget_configs(&mut self, kind: ConfigResourceType, name: &str) {
+        if let Some(of_kind) = self.configs.get_mut(&kind) {
+            of_kind.remove(name);
+            if of_kind.is_empty() {
+                self.configs.remove(&kind);
+            }
+        }
     }
 
     fn set_feature(&mut self, record: &FeatureLevelRecord, delta: &mut MetadataDelta) {

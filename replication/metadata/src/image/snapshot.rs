@@ -5,14 +5,14 @@
 
 use std::sync::Arc;
 
-use model::{BrokerId, Offset, TopicPartition};
+use model::{BrokerId, Offset, TopicId, TopicPartition};
 
 use super::state::{BrokerRegistration, PartitionState};
 use super::{ApplyError, MetadataImage};
 use crate::delta::MetadataDelta;
 use crate::record::{
     ConfigRecord, FeatureLevelRecord, MetadataRecord, PartitionRecord, ProducerIdsRecord,
-    RegisterBrokerRecord, TopicRecord,
+    RegisterBrokerRecord, RemoveTopicRecord, TopicRecord,
 };
 
 impl MetadataImage {
@@ -69,14 +69,36 @@ impl MetadataImage {
         end_offset: Offset,
         records: impl IntoIterator<Item = MetadataRecord>,
     ) -> Result<MetadataImage, ApplyError> {
+        MetadataImage::try_from_records(cluster_id, end_offset, records.into_iter().map(Ok))
+    }
+
+    /// The same of records that may turn out to be unreadable.
+    pub fn try_from_records<E: From<ApplyError>>(
+        cluster_id: &str,
+        end_offset: Offset,
+        records: impl IntoIterator<Item = Result<MetadataRecord, E>>,
+    ) -> Result<MetadataImage, E> {
         let mut image = MetadataImage::new(cluster_id);
-        let mut delta = MetadataDelta::default();
         for record in records {
-            image.apply(&record, &mut delta)?;
+            // What changed is of no interest, and would grow.
+            image.apply(&record?, &mut MetadataDelta::default())?;
         }
         image.end_offset = end_offset;
         Ok(image)
     }
+}
+
+/// Records for the front of a snapshot that say nothing but that a topic of this id was removed. For whoever applies
+/// them there is nothing left of it; who looks for removals, because its logs may still be there, finds this one.
+pub fn removal_records(topic_id: TopicId) -> [MetadataRecord; 2] {
+    [
+        MetadataRecord::Topic(TopicRecord {
+            // Gone before any other topic comes: it cannot be taken.
+            name: topic_id.to_string(),
+            topic_id,
+        }),
+        MetadataRecord::RemoveTopic(RemoveTopicRecord { topic_id }),
+    ]
 }
 
 fn broker_record(broker: &Arc<BrokerRegistration>) -> MetadataRecord {

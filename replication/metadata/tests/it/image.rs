@@ -6,6 +6,7 @@ use model::{Offset, PartitionIndex, TopicId};
 use ringlog_metadata::record::{PartitionChangeRecord, RemoveTopicRecord};
 use ringlog_metadata::{
     ApplyError, ConfigRecord, ConfigResourceType, MetadataImage, MetadataRecord, TopicRecord,
+    removal_records,
 };
 
 use crate::cluster::Cluster;
@@ -32,6 +33,56 @@ fn a_snapshot_gives_the_same_image() {
     assert_eq!(&restored, image);
     assert_eq!(restored.partition_count(), 9);
     assert_eq!(restored.colliding_topic("t_1"), Some("t.1"));
+}
+
+#[test]
+fn what_was_set_and_is_not_any_more_leaves_nothing_behind() {
+    let mut cluster = Cluster::new(&[None]);
+    let topic_id = cluster.create("t", 1, 1);
+    let set = |kind, name: &str, value: Option<&str>| {
+        MetadataRecord::Config(ConfigRecord {
+            resource_type: kind,
+            resource_name: name.to_owned(),
+            name: "a".to_owned(),
+            value: value.map(str::to_owned),
+        })
+    };
+    let (topic, broker) = (ConfigResourceType::Topic, ConfigResourceType::Broker);
+    cluster.commit(&[
+        set(topic, "t", Some("1")),
+        set(broker, "1", Some("1")),
+        set(broker, "1", None),
+        set(broker, "2", None),
+        MetadataRecord::RemoveTopic(RemoveTopicRecord { topic_id }),
+    ]);
+    let image = &cluster.image;
+    let records = image.to_records();
+    let restored = MetadataImage::from_records(image.cluster_id(), image.end_offset(), records);
+    assert_eq!(&restored.unwrap(), image);
+}
+
+#[test]
+fn a_removal_in_a_snapshot_changes_nothing_but_can_be_found() {
+    let mut cluster = Cluster::new(&[None]);
+    cluster.create("t", 1, 1);
+    let image = &cluster.image;
+    let gone = [TopicId([3; 16]), TopicId([4; 16])];
+    let records: Vec<MetadataRecord> = gone
+        .into_iter()
+        .flat_map(removal_records)
+        .chain(image.to_records())
+        .map(|record| MetadataRecord::decode(&record.encode()).unwrap())
+        .collect();
+    let found: Vec<TopicId> = records
+        .iter()
+        .filter_map(|record| match record {
+            MetadataRecord::RemoveTopic(removed) => Some(removed.topic_id),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(found, gone);
+    let restored = MetadataImage::from_records(image.cluster_id(), image.end_offset(), records);
+    assert_eq!(&restored.unwrap(), image);
 }
 
 #[test]
