@@ -18,12 +18,13 @@ use storage::{OpenError, RecoveryReport, Storage, StorageOptions};
 use crate::append::Urgency;
 use crate::controller;
 use crate::message::Envelope;
-use crate::metadata_log::{self, LoadError};
+use crate::metadata_log::{self, LoadError, Loaded};
 use crate::partition_table;
 use crate::partitions::METADATA_PARTITION;
 use crate::peer::Peers;
 use crate::refusal::MetadataRefusal;
 use crate::shard::{Shard, ShardOptions};
+use crate::snapshot_writer;
 use crate::tasks;
 use crate::unknown_logs::{self, MetadataLost};
 
@@ -79,12 +80,21 @@ async fn boot_first<I: Io>(
     let recovery = storage::recover_data_dir(&io, &options.storage, owner, count).await?;
     let Opened {
         storage,
-        image,
+        loaded,
         deleted,
     } = open_metadata(&io, &options, owner, count, &recovery).await?;
+    let Loaded {
+        image,
+        removed,
+        bytes,
+        last_timestamp,
+    } = loaded;
     let peers = Peers::new(options.shard, senders);
+    let log_config = metadata_log::log_config(&options.config);
     let shard = Shard::assemble(io, options, storage, image, peers);
-    shard.partitions.open_metadata(metadata_log::log_config());
+    shard.partitions.open_metadata(log_config);
+    let snapshots = &shard.snapshots;
+    snapshots.start_with(removed, bytes, last_timestamp);
     open_partitions(&shard, &deleted);
     let shared = Arc::new(shard.image().clone());
     let deleted = Arc::new(deleted);
@@ -113,6 +123,8 @@ async fn boot_first<I: Io>(
     // Not before: decisions are made one at a time, and those of the registration are made outside of the queue.
     let driver = controller::run(shard.clone());
     shard.io.spawn(TaskClass::Foreground, driver);
+    let snapshots = snapshot_writer::run(shard.clone());
+    shard.io.spawn(TaskClass::Background, snapshots);
     for other in shard.peers.others() {
         shard.peers.send(other, Envelope::Serve);
     }
@@ -125,7 +137,7 @@ async fn boot_first<I: Io>(
 /// The storage of shard 0, and what the metadata log says.
 struct Opened<I: Io> {
     storage: Storage<I>,
-    image: MetadataImage,
+    loaded: Loaded,
     /// Logs of any shard whose topics were deleted.
     deleted: BTreeSet<TopicPartition>,
 }
@@ -140,9 +152,10 @@ async fn open_metadata<I: Io>(
     recovery: &RecoveryReport,
 ) -> Result<Opened<I>, BootError> {
     let storage = open_storage(io, options, count).await?;
-    let log = storage.create_log(METADATA_PARTITION, metadata_log::log_config());
+    let log_config = metadata_log::log_config(&options.config);
+    let log = storage.create_log(METADATA_PARTITION, log_config);
     let loaded = metadata_log::load(&storage, &log, &options.cluster_id).await?;
-    let sorted = unknown_logs::sort(&recovery.found, &loaded.image, &loaded.deleted);
+    let sorted = unknown_logs::sort(&recovery.found, &loaded.image, &loaded.removed);
     let storage = if sorted.unknown.is_empty() {
         storage
     } else {
@@ -157,7 +170,7 @@ async fn open_metadata<I: Io>(
     };
     Ok(Opened {
         storage,
-        image: loaded.image,
+        loaded,
         deleted: sorted.deleted,
     })
 }

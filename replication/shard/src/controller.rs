@@ -111,6 +111,7 @@ pub(crate) async fn commit<I: Io>(
     let end = base.plus(count);
     let records: Arc<[MetadataRecord]> = records.into();
     shard.apply_metadata(end, &records);
+    shard.snapshots.committed(end, batch.len(), now, &records);
     // Before anything else is sent: what this shard asks or answers next comes behind it, on every road.
     for other in shard.peers.others() {
         let metadata = Envelope::Metadata(end, records.clone());

@@ -20,9 +20,9 @@ use model::{Offset, ShardId, TopicPartition};
 use crate::refusal::{DeleteRecordsRefusal, LeadRefusal, MetadataRefusal, ReadRefusal};
 use crate::reply::ReplySlot;
 use crate::request::{
-    AllocateProducerIds, AllocatedIds, CreatedPartitions, CreatedTopics, DeleteRecords, EpochEnd,
-    EpochEnded, Fetch, FetchedParts, FoundOffset, ListOffset, MetadataEnd, Produce, ProducedParts,
-    Watch,
+    AllocateProducerIds, AllocatedIds, CreatedPartitions, CreatedTopics, DeleteRecords,
+    DeletionsDurable, EpochEnd, EpochEnded, Fetch, FetchedParts, FoundOffset, ListOffset,
+    MetadataEnd, Produce, ProducedParts, Watch,
 };
 
 /// A question to a shard, and what is answered to it.
@@ -170,6 +170,9 @@ questions! {
     /// Give me producer ids (shard 0).
     AllocateProducerIds, allocate_producer_ids: AllocateProducerIds
         => Result<AllocatedIds, MetadataRefusal>;
+    /// Make the deletion of logs durable. The answer: up to which end of the metadata log they are, or nothing if the
+    /// storage is fenced.
+    DeletionsDurable, deletions_durable: DeletionsDurable => Option<Offset>;
     /// How far the metadata log has come (shard 0).
     MetadataEnd, metadata_end: MetadataEnd => Offset;
 }

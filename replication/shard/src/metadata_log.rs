@@ -1,22 +1,29 @@
 //! The metadata log read at start: what it adds up to.
 
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use metadata::{ApplyError, MetadataImage, MetadataRecord, RecordError};
+use model::config::BrokerSettings;
 use model::record::{Batches, read_records_owned};
-use model::{Offset, TopicId};
+use model::{Offset, Timestamp};
 use runtime::Io;
-use storage::{Log, LogConfig, ReadError, ReadRequest, Storage};
+use storage::{LoadSnapshotError, Log, LogConfig, LogSnapshot, ReadError, ReadRequest, Storage};
+
+use crate::removed_topics::RemovedTopics;
 
 /// Bytes read at a time while loading.
 const LOAD_BYTES: usize = 1 << 20;
+
+/// Smallest segment of the metadata log: below this, files cost more than the space that goes with them.
+const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 
 /// Why the metadata log cannot be read. The broker does not start: it would forget topics.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     #[error("the metadata log cannot be read: {0}")]
     Read(#[from] ReadError),
+    #[error("the metadata log has no beginning: {0}")]
+    Snapshot(#[from] LoadSnapshotError),
     /// A batch is not a batch.
     #[error("the metadata log is damaged at offset {0}")]
     Damaged(Offset),
@@ -34,22 +41,26 @@ pub enum LoadError {
 /// What the metadata log adds up to.
 pub(crate) struct Loaded {
     pub(crate) image: MetadataImage,
-    /// Every topic whose removal was read. Needed at start only: it grows with the log.
-    pub(crate) deleted: BTreeSet<TopicId>,
+    /// Topics whose removal was read: their logs may still be there.
+    pub(crate) removed: RemovedTopics,
+    /// Bytes of the records that no snapshot stands for.
+    pub(crate) bytes: u64,
+    /// Of the last record.
+    pub(crate) last_timestamp: Timestamp,
 }
 
-/// Reads the whole metadata log into an image.
+/// Reads the newest snapshot of the metadata log, and the log from there on, into an image.
 pub(crate) async fn load<I: Io>(
     storage: &Storage<I>,
     log: &Rc<Log>,
     cluster_id: &str,
 ) -> Result<Loaded, LoadError> {
-    let mut loaded = Loaded {
-        image: MetadataImage::new(cluster_id),
-        deleted: BTreeSet::new(),
+    let mut loaded = match storage.load_snapshot(log).await? {
+        Some(snapshot) => Loaded::from_snapshot(cluster_id, &snapshot)?,
+        None => Loaded::empty(cluster_id),
     };
     let end = log.durable_end_offset();
-    let mut from = log.log_start_offset();
+    let mut from = loaded.image.end_offset();
     while from < end {
         let request = ReadRequest {
             from,
@@ -76,35 +87,90 @@ fn check_progress(asked: Offset, reached: Offset, end: Offset) -> Result<(), Loa
 }
 
 impl Loaded {
+    fn empty(cluster_id: &str) -> Loaded {
+        Loaded {
+            image: MetadataImage::new(cluster_id),
+            removed: RemovedTopics::default(),
+            bytes: 0,
+            last_timestamp: Timestamp::NONE,
+        }
+    }
+
+    fn from_snapshot(cluster_id: &str, snapshot: &LogSnapshot) -> Result<Loaded, LoadError> {
+        let end_offset = snapshot.id.end_offset;
+        let mut removed = RemovedTopics::default();
+        let batches = snapshot.batches().map(|batch| {
+            let (_, batch) = batch.map_err(|_| LoadError::Damaged(end_offset))?;
+            records_of(batch, end_offset)
+        });
+        let records = batches.flat_map(|decoded| match decoded {
+            Ok(records) => records.into_iter().map(Ok).collect::<Vec<_>>(),
+            Err(error) => vec![Err(error)],
+        });
+        let records = records.inspect(|record| {
+            if let Ok(MetadataRecord::RemoveTopic(record)) = record {
+                removed.removed(record.topic_id, end_offset);
+            }
+        });
+        let image = MetadataImage::try_from_records(cluster_id, end_offset, records)?;
+        tracing::info!(
+            snapshot = %snapshot.id,
+            bytes = snapshot.size_bytes,
+            topics = image.topic_count(),
+            "the metadata log goes on from a snapshot"
+        );
+        Ok(Loaded {
+            image,
+            removed,
+            bytes: 0,
+            last_timestamp: snapshot.last_contained_log_timestamp,
+        })
+    }
+
     /// Applies batches of the log; returns the offset behind them.
     fn apply(&mut self, mut from: Offset, bytes: &[u8]) -> Result<Offset, LoadError> {
         for batch in Batches::new(bytes) {
             let (header, batch) = batch.map_err(|_| LoadError::Damaged(from))?;
-            let damaged = |_| LoadError::Damaged(header.base_offset);
-            let records = read_records_owned(batch).map_err(damaged)?;
-            let mut decoded = Vec::with_capacity(records.len());
-            for record in records {
-                let value = record.value.ok_or(LoadError::Damaged(header.base_offset))?;
-                let record = MetadataRecord::decode(&value)?;
-                if let MetadataRecord::RemoveTopic(removed) = &record {
-                    self.deleted.insert(removed.topic_id);
-                }
-                decoded.push(record);
-            }
-            self.image.apply_batch(header.base_offset, &decoded)?;
+            let records = records_of(batch, header.base_offset)?;
+            self.image.apply_batch(header.base_offset, &records)?;
             from = header.next_offset();
+            for record in &records {
+                if let MetadataRecord::RemoveTopic(record) = record {
+                    self.removed.removed(record.topic_id, from);
+                }
+            }
+            self.bytes += batch.len() as u64;
+            self.last_timestamp = header.max_timestamp;
         }
         Ok(from)
     }
 }
 
-/// Kept for ever: the log is the cluster's memory.
-pub(crate) fn log_config() -> LogConfig {
+/// The records of a batch at this offset.
+fn records_of(batch: &[u8], offset: Offset) -> Result<Vec<MetadataRecord>, LoadError> {
+    let records = read_records_owned(batch).map_err(|_| LoadError::Damaged(offset))?;
+    let mut decoded = Vec::with_capacity(records.len());
+    for record in records {
+        let value = record.value.ok_or(LoadError::Damaged(offset))?;
+        decoded.push(MetadataRecord::decode(&value)?);
+    }
+    Ok(decoded)
+}
+
+/// Nothing expires: what a snapshot stands for is cut off. A segment holds about what comes between two snapshots, so
+/// that the log in front of its end does not stay because one record behind it is in the same file.
+pub(crate) fn log_config(settings: &BrokerSettings) -> LogConfig {
+    let defaults = LogConfig::default();
+    let bytes = settings.metadata_log_max_record_bytes_between_snapshots;
     LogConfig {
+        // The registry's range begins at 1.
+        segment_bytes: bytes
+            .unsigned_abs()
+            .clamp(SEGMENT_BYTES_MIN, defaults.segment_bytes),
         retention_ms: -1,
         retention_bytes: -1,
         delete_enabled: false,
-        ..LogConfig::default()
+        ..defaults
     }
 }
 
@@ -119,10 +185,7 @@ mod tests {
             let progress = check_progress(Offset(asked), Offset(reached), Offset(9));
             assert_eq!(progress.is_ok(), goes_on, "{asked} to {reached}");
         }
-        let mut loaded = Loaded {
-            image: MetadataImage::new("cluster"),
-            deleted: BTreeSet::new(),
-        };
+        let mut loaded = Loaded::empty("cluster");
         // A read that found no batch leads nowhere.
         assert_eq!(loaded.apply(Offset(5), &[]).unwrap(), Offset(5));
     }

@@ -121,6 +121,18 @@ pub static PARTITIONS: MetricDefinition = MetricDefinition::gauge(
     Unit::Count,
     "Partitions that the shard leads, by what an acknowledgement means there.",
 );
+/// Snapshots of the metadata log written; shard 0 only.
+pub static METADATA_SNAPSHOTS: MetricDefinition = MetricDefinition::counter(
+    "ringlog_metadata_snapshots_total",
+    Unit::Count,
+    "Snapshots of the metadata log that were written.",
+);
+/// Size of the last one.
+pub static METADATA_SNAPSHOT_BYTES: MetricDefinition = MetricDefinition::gauge(
+    "ringlog_metadata_snapshot_bytes",
+    Unit::Bytes,
+    "Size of the last snapshot of the metadata log that this process wrote; 0 if it wrote none.",
+);
 /// Whether the shard has stopped acknowledging.
 pub static FENCED: MetricDefinition = MetricDefinition::gauge(
     "ringlog_fenced",

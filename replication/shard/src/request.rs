@@ -255,6 +255,10 @@ pub struct AllocateProducerIds;
 /// The answer to [`AllocateProducerIds`].
 pub type AllocatedIds = ProducerIdBlock;
 
+/// Asking for the logs of removed topics to be gone for good.
+#[derive(Clone, Copy, Debug)]
+pub struct DeletionsDurable;
+
 /// Asking how far the metadata log has come.
 #[derive(Clone, Copy, Debug)]
 pub struct MetadataEnd;

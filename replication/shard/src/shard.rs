@@ -23,6 +23,7 @@ use crate::coordinator_host::{CoordinatorHost, Tools};
 use crate::early_questions::EarlyQuestions;
 use crate::message::{Ask, Asked, Envelope, GroupQuestion, Reply, ReplyTo};
 use crate::metadata_cache::MetadataCache;
+use crate::metadata_snapshots::{self, MetadataSnapshots};
 use crate::metrics::Counts;
 use crate::partition::{AcknowledgeTarget, Partition};
 use crate::partition_table;
@@ -36,7 +37,8 @@ use crate::read::Reader;
 use crate::refusal::{MetadataRefusal, ReadRefusal, WaitFailure};
 use crate::reply::ReplySlot;
 use crate::request::{
-    AllocateProducerIds, DeleteRecords, Fetch, Fetched, ListOffset, MetadataEnd, Produce, Watch,
+    AllocateProducerIds, DeleteRecords, DeletionsDurable, Fetch, Fetched, ListOffset, MetadataEnd,
+    Produce, Watch,
 };
 use crate::timers::Timers;
 use crate::watch::{RemoteWatches, WatchState};
@@ -82,6 +84,7 @@ pub struct Shard<I: Io> {
     early_questions: EarlyQuestions<Asked>,
     pub(crate) remote_watches: RemoteWatches,
     pub(crate) quorum: QuorumDriver,
+    pub(crate) snapshots: MetadataSnapshots,
     pub(crate) coordinators: Rc<CoordinatorHost<I>>,
     producer_ids: ProducerIds,
     fenced: Cell<bool>,
@@ -136,6 +139,7 @@ impl<I: Io> Shard<I> {
             early_questions: EarlyQuestions::default(),
             remote_watches: RemoteWatches::default(),
             quorum: QuorumDriver::new(shard_count),
+            snapshots: MetadataSnapshots::new(&options.config, io.now()),
             producer_ids: ProducerIds::default(),
             fenced: Cell::new(false),
             serve: Oneshot::new(),
@@ -293,6 +297,7 @@ impl<I: Io> Shard<I> {
             is_fenced: self.fenced.get(),
         };
         counts.snapshot_into(into);
+        self.snapshots.snapshot_into(into);
         self.partitions.snapshot_topics(into);
     }
 
@@ -329,6 +334,15 @@ impl<I: Io> Shard<I> {
             Asked::AllocateProducerIds(AllocateProducerIds, reply) => {
                 self.quorum
                     .enqueue(ControllerWork::AllocateProducerIds(reply));
+            }
+            Asked::DeletionsDurable(DeletionsDurable, reply) => {
+                metadata_snapshots::answer_deletions(
+                    &self.io,
+                    &self.storage,
+                    &self.cache,
+                    &self.peers,
+                    reply,
+                );
             }
             Asked::MetadataEnd(MetadataEnd, reply) => {
                 self.peers.answer(reply, self.cache.end_offset());
@@ -412,6 +426,7 @@ impl<I: Io> Shard<I> {
         self.timers.tick(now);
         self.remote_watches.answer_due(now, &self.peers);
         self.coordinators.timeouts(now);
+        self.snapshots.tick(now);
         for asked in self.early_questions.take_overdue(now) {
             tracing::warn!("the metadata log has not come as far as another shard knew it");
             self.serve(asked);

@@ -4,16 +4,17 @@
 //! deletion is. So a log is deleted at start only if that record was read; a log of which the metadata log says nothing
 //! shows that the metadata log has lost its end, or everything.
 //!
-//! This leans on a metadata log that is kept for ever. A snapshot of it will have to carry the ids of deleted topics
-//! whose logs some broker may still hold, or every broker must have confirmed their deletion before: an id that is in
-//! neither must go on to mean "lost", never "deleted".
+//! The metadata log is cut behind its snapshots, and the removals in it go. So a snapshot carries those of which some
+//! shard of this broker may still have logs ([`crate::removed_topics`]): an id that is in neither means "lost", never
+//! "deleted". A snapshot is of this broker alone, and so is what it says about logs.
 
 use std::collections::BTreeSet;
 
 use metadata::MetadataImage;
-use model::{TopicId, TopicPartition};
+use model::TopicPartition;
 
 use crate::partitions::METADATA_PARTITION;
+use crate::removed_topics::RemovedTopics;
 
 /// Logs named in the text of a refusal; the others are counted.
 const NAMED_MAX: usize = 3;
@@ -27,18 +28,18 @@ pub(crate) struct Sorted {
     pub(crate) unknown: BTreeSet<TopicPartition>,
 }
 
-/// Sorts the logs that were found. `deleted` are the topics whose removal was read in the metadata log.
+/// Sorts the logs that were found. `removed` are the topics whose removal was read in the metadata log or its snapshot.
 pub(crate) fn sort(
     found: &BTreeSet<TopicPartition>,
     image: &MetadataImage,
-    deleted: &BTreeSet<TopicId>,
+    removed: &RemovedTopics,
 ) -> Sorted {
     let mut sorted = Sorted::default();
     for id in found {
         if *id == METADATA_PARTITION || image.partition(*id).is_some() {
             continue;
         }
-        if deleted.contains(&id.topic) {
+        if removed.contains(id.topic) {
             sorted.deleted.insert(*id);
         } else {
             sorted.unknown.insert(*id);
@@ -91,7 +92,7 @@ impl MetadataLost {
 #[cfg(test)]
 mod tests {
     use metadata::{LeaderRecoveryState, MetadataRecord, PartitionRecord, TopicRecord};
-    use model::{BrokerId, LeaderEpoch, Offset, PartitionEpoch, PartitionIndex};
+    use model::{BrokerId, LeaderEpoch, Offset, PartitionEpoch, PartitionIndex, TopicId};
 
     use super::*;
 
@@ -134,7 +135,8 @@ mod tests {
     #[test]
     fn a_log_is_deleted_only_for_a_removal_that_was_read() {
         let image = image();
-        let deleted = BTreeSet::from([TopicId([2; 16])]);
+        let mut removed = RemovedTopics::default();
+        removed.removed(TopicId([2; 16]), Offset(2));
         let table = [
             (METADATA_PARTITION, "kept"),
             (log(1, 0), "kept"),
@@ -145,7 +147,7 @@ mod tests {
             (log(3, 0), "unknown"),
         ];
         for (id, expected) in table {
-            let sorted = sort(&BTreeSet::from([id]), &image, &deleted);
+            let sorted = sort(&BTreeSet::from([id]), &image, &removed);
             let fate = match (sorted.deleted.contains(&id), sorted.unknown.contains(&id)) {
                 (false, false) => "kept",
                 (true, false) => "deleted",

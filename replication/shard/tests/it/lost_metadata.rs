@@ -18,7 +18,7 @@ use crate::bed::{Broker, begin, start, try_start};
 const FIRST: TopicId = TopicId([8; 16]);
 const LAST: TopicId = TopicId([9; 16]);
 
-async fn create(shard: &Rc<Shard<SimIo>>, name: &str, id: TopicId, partitions: i32) {
+pub(crate) async fn create(shard: &Rc<Shard<SimIo>>, name: &str, id: TopicId, partitions: i32) {
     let create = CreateTopicsRequest {
         topics: vec![NewTopic {
             name: name.into(),
@@ -33,7 +33,7 @@ async fn create(shard: &Rc<Shard<SimIo>>, name: &str, id: TopicId, partitions: i
     assert!(created[0].1.is_ok(), "{created:?}");
 }
 
-async fn delete(shard: &Rc<Shard<SimIo>>, id: TopicId) {
+pub(crate) async fn delete(shard: &Rc<Shard<SimIo>>, id: TopicId) {
     let topics = vec![DeletableTopic {
         topic_id: id,
         ..DeletableTopic::default()
@@ -42,7 +42,7 @@ async fn delete(shard: &Rc<Shard<SimIo>>, id: TopicId) {
 }
 
 /// A partition of the topic that a shard other than 0 serves.
-fn elsewhere(shards: &Broker, id: TopicId) -> TopicPartition {
+pub(crate) fn elsewhere(shards: &Broker, id: TopicId) -> TopicPartition {
     (0..16)
         .map(|index| TopicPartition {
             topic: id,
@@ -53,7 +53,7 @@ fn elsewhere(shards: &Broker, id: TopicId) -> TopicPartition {
 }
 
 /// Appends one batch of ten records; returns when it is acknowledged.
-async fn produce(shard: &Rc<Shard<SimIo>>, partition: TopicPartition) {
+pub(crate) async fn produce(shard: &Rc<Shard<SimIo>>, partition: TopicPartition) {
     let mut batch = BatchBuilder::new();
     for _ in 0..10 {
         batch.push(shard.io.wall_clock(), None, Some(&[7; 100]));
@@ -72,7 +72,7 @@ async fn produce(shard: &Rc<Shard<SimIo>>, partition: TopicPartition) {
     assert!(produced.results[0].is_ok(), "{produced:?}");
 }
 
-async fn end_of(shards: &Broker, partition: TopicPartition) -> (Offset, usize) {
+pub(crate) async fn end_of(shards: &Broker, partition: TopicPartition) -> (Offset, usize) {
     let shard = &shards[usize::from(shards[0].owner(partition).0)];
     let log = shard.partition(partition).unwrap().log.clone();
     let end = log.log_end_offset();
@@ -111,12 +111,16 @@ fn last_group(simulation: &Simulation, journal: &Path) -> u64 {
     last.0 * 4096
 }
 
-fn restart(simulation: &Simulation) -> SimIo {
+pub(crate) fn restart(simulation: &Simulation) -> SimIo {
     simulation.restart(0);
     simulation.io(0, 0)
 }
 
-fn segments_of(simulation: &Simulation, directory: &str, partition: TopicPartition) -> usize {
+pub(crate) fn segments_of(
+    simulation: &Simulation,
+    directory: &str,
+    partition: TopicPartition,
+) -> usize {
     let directory = PathBuf::from(format!("/data/{directory}/{partition}"));
     let files = simulation.files(0);
     files

@@ -8,3 +8,4 @@ mod groups;
 mod late_owner;
 mod lost_metadata;
 mod metadata_answers;
+mod metadata_snapshots;

@@ -1,0 +1,95 @@
+//! Writes snapshots of the metadata log: on shard 0, in the background while decisions go on.
+//!
+//! A snapshot stands for all records before an end of the metadata log; once it is durable the log is cut behind it. With
+//! the log go the removals of topics, by which a start tells logs that are to be deleted from logs that were lost. So
+//! first every shard is asked to make its deletions durable; removals that came after its answer, which are few, go along
+//! in the snapshot.
+
+use std::rc::Rc;
+
+use metadata::removal_records;
+use model::{LeaderEpoch, Offset};
+use runtime::Io;
+use storage::{AppendError, NewSnapshot, SnapshotError, SnapshotId};
+
+use crate::partitions::METADATA_PARTITION;
+use crate::refusal::LeadRefusal;
+use crate::request::DeletionsDurable;
+use crate::shard::Shard;
+
+/// Most removals that a snapshot carries: some 10 MiB. With more, shards do not get their deletions durable.
+const REMOVALS_MAX: usize = 100_000;
+
+/// Why there is no snapshot this time. The metadata log is as it was.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("a shard cannot make its deletions durable")]
+    Deletions,
+    #[error("{0} topics were removed whose logs may still be there")]
+    Removals(usize),
+    #[error("the metadata log: {0}")]
+    Lead(#[from] LeadRefusal),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+}
+
+/// Writes a snapshot whenever one is due: one long-lived task of shard 0.
+pub(crate) async fn run<I: Io>(shard: Rc<Shard<I>>) {
+    let snapshots = &shard.snapshots;
+    loop {
+        snapshots.due().await;
+        let begun_at = shard.io.now();
+        match write(&shard).await {
+            Ok((id, bytes)) => {
+                let took = shard.io.now().since(begun_at);
+                tracing::info!(snapshot = %id, bytes, ?took, "a snapshot of the metadata log is written");
+                snapshots.written(bytes);
+            }
+            Err(error) => {
+                if is_worth_a_warning(&error) {
+                    tracing::warn!(%error, "a snapshot of the metadata log is given up for now");
+                }
+                snapshots.failed(shard.io.now());
+            }
+        }
+    }
+}
+
+/// A broker that ends leaves a snapshot to the next start.
+fn is_worth_a_warning(failure: &Failure) -> bool {
+    !matches!(
+        failure,
+        Failure::Snapshot(SnapshotError::NotCut(AppendError::Closing))
+    )
+}
+
+/// Writes one. Returns which, and its size in bytes.
+async fn write<I: Io>(shard: &Rc<Shard<I>>) -> Result<(SnapshotId, u64), Failure> {
+    let answers = shard.ask_all(&DeletionsDurable).await;
+    let ends: Option<Vec<Offset>> = answers.into_iter().collect();
+    let gone = ends.and_then(|ends| ends.into_iter().min());
+    let removed = shard
+        .snapshots
+        .still_removed(gone.ok_or(Failure::Deletions)?);
+    if removed.len() > REMOVALS_MAX {
+        return Err(Failure::Removals(removed.len()));
+    }
+    let metadata = shard
+        .partitions
+        .lead(METADATA_PARTITION, LeaderEpoch::NONE)?;
+    // From the list of removals to here nothing was awaited: all is of one moment, the one that the snapshot stands for.
+    let image = shard.image().clone();
+    let last_contained_log_timestamp = shard.snapshots.taken(shard.io.now());
+    let snapshot = NewSnapshot {
+        id: SnapshotId {
+            end_offset: image.end_offset(),
+            epoch: metadata.leader_epoch(),
+        },
+        last_contained_log_timestamp,
+    };
+    let removals = removed.into_iter().flat_map(removal_records);
+    let records = removals.chain(image.to_records());
+    let records = records.map(|record| record.encode());
+    let written = shard.storage.snapshot(&metadata.log, snapshot, records);
+    Ok((snapshot.id, written.await?))
+}
