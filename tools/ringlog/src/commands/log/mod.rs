@@ -21,10 +21,11 @@ pub struct LogArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Print the files of a data directory and check their checksums: segments, indexes, journals, checkpoints.
+    /// Print the files of a data directory and check their checksums: segments, indexes, snapshots, journals, checkpoints.
     #[command(after_help = "Where they are:\n  \
         DATA/partitions/<topic id>-<index>/*.log, *.index    (`ringlog topic list` shows the ids)\n  \
         DATA/journal/<shard>/*.journal\n  \
+        DATA/partitions/<topic id>-<index>/*.checkpoint      (snapshots: of the metadata log)\n  \
         DATA/checkpoint/<shard>.0, <shard>.1\n\n\
         Exit code: 1 if anything is damaged.")]
     Dump(DumpArgs),
@@ -45,6 +46,7 @@ struct DumpArgs {
 enum FileKind {
     Segment,
     Index,
+    Snapshot,
     Journal,
     Checkpoint,
 }
@@ -114,6 +116,9 @@ fn dump(kind: FileKind, path: &Path, bytes: &[u8], printer: &mut Printer<'_>) ->
             let log = fs::read(path.with_extension("log")).ok();
             own_files::dump_index(base_offset(path), bytes, log.as_deref(), printer)
         }
+        FileKind::Snapshot => {
+            own_files::dump_snapshot(storage::Layout::snapshot_of(path), bytes, printer)
+        }
         FileKind::Journal => own_files::dump_journal(bytes, printer),
         FileKind::Checkpoint => own_files::dump_checkpoint(bytes, printer),
     }
@@ -129,6 +134,7 @@ fn kind_of(path: &Path) -> Option<FileKind> {
     match path.extension()?.to_str()? {
         "log" => Some(FileKind::Segment),
         "index" => Some(FileKind::Index),
+        "checkpoint" => storage::Layout::snapshot_of(path).map(|_| FileKind::Snapshot),
         "journal" => Some(FileKind::Journal),
         _ => storage::Layout::checkpoint_shard(path).map(|_| FileKind::Checkpoint),
     }
@@ -139,7 +145,8 @@ fn files_of(path: &Path) -> Result<Vec<(FileKind, PathBuf)>, CommandError> {
     if !path.is_dir() {
         let kind = kind_of(path).ok_or_else(|| {
             CommandError::Usage(format!(
-                "{}: not the name of a segment (.log), index (.index), journal (.journal) or checkpoint (SHARD.0, SHARD.1)",
+                "{}: not the name of a segment (.log), index (.index), snapshot (.checkpoint), journal (.journal) or checkpoint \
+                 (SHARD.0, SHARD.1)",
                 path.display()
             ))
         })?;
@@ -179,6 +186,12 @@ mod tests {
         for (name, kind) in [
             ("p/00000000000000000042.log", Some(FileKind::Segment)),
             ("p/00000000000000000042.index", Some(FileKind::Index)),
+            (
+                "p/00000000000000000042-0000000003.checkpoint",
+                Some(FileKind::Snapshot),
+            ),
+            ("p/00000000000000000042-0000000003.checkpoint.part", None),
+            ("p/42.checkpoint", None),
             ("journal/3/7.journal", Some(FileKind::Journal)),
             ("journal/3/7.journal.new", None),
             ("checkpoint/12.1", Some(FileKind::Checkpoint)),
@@ -209,6 +222,7 @@ mod tests {
         let kinds = [
             (FileKind::Segment, 0, 1),
             (FileKind::Index, 0, 1),
+            (FileKind::Snapshot, 1, 1),
             (FileKind::Journal, 0, 0),
             (FileKind::Checkpoint, 1, 1),
         ];

@@ -1,9 +1,10 @@
-//! The storage's own files: indexes, journals, checkpoints. Decoded by `storage::dump`, printed here.
+//! The storage's own files: indexes, snapshots, journals, checkpoints. Decoded by `storage::dump`, printed here.
 
 use std::io;
 
-use model::Offset;
 use model::record::DecompressionScratch;
+use model::{LeaderEpoch, Offset};
+use storage::SnapshotId;
 use storage::dump::{CheckpointLog, JournalAction, JournalGroup};
 
 use super::Printer;
@@ -133,6 +134,33 @@ fn print_entry(
     match bytes.get(position..end) {
         Some(batch) => print_records(position, batch, scratch, printer),
         None => printer.problem(&format!("position {position}: the batch is cut off")),
+    }
+}
+
+/// Prints a snapshot of a log. `id` is its name.
+pub(super) fn dump_snapshot(
+    id: Option<SnapshotId>,
+    bytes: &[u8],
+    printer: &mut Printer<'_>,
+) -> io::Result<()> {
+    let (end_offset, epoch) = match id {
+        Some(id) => (id.end_offset, id.epoch),
+        None => (Offset::NONE, LeaderEpoch::NONE),
+    };
+    printer.line(&format!(
+        "  snapshot of the records before offset {end_offset}, leader epoch {epoch}"
+    ))?;
+    let contents = storage::dump::snapshot(bytes, epoch);
+    let mut scratch = DecompressionScratch::new();
+    for (position, header) in &contents.batches {
+        printer.line(&batch_line(*position, header))?;
+        let end = position.saturating_add(header.size_bytes());
+        let batch = bytes.get(*position..end).unwrap_or_default();
+        print_records(*position, batch, &mut scratch, printer)?;
+    }
+    match contents.sound {
+        Ok(last) => printer.line(&format!("  complete, its last record is of {last}")),
+        Err((position, reason)) => printer.problem(&format!("position {position}: {reason}")),
     }
 }
 
