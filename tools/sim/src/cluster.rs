@@ -103,11 +103,18 @@ impl BrokerSettings {
     /// The same with another `node.id`.
     #[must_use]
     pub fn with_node_id(self, node_id: i32) -> BrokerSettings {
-        let overrides = [("node.id".to_owned(), node_id.to_string())].into();
+        self.with(&[("node.id", &node_id.to_string())])
+    }
+
+    /// The same with other settings.
+    #[must_use]
+    pub fn with(self, settings: &[(&str, &str)]) -> BrokerSettings {
+        let overrides = settings.iter();
+        let overrides = overrides.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let known = self.config.static_settings();
-        let config = BrokerConfig::from_layers(known, &Settings::new(), &overrides);
+        let config = BrokerConfig::from_layers(known, &Settings::new(), &overrides.collect());
         BrokerSettings {
-            config: Arc::new(config.expect("a number is in range")),
+            config: Arc::new(config.expect("the simulation's own settings are in range")),
             ..self
         }
     }
@@ -292,6 +299,16 @@ impl Broker {
             counted.total("ringlog_checkpoints_total"),
             counted.number("ringlog_device_writes_total", &segment),
         )
+    }
+
+    /// Snapshots of the metadata log of this life so far.
+    pub fn metadata_snapshots(&self) -> u64 {
+        let life = self.life.borrow();
+        let mut counted = Snapshot::new();
+        for shard in life.shards.borrow().iter() {
+            shard.snapshot_into(&mut counted);
+        }
+        counted.total("ringlog_metadata_snapshots_total")
     }
 
     /// The identity of the cluster that it found or made; `None` before it serves.

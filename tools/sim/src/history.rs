@@ -115,6 +115,8 @@ pub struct Tallies {
     pub fences: u64,
     /// How often the disk was full to the last.
     pub full: u64,
+    /// Snapshots of the metadata log.
+    pub metadata_snapshots: u64,
 }
 
 impl Tallies {
@@ -133,6 +135,7 @@ impl Tallies {
             (&mut self.stops_in_recovery, other.stops_in_recovery),
             (&mut self.fences, other.fences),
             (&mut self.full, other.full),
+            (&mut self.metadata_snapshots, other.metadata_snapshots),
         ];
         for (sum, more) in pairs {
             *sum += more;

@@ -130,6 +130,7 @@ impl Sum {
             tallies.stops_in_recovery,
             tallies.fences,
             tallies.full,
+            tallies.metadata_snapshots,
             *events,
         ];
         let mut row = vec![name.to_owned()];
@@ -157,6 +158,7 @@ pub(crate) fn play(chosen: &[(&'static Scenario, u64)], first: u64, jobs: u64) -
         "in recovery",
         "fences",
         "full",
+        "snapshots",
         "events",
         "seconds",
         "seeds/s",

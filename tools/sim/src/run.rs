@@ -96,6 +96,7 @@ pub fn run(scenario: &Scenario, seed: u64, planted: Option<Planted>) -> Outcome 
     if let Err(what) = ended {
         history.violation(what);
     }
+    driver.count_snapshots();
     let background_work = driver.background_work;
     drop(driver);
     broker.ended();
@@ -261,6 +262,7 @@ impl Driver<'_> {
     async fn stop(&mut self, stop: Stop) -> Result<(), String> {
         tracing::info!(?stop, "stops");
         self.history.facts_mut().tallies.stops += 1;
+        self.count_snapshots();
         let (checkpoints, writes) = self.broker.background_work();
         self.background_work.0 += checkpoints;
         self.background_work.1 += writes;
@@ -283,6 +285,12 @@ impl Driver<'_> {
         }
         self.broker.ended();
         Ok(())
+    }
+
+    /// Adds the metadata snapshots of the life that ends.
+    fn count_snapshots(&self) {
+        let written = self.broker.metadata_snapshots();
+        self.history.facts_mut().tallies.metadata_snapshots += written;
     }
 
     /// The kernel may keep the dead process's lock of the data directory for a while.

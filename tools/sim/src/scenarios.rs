@@ -161,6 +161,19 @@ fn some<T>(random: &Generator, all: Vec<T>) -> Vec<T> {
     all.into_iter().filter(|_| random.one_in(2)).collect()
 }
 
+/// Snapshots of the metadata log: all the time, now and then, or none.
+fn with_snapshots(plan: Plan, random: &Generator) -> Plan {
+    let bytes = ["300", "4000", "20971520"][random.index(3)];
+    let settings = [
+        ("metadata.log.max.record.bytes.between.snapshots", bytes),
+        ("metadata.log.max.snapshot.interval.ms", "2000"),
+    ];
+    Plan {
+        broker: plan.broker.with(&settings),
+        ..plan
+    }
+}
+
 fn slow_disk() -> Trouble {
     Trouble::Disk(FaultRule::new(Fault::Slow).node(NODE).per_million(20_000))
 }
@@ -172,12 +185,13 @@ fn power_cut(random: &Generator) -> Plan {
         true => vec![Stop::PowerCut, Stop::Kill],
         false => vec![Stop::PowerCut],
     };
-    Plan {
+    let plan = Plan {
         stops,
         stop_in_recovery: random.one_in(2),
         troubles: some(random, troubles),
         ..base(random)
-    }
+    };
+    with_snapshots(plan, random)
 }
 
 fn kill(random: &Generator) -> Plan {
@@ -189,7 +203,7 @@ fn kill(random: &Generator) -> Plan {
         ..base(random)
     };
     plan.workload.written_topics = random.one_in(2);
-    plan
+    with_snapshots(plan, random)
 }
 
 fn disk_faults(random: &Generator) -> Plan {
@@ -208,7 +222,7 @@ fn disk_faults(random: &Generator) -> Plan {
     if troubles.is_empty() {
         troubles = all;
     }
-    Plan {
+    let plan = Plan {
         lives: random.between(2, 4),
         stops: if random.one_in(2) {
             vec![]
@@ -217,7 +231,8 @@ fn disk_faults(random: &Generator) -> Plan {
         },
         troubles,
         ..base(random)
-    }
+    };
+    with_snapshots(plan, random)
 }
 
 fn network(random: &Generator) -> Plan {
@@ -244,13 +259,14 @@ fn network(random: &Generator) -> Plan {
 }
 
 fn shards(random: &Generator) -> Plan {
-    Plan {
+    let plan = Plan {
         stops: vec![Stop::PowerCut, Stop::Kill, Stop::Clean],
         stop_in_recovery: random.one_in(3),
         reshard: true,
         troubles: some(random, vec![Trouble::Reset, slow_disk()]),
         ..base(random)
-    }
+    };
+    with_snapshots(plan, random)
 }
 
 /// A broker whose retention looks every second, and clients that mostly read: the course itself fills the disk.
@@ -279,7 +295,7 @@ fn full_disk(random: &Generator) -> Plan {
     // The course fills the disk. What others have under way when it ends must fit into the room it leaves.
     plan.workload.plain_producers = 0;
     plan.workload.value_bytes_max = 64;
-    plan
+    with_snapshots(plan, random)
 }
 
 fn many_deletions(random: &Generator) -> Plan {
@@ -290,5 +306,5 @@ fn many_deletions(random: &Generator) -> Plan {
     };
     plan.workload.value_bytes_max = [700, 4_000][random.index(2)];
     plan.workload.records_max = random.between(4, 8);
-    plan
+    with_snapshots(plan, random)
 }
