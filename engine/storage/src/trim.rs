@@ -41,6 +41,10 @@ impl<I: Io> Inner<I> {
         log: &Rc<Log>,
         id: SegmentId,
     ) -> Result<(), StorageError> {
+        // Its files may be gone by now. From here on their removal waits for the writer's place.
+        if log.is_deleted() {
+            return self.life.check();
+        }
         self.begin_alone(log);
         let trimmed = self.trim_segment(log, id).await;
         self.end_writing(log);

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use model::TopicPartition;
-use runtime::sim::{SimIo, Simulation};
+use runtime::sim::{Fault, FaultRule, SimIo, Simulation};
+use runtime::{Io, TaskClass};
 use storage::{Durability, Storage, StorageOptions};
 
 use crate::harness::{
@@ -83,4 +84,44 @@ fn stays_removed(seed: u64) -> bool {
 fn a_power_cut_brings_nothing_back() {
     let failed: Vec<u64> = (0..24).filter(|seed| !stays_removed(*seed)).collect();
     assert!(failed.is_empty(), "something is back with seeds {failed:?}");
+}
+
+/// Logs are deleted at a moment of a shutdown. Why it failed, if it did.
+fn deleted_while_closing(moment: u64) -> Result<(), String> {
+    let simulation = Simulation::new(7, 1, 1);
+    let io = simulation.io(0, 0);
+    let model = Model::default();
+    let options = StorageOptions {
+        // Every log has segments, none has records in the journal only.
+        carry_bytes_max: 0,
+        ..tiny_options()
+    };
+    simulation.block_on(0, async {
+        let storage = open_single(&io, &options).await;
+        storage.start(listener(&model));
+        for id in 0..40 {
+            fill(&storage, &io, &model, id, 12).await;
+        }
+        // Trimming takes long, removing does not.
+        let slow = FaultRule::new(Fault::Slow).path(".log");
+        simulation.faults().add(slow.per_million(300_000));
+        let deleting = storage.clone();
+        let pausing = io.clone();
+        io.spawn(TaskClass::Foreground, async move {
+            pause(&pausing, moment * 20_000).await;
+            for id in 0..40 {
+                deleting.delete_log(partition(1, id));
+                pause(&pausing, 20).await;
+            }
+        });
+        storage.shutdown().await.map_err(|error| error.to_string())
+    })
+}
+
+#[test]
+fn a_log_that_is_deleted_while_the_storage_closes_is_no_reason_to_fence() {
+    for moment in 0..30 {
+        let closed = deleted_while_closing(moment);
+        assert_eq!(closed, Ok(()), "moment {moment}");
+    }
 }
