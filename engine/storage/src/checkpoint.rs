@@ -5,7 +5,6 @@
 //! too.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
 use std::rc::Rc;
 
 use model::{ShardId, TopicPartition};
@@ -21,6 +20,7 @@ use crate::log::Log;
 use crate::options::LogConfig;
 use crate::producer_state::ProducerStates;
 use crate::quorum_state::QuorumState;
+use crate::removals::Removal;
 use crate::segment::Segment;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"RLGC");
@@ -43,36 +43,6 @@ pub(crate) enum RunState {
     Recovered = 1,
     /// An orderly stop: the journal holds at most what a full device had no room for, and ends where the checkpoint says.
     CleanShutdown = 2,
-}
-
-/// Files that the checkpoint no longer names and that may still exist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Removal {
-    /// A deleted log's directory.
-    Partition(TopicPartition),
-    /// A segment and its index.
-    Segment(SegmentId),
-    /// What lies behind this many bytes in the file of a segment that was cut.
-    Behind(SegmentId, u64),
-}
-
-impl Removal {
-    /// Whose files.
-    pub(crate) fn partition(self) -> TopicPartition {
-        match self {
-            Removal::Partition(id) => id,
-            Removal::Segment(segment) | Removal::Behind(segment, _) => segment.partition,
-        }
-    }
-
-    /// The segments that go with it; `None` if all stay.
-    pub(crate) fn segments(self) -> Option<RangeInclusive<SegmentId>> {
-        match self {
-            Removal::Partition(id) => Some(SegmentId::all_of(id)),
-            Removal::Segment(segment) => Some(segment..=segment),
-            Removal::Behind(..) => None,
-        }
-    }
 }
 
 /// A checkpoint.

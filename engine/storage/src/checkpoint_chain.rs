@@ -110,10 +110,11 @@ mod tests {
 
     use super::*;
     use crate::cache::tail::JournalPosition;
-    use crate::checkpoint::{CheckpointEncoder, CheckpointHead, Removal, RunState, checksum_of};
+    use crate::checkpoint::{CheckpointEncoder, CheckpointHead, RunState, checksum_of};
     use crate::journal::generations::Generations;
     use crate::log::Log;
     use crate::options::LogConfig;
+    use crate::removals::Removal;
 
     fn id(partition: i32) -> TopicPartition {
         TopicPartition {

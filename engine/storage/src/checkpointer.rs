@@ -18,9 +18,7 @@ use std::rc::Rc;
 use model::ShardId;
 use runtime::{Buffer, File, Io, OpenMode, align_up};
 
-use crate::checkpoint::{
-    CheckpointEncoder, CheckpointHead, HEADER_BYTES, Removal, RunState, checksum_of,
-};
+use crate::checkpoint::{CheckpointEncoder, CheckpointHead, HEADER_BYTES, RunState, checksum_of};
 use crate::checkpoint_chain::{Chain, is_worth_increment};
 use crate::descriptors::with_descriptor;
 use crate::disk_space::is_disk_full;
@@ -32,6 +30,7 @@ use crate::journal::room::Claim;
 use crate::layout::Layout;
 use crate::log::Log;
 use crate::options::PlantedFault;
+use crate::removals::Removal;
 use crate::unsynced::Unsynced;
 
 /// A checkpoint file has at least this much space set aside, and three times what was last written as a whole: on a full

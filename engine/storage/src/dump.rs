@@ -7,12 +7,13 @@ use model::record::{BatchHeader, Batches};
 use model::{LeaderEpoch, Offset, ShardId, Timestamp, TopicPartition};
 use runtime::ALIGNMENT;
 
-use crate::checkpoint::{CheckpointError, Removal, RunState};
+use crate::checkpoint::{CheckpointError, RunState};
 use crate::checkpoint_chain::decode_file;
 use crate::encoding::Decoder;
 use crate::index::{self, SegmentId};
 use crate::journal::frame::{self, EntryKind, FrameError, GroupHeader};
 use crate::log_snapshot::content;
+use crate::removals::Removal;
 
 /// One entry of a segment's index: a run of whole batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,6 @@ use runtime::{Io, Signal};
 
 use crate::cache::extent::ExtentCache;
 use crate::cache::tail::TailGroups;
-use crate::checkpoint::Removal;
 use crate::checkpoint_turn::CheckpointTurn;
 use crate::commit::CommitListener;
 use crate::deadline::Deadlines;
@@ -29,6 +28,7 @@ use crate::metrics::Counters;
 use crate::options::StorageOptions;
 use crate::placement::PlacedBytes;
 use crate::read_ahead::ReadAhead;
+use crate::removals::Removal;
 use crate::removals::Removals;
 use crate::spares::Spares;
 use crate::unsynced::Unsynced;

@@ -12,12 +12,12 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use model::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 use smallvec::SmallVec;
 
-use crate::checkpoint::Removal;
 use crate::index::SegmentId;
 use crate::leader_epoch_cache::LeaderEpochCache;
 use crate::options::LogConfig;
 use crate::producer_state::ProducerStates;
 use crate::quorum_state::QuorumState;
+use crate::removals::Removal;
 use crate::retention::SegmentSummary;
 use crate::segment::{BatchPlace, Planned, Segment};
 use crate::shield::Shields;

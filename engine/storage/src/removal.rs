@@ -9,10 +9,10 @@ use std::io;
 use model::TopicPartition;
 use runtime::{File, Io};
 
-use crate::checkpoint::Removal;
 use crate::file_cache::FileKind;
 use crate::index::SegmentId;
 use crate::inner::Inner;
+use crate::removals::Removal;
 
 impl<I: Io> Inner<I> {
     /// Removes files that no checkpoint names any more, or keeps them for new segments.

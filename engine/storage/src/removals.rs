@@ -5,12 +5,42 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use model::{MonotonicTime, TopicPartition};
 
-use crate::checkpoint::Removal;
 use crate::index::SegmentId;
 use crate::spares::Spares;
+
+/// Files that the checkpoint no longer names and that may still exist.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Removal {
+    /// A deleted log's directory.
+    Partition(TopicPartition),
+    /// A segment and its index.
+    Segment(SegmentId),
+    /// What lies behind this many bytes in the file of a segment that was cut.
+    Behind(SegmentId, u64),
+}
+
+impl Removal {
+    /// Whose files.
+    pub(crate) fn partition(self) -> TopicPartition {
+        match self {
+            Removal::Partition(id) => id,
+            Removal::Segment(segment) | Removal::Behind(segment, _) => segment.partition,
+        }
+    }
+
+    /// The segments that go with it; `None` if all stay.
+    pub(crate) fn segments(self) -> Option<RangeInclusive<SegmentId>> {
+        match self {
+            Removal::Partition(id) => Some(SegmentId::all_of(id)),
+            Removal::Segment(segment) => Some(segment..=segment),
+            Removal::Behind(..) => None,
+        }
+    }
+}
 
 /// What waits for its removal, and the files that are kept instead.
 pub(crate) struct Removals {

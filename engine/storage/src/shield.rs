@@ -5,8 +5,8 @@
 
 use model::Offset;
 
-use crate::checkpoint::Removal;
 use crate::index::SegmentId;
+use crate::removals::Removal;
 use crate::segment::Segment;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use super::apply::Applier;
 use super::doubtful::Doubtful;
 use super::survey::check_journal;
 use crate::cache::tail::JournalPosition;
-use crate::checkpoint::{Checkpoint, CheckpointEncoder, CheckpointHead, Removal, RunState};
+use crate::checkpoint::{Checkpoint, CheckpointEncoder, CheckpointHead, RunState};
 use crate::checkpointer::write_whole_checkpoint;
 use crate::error::{OpenError, StorageError, open_io};
 use crate::identity::BrokerIdentity;
@@ -27,6 +27,7 @@ use crate::layout::Layout;
 use crate::log::Log;
 use crate::lost_found::set_aside_strays;
 use crate::options::StorageOptions;
+use crate::removals::Removal;
 
 /// A shard after its journal was replayed.
 struct RecoveredShard {
