@@ -7,6 +7,7 @@ pub mod error_code;
 pub mod ids;
 pub mod offset;
 pub mod primitives;
+pub mod quantity;
 pub mod record;
 pub mod time;
 

@@ -14,8 +14,6 @@ use super::topic::Durability;
 use super::typed::{Values, parse_listeners, typed_settings};
 use super::{broker_key, broker_keys};
 
-/// Prefix of environment variables: `RINGLOG_NUM_PARTITIONS` is `num.partitions`, `RINGLOG_CORES` is `ringlog.cores`.
-pub const ENVIRONMENT_PREFIX: &str = "RINGLOG_";
 /// Prefixes of keys that belong to one listener or to a plug-in of Kafka's: accepted, without effect.
 const FOREIGN_PREFIXES: [&str; 3] = ["listener.name.", "rsm.config.", "rlmm.config."];
 
@@ -113,7 +111,8 @@ impl BrokerConfig {
         BrokerConfig::from_layers(&Settings::new(), &Settings::new(), &Settings::new())
     }
 
-    /// The configuration from a file, the environment ([`parse_environment`]) and overrides, in rising precedence.
+    /// The configuration from a file, the environment ([`super::parse_environment`]) and overrides, in rising precedence.
+    /// Numbers may have units.
     ///
     /// An unknown key is an error that names the nearest known one.
     pub fn from_layers(
@@ -124,8 +123,11 @@ impl BrokerConfig {
         let mut settings = Settings::new();
         for layer in [file, environment, overrides] {
             for (name, value) in layer {
-                check_known(name)?;
-                settings.insert(name.clone(), value.clone());
+                let value = match known(name)? {
+                    Some(key) => key.without_unit(value)?,
+                    None => value.clone(),
+                };
+                settings.insert(name.clone(), value);
             }
         }
         BrokerConfig::build(settings, Settings::new(), Settings::new())
@@ -216,14 +218,13 @@ impl BrokerConfig {
     }
 }
 
-fn check_known(name: &str) -> Result<(), ConfigError> {
-    if FOREIGN_PREFIXES
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
-    {
-        return Ok(());
+/// The key of a name; `None` if it belongs to a listener or a plug-in.
+fn known(name: &str) -> Result<Option<&'static Key>, ConfigError> {
+    let is_foreign = |prefix: &&str| name.starts_with(*prefix);
+    match FOREIGN_PREFIXES.iter().any(is_foreign) {
+        true => Ok(None),
+        false => broker_key(name).map(Some),
     }
-    broker_key(name).map(|_| ())
 }
 
 /// Whether a broker key may be set to `value` at run time, for one broker or for all.
@@ -239,24 +240,6 @@ pub fn check_dynamic(name: &str, value: &str, one_broker: bool) -> Result<(), Co
         Access::PerBroker | Access::Cluster => {}
     }
     key.parse(value).map(|_| ())
-}
-
-/// The settings among environment variables: those that begin with [`ENVIRONMENT_PREFIX`], underscores for dots.
-pub fn parse_environment<'a>(
-    variables: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> Result<Settings, ConfigError> {
-    let mut out = Settings::new();
-    for (variable, value) in variables {
-        let Some(rest) = variable.strip_prefix(ENVIRONMENT_PREFIX) else {
-            continue;
-        };
-        let name = rest.to_ascii_lowercase().replace('_', ".");
-        let own = format!("ringlog.{name}");
-        let name = if broker_key(&own).is_ok() { own } else { name };
-        check_known(&name)?;
-        out.insert(name, value.to_owned());
-    }
-    Ok(out)
 }
 
 /// Whether a key is listed by DescribeConfigs when nothing sets it: those of plug-ins are not.

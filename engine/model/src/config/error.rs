@@ -46,6 +46,18 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// The key that the error is about, if it is about one.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            ConfigError::Unknown { name, .. }
+            | ConfigError::Null(name)
+            | ConfigError::Invalid { name, .. }
+            | ConfigError::ReadOnly(name)
+            | ConfigError::PerBrokerOnly(name) => Some(name),
+            ConfigError::Conflict(_) | ConfigError::Syntax { .. } => None,
+        }
+    }
+
     pub(super) fn invalid(key: &Key, value: &str, reason: String) -> ConfigError {
         let value = if key.is_sensitive() { "..." } else { value };
         ConfigError::Invalid {

@@ -11,12 +11,13 @@ mod broker_keys;
 mod cluster_keys;
 mod coordinator_keys;
 pub mod describe;
+pub mod environment;
 pub mod error;
 mod group_keys;
 pub mod key;
 pub mod listener;
 mod log_keys;
-mod nearest;
+pub mod nearest;
 mod own_keys;
 pub mod properties;
 mod reason;
@@ -25,16 +26,18 @@ mod security_keys;
 pub mod topic;
 mod topic_keys;
 mod typed;
+mod units;
 
-pub use broker::{BrokerConfig, BrokerSettings, parse_environment};
+pub use broker::{BrokerConfig, BrokerSettings};
 pub use describe::{
     Described, Source, Synonym, describe_broker, describe_client_metrics, describe_group,
     describe_topic,
 };
+pub use environment::{Environment, UnknownVariable, parse_environment, variable_of};
 pub use error::ConfigError;
 pub use key::{Access, Effect, Key, Kind, Valid, Value, split_list};
 pub use listener::Listener;
-pub use properties::parse_properties;
+pub use properties::{Properties, parse_properties};
 pub use reference::config_reference;
 pub use topic::{CleanupPolicy, CompressionType, Durability, TopicConfig};
 

@@ -12,20 +12,37 @@ use super::error::ConfigError;
 /// Largest file accepted, in bytes.
 pub const PROPERTIES_BYTES_MAX: usize = 4 << 20;
 
+/// Names, values, and where they stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Properties {
+    /// Values by name.
+    pub settings: BTreeMap<String, String>,
+    /// Line of each name's last value, from 1.
+    pub lines: BTreeMap<String, usize>,
+}
+
+impl Properties {
+    /// Reads a properties text.
+    pub fn parse(text: &str) -> Result<Properties, ConfigError> {
+        if text.len() > PROPERTIES_BYTES_MAX {
+            return Err(ConfigError::Syntax {
+                line: 1,
+                reason: "the file is too large",
+            });
+        }
+        let mut out = Properties::default();
+        for (line, logical) in logical_lines(text) {
+            let (name, value) = split(&logical, line)?;
+            out.lines.insert(name.clone(), line);
+            out.settings.insert(name, value);
+        }
+        Ok(out)
+    }
+}
+
 /// Names and values of a properties text.
 pub fn parse_properties(text: &str) -> Result<BTreeMap<String, String>, ConfigError> {
-    if text.len() > PROPERTIES_BYTES_MAX {
-        return Err(ConfigError::Syntax {
-            line: 1,
-            reason: "the file is too large",
-        });
-    }
-    let mut out = BTreeMap::new();
-    for (line, logical) in logical_lines(text) {
-        let (name, value) = split(&logical, line)?;
-        out.insert(name, value);
-    }
-    Ok(out)
+    Properties::parse(text).map(|properties| properties.settings)
 }
 
 /// Lines without comments and empty ones, continuations joined, each with the number of its first line.

@@ -11,7 +11,7 @@ pub fn config_reference() -> String {
         "# Configuration\n\nGenerated from the registry in `engine/model/src/config`. Names, types and defaults are those of \
          Apache Kafka 4.3.1; keys that begin with `ringlog.` are our own. A value comes from the properties file, then from \
          the environment (`RINGLOG_NUM_PARTITIONS` for `num.partitions`, `RINGLOG_CORES` for `ringlog.cores`), then from \
-         `--override key=value`; the last one wins.\n",
+         `--override key=value`; the last one wins. Bytes may be written as `64KiB` or `2G`, times as `500ms` or `1h`.\n",
     );
     let mut ignored: Vec<&Key> = Vec::new();
     let parts: [(&str, Vec<&'static Key>); 3] = [

@@ -2,4 +2,5 @@
 
 mod config;
 mod primitives;
+mod quantity;
 mod record;

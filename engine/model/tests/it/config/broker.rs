@@ -2,7 +2,10 @@
 
 use model::BrokerId;
 use model::config::broker::check_dynamic;
-use model::config::{BrokerConfig, ConfigError, Listener, parse_environment, parse_properties};
+use model::config::{
+    BrokerConfig, ConfigError, Listener, Properties, broker_keys, parse_environment,
+    parse_properties, variable_of,
+};
 use proptest::prelude::*;
 
 use super::{broker, settings};
@@ -34,7 +37,9 @@ fn later_layers_win() {
         ("RINGLOG_LOG_RETENTION_MS", "60000"),
         ("HOME", "/root"),
     ];
-    let environment = parse_environment(variables).unwrap();
+    let environment = parse_environment(variables);
+    assert!(environment.unknown.is_empty());
+    let environment = environment.settings;
     let overrides = settings(&[("num.partitions", "4")]);
     let config = BrokerConfig::from_layers(&file, &environment, &overrides).unwrap();
     assert_eq!(config.num_partitions, 4);
@@ -112,7 +117,105 @@ fn mistakes_say_what_to_do() {
         let error = BrokerConfig::from_layers(&settings(&[(name, value)]), &none, &none);
         assert_eq!(error.unwrap_err().to_string(), *text);
     }
-    assert!(parse_environment([("RINGLOG_NUM_PARTITION", "1")]).is_err());
+}
+
+#[test]
+fn variables_that_name_nothing_are_told_and_stop_nothing() {
+    // What Kubernetes sets for a service named ringlog.
+    let platform = [
+        ("RINGLOG_PORT", "tcp://10.96.0.17:9092"),
+        ("RINGLOG_PORT_9092_TCP", "tcp://10.96.0.17:9092"),
+        ("RINGLOG_PORT_9092_TCP_ADDR", "10.96.0.17"),
+        ("RINGLOG_PORT_9092_TCP_PORT", "9092"),
+        ("RINGLOG_PORT_9092_TCP_PROTO", "tcp"),
+        ("RINGLOG_SERVICE_HOST", "10.96.0.17"),
+        ("RINGLOG_SERVICE_PORT", "9092"),
+        ("RINGLOG_SERVICE_PORT_KAFKA", "9092"),
+    ];
+    let found = parse_environment(platform);
+    assert_eq!(found.settings, settings(&[]));
+    let names: Vec<&str> = found.unknown.iter().map(|v| v.name.as_str()).collect();
+    assert_eq!(names, platform.map(|(name, _)| name));
+    assert!(
+        found
+            .unknown
+            .iter()
+            .all(|variable| variable.nearest.is_none())
+    );
+    let found = parse_environment([("RINGLOG_NUM_PARTITION", "1"), ("RINGLOG_CORE", "0")]);
+    let told: Vec<String> = found.unknown.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "RINGLOG_NUM_PARTITION (did you mean RINGLOG_NUM_PARTITIONS?)",
+            "RINGLOG_CORE (did you mean RINGLOG_CORES?)"
+        ]
+    );
+}
+
+#[test]
+fn every_key_has_one_variable() {
+    for key in broker_keys() {
+        let variable = variable_of(key);
+        let found = parse_environment([(variable.as_str(), "x")]);
+        let named: Vec<&String> = found.settings.keys().collect();
+        assert_eq!(named, [key.name], "{variable}");
+    }
+}
+
+#[test]
+fn numbers_may_have_units() {
+    let rows = [
+        ("ringlog.memory.bytes", "2GiB", Ok("2147483648")),
+        ("ringlog.memory.bytes", "512m", Ok("536870912")),
+        ("message.max.bytes", "1.5K", Ok("1536")),
+        ("log.retention.bytes", "-1", Ok("-1")),
+        ("log.retention.ms", "1h", Ok("3600000")),
+        ("log.retention.ms", "1h 30m", Ok("5400000")),
+        ("log.retention.hours", "7d", Ok("168")),
+        ("log.retention.minutes", "90", Ok("90")),
+        ("connections.max.idle.ms", "500ms", Ok("500")),
+        (
+            "message.max.bytes",
+            "4G",
+            Err("it must be a whole number of type int"),
+        ),
+        (
+            "log.retention.hours",
+            "90m",
+            Err("it must be a multiple of 3600s"),
+        ),
+        ("log.retention.ms", "5 parsecs", Err("expected a duration")),
+        ("message.max.bytes", "1h", Err("expected a size")),
+        (
+            "num.partitions",
+            "4K",
+            Err("it must be a whole number of type int"),
+        ),
+    ];
+    let none = settings(&[]);
+    for (name, value, expected) in rows {
+        let config = BrokerConfig::from_layers(&none, &settings(&[(name, value)]), &none);
+        match (config, expected) {
+            (Ok(config), Ok(number)) => {
+                assert_eq!(
+                    config.value(name).unwrap().to_string(),
+                    number,
+                    "{name}={value}"
+                );
+            }
+            (Err(error), Err(reason)) => {
+                assert_eq!(error.key(), Some(name));
+                assert!(
+                    error.to_string().contains(reason),
+                    "{name}={value}: {error}"
+                );
+            }
+            (outcome, expected) => panic!("{name}={value}: {outcome:?}, not {expected:?}"),
+        }
+    }
+    // Over the wire as strict as Kafka.
+    assert!(check_dynamic("message.max.bytes", "4K", false).is_err());
 }
 
 #[test]
@@ -210,6 +313,14 @@ fn properties_text() {
             "{text:?}"
         );
     }
+    let lines = Properties::parse("# c\na=1\n\nb=1\\\n2\nc=3\na=4")
+        .unwrap()
+        .lines;
+    let lines: Vec<_> = lines
+        .iter()
+        .map(|(name, line)| (name.as_str(), *line))
+        .collect();
+    assert_eq!(lines, [("a", 7), ("b", 4), ("c", 6)]);
     for (text, line) in [("a=1\nb=\\u00", 2), ("a=\\ud83d", 1), ("\n=5", 2)] {
         let error = parse_properties(text).unwrap_err();
         assert!(
