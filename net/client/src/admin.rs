@@ -1,19 +1,21 @@
-//! Topics: create, delete, list, describe.
+//! Topics: create, delete, list, describe, add partitions, trim.
 
-use model::ErrorCode;
+use std::collections::BTreeMap;
+
+use model::{BrokerId, ErrorCode, Offset, PartitionIndex};
 use protocol::Text;
+use protocol::messages::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use protocol::messages::create_topics::{
     CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
 };
+use protocol::messages::delete_records::{
+    DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
+};
 use protocol::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
-use protocol::messages::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
 use runtime::Io;
 
 use crate::cluster::{Cluster, RETRY_WAIT_MAX, RETRY_WAIT_MIN, Topic};
 use crate::error::ClientError;
-
-/// `resource_type` of a topic in DescribeConfigs.
-const RESOURCE_TOPIC: i8 = 2;
 
 /// A topic to be created.
 #[derive(Clone, Debug)]
@@ -26,17 +28,6 @@ pub struct NewTopic {
     pub replication_factor: i16,
     /// Settings that differ from the broker's.
     pub configs: Vec<(String, String)>,
-}
-
-/// A setting of a topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicConfig {
-    /// Its name.
-    pub name: String,
-    /// Its value; `None` if the broker does not tell.
-    pub value: Option<String>,
-    /// Whether the topic has its own value.
-    pub is_own: bool,
 }
 
 impl<I: Io> Cluster<I> {
@@ -118,39 +109,79 @@ impl<I: Io> Cluster<I> {
             .ok_or_else(|| missing("Metadata"))
     }
 
-    /// Settings of a topic, ascending by name.
-    pub async fn topic_configs(&mut self, name: &str) -> Result<Vec<TopicConfig>, ClientError> {
-        /// `config_source` of a value that the topic itself has.
-        const SOURCE_TOPIC: i8 = 1;
-        let request = DescribeConfigsRequest {
-            resources: vec![DescribeConfigsResource {
-                resource_type: RESOURCE_TOPIC,
-                resource_name: Text::copy_from(name),
-                ..DescribeConfigsResource::default()
+    /// Adds partitions to a topic until it has `total`, and waits until all of them have leaders.
+    pub async fn add_partitions(&mut self, name: &str, total: i32) -> Result<Topic, ClientError> {
+        let request = CreatePartitionsRequest {
+            topics: vec![CreatePartitionsTopic {
+                name: Text::copy_from(name),
+                count: total,
+                assignments: None,
             }],
-            ..DescribeConfigsRequest::default()
+            timeout_ms: self.timeout_ms(),
+            validate_only: false,
         };
-        let response = self.ask_any(&request).await?;
+        let response = self.ask_controller(&request).await?;
         let Some(result) = response.results.into_iter().next() else {
-            return Err(missing("DescribeConfigs"));
+            return Err(missing("CreatePartitions"));
         };
+        let what = format!("adding partitions to {name}");
         let message = result.error_message.map(String::from);
-        ClientError::check(
-            &format!("configuration of {name}"),
-            result.error_code,
-            message,
-        )?;
-        let mut configs: Vec<TopicConfig> = result
-            .configs
-            .into_iter()
-            .map(|config| TopicConfig {
-                name: String::from(config.name),
-                value: config.value.map(String::from),
-                is_own: config.config_source == SOURCE_TOPIC,
-            })
-            .collect();
-        configs.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(configs)
+        ClientError::check(&what, result.error_code, message)?;
+        let deadline = self.io.now().plus(self.options.operation_timeout);
+        let mut wait = RETRY_WAIT_MIN;
+        loop {
+            let topic = self.topic(name).await?;
+            if topic.partitions.len() >= usize::try_from(total).unwrap_or(0) {
+                return Ok(topic);
+            }
+            if self.io.now() >= deadline {
+                return Err(ClientError::Timeout(self.options.operation_timeout));
+            }
+            self.io.sleep(wait).await;
+            wait = (wait * 2).min(RETRY_WAIT_MAX);
+        }
+    }
+
+    /// Deletes the records of partitions below an offset each (`Offset::NONE`: all there are); where the partitions
+    /// begin now, in their order.
+    pub async fn delete_records(
+        &mut self,
+        topic: &Topic,
+        before: &BTreeMap<PartitionIndex, Offset>,
+    ) -> Result<Vec<(PartitionIndex, Offset)>, ClientError> {
+        let mut by_leader: BTreeMap<BrokerId, Vec<DeleteRecordsPartition>> = BTreeMap::new();
+        for (partition, offset) in before {
+            let leader = self.leader(topic, *partition)?;
+            by_leader
+                .entry(leader)
+                .or_default()
+                .push(DeleteRecordsPartition {
+                    partition_index: partition.0,
+                    offset: offset.0,
+                });
+        }
+        let mut starts = Vec::with_capacity(before.len());
+        for (leader, partitions) in by_leader {
+            let request = DeleteRecordsRequest {
+                topics: vec![DeleteRecordsTopic {
+                    name: Text::copy_from(&topic.name),
+                    partitions,
+                }],
+                timeout_ms: self.timeout_ms(),
+            };
+            let response = self.ask(leader, &request).await?;
+            for answer in response.topics.into_iter().flat_map(|t| t.partitions) {
+                let what = format!("trimming {}-{}", topic.name, answer.partition_index);
+                ClientError::check(&what, answer.error_code, None)?;
+                let partition = PartitionIndex(answer.partition_index);
+                starts.push((partition, Offset(answer.low_watermark)));
+            }
+        }
+        starts.sort();
+        if starts.len() != before.len() {
+            return Err(missing("DeleteRecords"));
+        }
+        Ok(starts)
     }
 
     pub(crate) fn timeout_ms(&self) -> i32 {

@@ -72,6 +72,14 @@ pub enum ClientError {
         /// The broker's explanation, if it gave one.
         message: Option<String>,
     },
+    /// What was to be sent cannot be.
+    #[error("{what}: {reason}")]
+    Refused {
+        /// What.
+        what: String,
+        /// Why not.
+        reason: String,
+    },
     /// An error code that Kafka 4.3.1 does not define.
     #[error("{what}: unknown error code {code}")]
     UnknownCode {

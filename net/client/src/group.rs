@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use model::{BrokerId, ErrorCode, Offset, PartitionIndex, TopicId};
 use protocol::Text;
-use protocol::messages::find_coordinator::FindCoordinatorRequest;
 use protocol::messages::heartbeat::HeartbeatRequest;
 use protocol::messages::join_group::{
     JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse,
@@ -352,19 +351,7 @@ impl<I: Io> GroupMember<I> {
         if let Some(known) = self.coordinator {
             return Ok(known);
         }
-        let request = FindCoordinatorRequest {
-            coordinator_keys: vec![self.group()],
-            ..FindCoordinatorRequest::default()
-        };
-        let response = self.cluster.ask_any(&request).await?;
-        let Some(found) = response.coordinators.into_iter().next() else {
-            return Err(missing("FindCoordinator"));
-        };
-        let message = found.error_message.map(String::from);
-        ClientError::check("FindCoordinator", found.error_code, message)?;
-        // The coordinator may be a broker that came after the last metadata.
-        self.cluster.refresh(Some(&[])).await?;
-        let id = BrokerId(found.node_id);
+        let id = self.cluster.find_coordinator(&self.options.group).await?;
         self.coordinator = Some(id);
         Ok(id)
     }

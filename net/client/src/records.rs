@@ -1,7 +1,7 @@
 //! Records of one partition: produce, fetch, offsets. For tools and tests; the load generator has its own fast path.
 
 use bytes::Bytes;
-use model::{BrokerId, Offset, PartitionIndex, ProducerEpoch, ProducerId};
+use model::{BrokerId, Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp};
 use protocol::messages::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use protocol::messages::init_producer_id::InitProducerIdRequest;
 use protocol::messages::list_offsets::{
@@ -44,6 +44,8 @@ pub enum OffsetSpec {
     Earliest,
     /// The high watermark.
     Latest,
+    /// The first record that is as late as this or later; `Offset::NONE` if there is none.
+    Time(Timestamp),
 }
 
 impl OffsetSpec {
@@ -51,6 +53,7 @@ impl OffsetSpec {
         match self {
             OffsetSpec::Earliest => -2,
             OffsetSpec::Latest => -1,
+            OffsetSpec::Time(timestamp) => timestamp.0.max(0),
         }
     }
 }
@@ -230,7 +233,11 @@ impl<I: Io> Cluster<I> {
         ))
     }
 
-    fn leader(&self, topic: &Topic, partition: PartitionIndex) -> Result<BrokerId, ClientError> {
+    pub(crate) fn leader(
+        &self,
+        topic: &Topic,
+        partition: PartitionIndex,
+    ) -> Result<BrokerId, ClientError> {
         let known = self.cached(&topic.name).unwrap_or(topic);
         let found = known.partitions.iter().find(|p| p.index == partition);
         let unknown = model::ErrorCode::UnknownTopicOrPartition;

@@ -4,4 +4,5 @@ extern crate ringlog_client as client;
 
 mod cluster;
 mod connection;
+mod log;
 mod script;
