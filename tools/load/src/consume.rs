@@ -270,6 +270,11 @@ impl<I: Io> Watched for Link<I> {
     }
 
     fn wake(&self) {}
+
+    /// A fetch may wait for a long time, and its answer is not needed any more.
+    fn interrupt(&self) {
+        self.expiry.stream.shutdown();
+    }
 }
 
 /// A fetch without an answer yet.

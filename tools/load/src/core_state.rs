@@ -1,10 +1,13 @@
 //! What the connections of one core share: counts, the clock of the run, the order to stop.
 //!
 //! Owned by the core; never leaves it. Invariants: counts go into the interval and from there, once a second, into the
-//! total, so nothing is counted twice; once `stopping` is set it stays set.
+//! total, so nothing is counted twice; once `stopping` is set it stays set; an interrupted load ends within
+//! [`INTERRUPT_PATIENCE`] and [`ABANDON_PATIENCE`], whatever the broker does.
 
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
@@ -26,6 +29,10 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const CONNECTING_MAX: usize = 64;
 /// How long the first request waits for all lanes to be connected.
 const GATE_MAX: Duration = Duration::from_secs(60);
+/// How long an interrupted load waits for answers to what it has sent.
+const INTERRUPT_PATIENCE: Duration = Duration::from_millis(400);
+/// How long it waits, after that, for lanes to end: what is left then is connecting and has sent nothing.
+const ABANDON_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Which share of a load this core has.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +58,8 @@ pub struct Observer {
     pub progress: Option<SyncSender<Tick>>,
     /// A process to read beside this one.
     pub watch_pid: Option<u32>,
+    /// Ends the load when it is set, by a signal for example; what there is by then is the result.
+    pub stop: Option<Arc<AtomicBool>>,
 }
 
 /// What one core counted in one second.
@@ -87,6 +96,16 @@ pub(crate) struct Outcome {
     pub(crate) fatal: Option<String>,
 }
 
+/// Where an interrupted load stands on its way to the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Interruption {
+    None,
+    /// Since then, nothing new is sent and answers are awaited.
+    Answering(MonotonicTime),
+    /// Since then, connections that still wait are ended.
+    Ending(MonotonicTime),
+}
+
 /// A connection's face to the core's watch task.
 pub(crate) trait Watched {
     /// When the oldest unanswered request is overdue.
@@ -95,6 +114,8 @@ pub(crate) trait Watched {
     fn expire(&self);
     /// Lets the connection look at the clock.
     fn wake(&self);
+    /// The load is interrupted: whatever need not be waited for is given up.
+    fn interrupt(&self);
 }
 
 /// Told when sending begins.
@@ -107,6 +128,8 @@ pub(crate) struct CoreState<I: Io> {
     total: RefCell<Tally>,
     progress: RefCell<Option<SyncSender<Tick>>>,
     watch_pid: Option<u32>,
+    stop_asked: Option<Arc<AtomicBool>>,
+    interruption: Cell<Interruption>,
     start: Cell<MonotonicTime>,
     measured_from: Cell<MonotonicTime>,
     /// Counters of the processes at `measured_from`.
@@ -138,6 +161,8 @@ impl<I: Io> CoreState<I> {
             total: RefCell::default(),
             progress: RefCell::new(observer.progress),
             watch_pid: observer.watch_pid,
+            stop_asked: observer.stop,
+            interruption: Cell::new(Interruption::None),
             start: Cell::new(now),
             measured_from: Cell::new(now),
             begin: Cell::new(Reading::now(observer.watch_pid)),
@@ -200,6 +225,10 @@ impl<I: Io> CoreState<I> {
         self.stopping.get()
     }
 
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interruption.get() != Interruption::None
+    }
+
     /// Ends the run because going on makes no sense.
     pub(crate) fn give_up(&self, reason: String) {
         self.fatal.borrow_mut().get_or_insert(reason);
@@ -245,8 +274,10 @@ impl<I: Io> CoreState<I> {
     }
 
     pub(crate) fn lane_done(&self) {
-        self.lanes.set(self.lanes.get().saturating_sub(1));
-        if self.lanes.get() == 0 {
+        // A lane that an interrupted load has given up may still come to its end.
+        let left = self.lanes.get().saturating_sub(1);
+        self.lanes.set(left);
+        if left == 0 {
             self.done.raise();
         }
     }
@@ -284,6 +315,7 @@ impl<I: Io> CoreState<I> {
                 self.open_gate();
             }
             self.tick(now);
+            self.follow_interruption(now);
             self.io.sleep(CHECK).await;
         }
         let warm = self.start.get().plus(self.bounds.warmup);
@@ -301,6 +333,7 @@ impl<I: Io> CoreState<I> {
                 self.stop();
             }
             self.tick(now);
+            self.follow_interruption(now);
             self.expire(now);
             if end.is_none() {
                 self.give_up_if_stalled(&mut last_gain, now);
@@ -364,7 +397,7 @@ impl<I: Io> CoreState<I> {
     }
 
     fn expire(&self, now: MonotonicTime) {
-        for connection in self.watched.borrow().iter().filter_map(Weak::upgrade) {
+        for connection in self.watched() {
             if connection
                 .deadline()
                 .is_some_and(|deadline| deadline <= now)
@@ -375,9 +408,40 @@ impl<I: Io> CoreState<I> {
     }
 
     fn wake_all(&self) {
-        for connection in self.watched.borrow().iter().filter_map(Weak::upgrade) {
+        for connection in self.watched() {
             connection.wake();
         }
+    }
+
+    /// Brings the load to its end if it is to be interrupted: at first in order, then in any case.
+    fn follow_interruption(&self, now: MonotonicTime) {
+        let asked = |stop: &Arc<AtomicBool>| stop.load(Ordering::Relaxed);
+        match self.interruption.get() {
+            Interruption::None if self.stop_asked.as_ref().is_some_and(asked) => {
+                self.interruption.set(Interruption::Answering(now));
+                self.stop();
+                for connection in self.watched() {
+                    connection.interrupt();
+                }
+            }
+            Interruption::Answering(since) if now.since(since) >= INTERRUPT_PATIENCE => {
+                self.interruption.set(Interruption::Ending(now));
+                for connection in self.watched() {
+                    connection.expire();
+                }
+            }
+            Interruption::Ending(since) if now.since(since) >= ABANDON_PATIENCE => {
+                self.lanes.set(0);
+                self.done.raise();
+            }
+            Interruption::None | Interruption::Answering(_) | Interruption::Ending(_) => {}
+        }
+    }
+
+    /// The connections that live. A copy: what they do may add to the list.
+    fn watched(&self) -> Vec<Rc<dyn Watched>> {
+        let watched = self.watched.borrow();
+        watched.iter().filter_map(Weak::upgrade).collect()
     }
 }
 
@@ -413,6 +477,6 @@ pub(crate) fn kind(error: &ClientError) -> String {
         | ClientError::Correlation { .. }
         | ClientError::Malformed { .. } => "malformed response".to_owned(),
         ClientError::Unsupported { api } => format!("{api} not supported"),
-        ClientError::Misuse(_) => "misuse".to_owned(),
+        ClientError::Misuse(_) | ClientError::Refused { .. } => "misuse".to_owned(),
     }
 }

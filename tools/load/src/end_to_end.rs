@@ -44,8 +44,10 @@ pub async fn end_to_end<I: Io>(
     };
     let mut running = Vec::new();
     for _ in 0..readers.max(1) {
+        // Readers end when the producers have ended and nothing more arrives, also if they are interrupted.
         let quiet = Observer {
             progress: None,
+            stop: None,
             ..observer.clone()
         };
         running.push(Reader::start(&io, consumed.clone(), share, quiet));

@@ -13,7 +13,6 @@ pub mod end_to_end;
 pub mod histogram_log;
 pub mod keys;
 pub mod null_server;
-pub mod partitioner;
 pub mod process;
 pub mod produce;
 pub mod report;

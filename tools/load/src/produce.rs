@@ -226,6 +226,9 @@ impl<I: Io> Watched for Link<I> {
     fn wake(&self) {
         self.wake.raise();
     }
+
+    /// What was sent is waited for: whether it was acknowledged is part of the result.
+    fn interrupt(&self) {}
 }
 
 /// One connection of a load, across reconnections.
@@ -284,6 +287,10 @@ impl<I: Io> Lane<I> {
                 core.io.sleep(wait).await;
                 wait = (wait * 2).min(RECONNECT_MAX);
             }
+        }
+        if !arrived {
+            // It has nothing to send, and the others wait for it.
+            core.arrived();
         }
         if let Some(schedule) = &self.schedule {
             let records = self.shared.workload.records_per_batch();
@@ -397,12 +404,18 @@ impl<I: Io> Lane<I> {
         if lost.is_empty() && error.is_none() {
             return;
         }
-        let error = match (link.expiry.expired.get(), error, reported) {
-            (true, _, _) => ClientError::Timeout(link.timeout),
-            (false, Some(error), _) | (false, None, Some(error)) => error,
-            (false, None, None) => ClientError::Closed,
-        };
-        self.shared.core.failed(&error, lost.len() as u64);
+        let core = &self.shared.core;
+        if link.expiry.expired.get() && core.is_interrupted() {
+            let mut tally = core.interval.borrow_mut();
+            tally.failed("unanswered when interrupted", lost.len() as u64);
+        } else {
+            let error = match (link.expiry.expired.get(), error, reported) {
+                (true, _, _) => ClientError::Timeout(link.timeout),
+                (false, Some(error), _) | (false, None, Some(error)) => error,
+                (false, None, None) => ClientError::Closed,
+            };
+            core.failed(&error, lost.len() as u64);
+        }
         for flight in lost {
             self.shared.not_acknowledged(&flight, &opened.templates);
         }

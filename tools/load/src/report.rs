@@ -560,6 +560,7 @@ fn verification_rows(findings: &Findings, row: &mut impl FnMut(&str, String)) {
         ("  offset breaks", findings.offset_breaks),
         ("  of other runs", findings.foreign),
         ("  not acknowledged", findings.unknown),
+        ("  not read back", findings.unread),
     ];
     for (name, count) in counts {
         row(name, grouped(count));

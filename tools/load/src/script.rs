@@ -8,11 +8,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use client::ClientError;
+use client::{ClientError, partition_for_key};
 use model::record::HEADER_LEN;
 
 use crate::keys::{KeyDistribution, KeySource, key_bytes};
-use crate::partitioner::partition_for_key;
 use crate::schedule::Gathering;
 use crate::template::{BatchStyle, BatchTemplate, Draft, Slot};
 use crate::verify::Place;

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use model::quantity::parse_size;
+
 use crate::keys::KeySource;
 
 /// Sizes of a weighted list.
@@ -141,15 +143,9 @@ impl fmt::Display for RecordSizes {
     }
 }
 
-/// `100`, `1k`, `1m`, in powers of 1024.
 fn size(text: &str) -> Result<usize, RecordSizesError> {
-    let (number, shift) = match text.as_bytes().last() {
-        Some(b'k' | b'K') => (&text[..text.len() - 1], 10),
-        Some(b'm' | b'M') => (&text[..text.len() - 1], 20),
-        _ => (text, 0),
-    };
-    let number: usize = number.parse().map_err(|_| RecordSizesError)?;
-    number.checked_mul(1 << shift).ok_or(RecordSizesError)
+    let bytes = parse_size(text).map_err(|_| RecordSizesError)?;
+    usize::try_from(bytes).map_err(|_| RecordSizesError)
 }
 
 #[cfg(test)]
@@ -162,6 +158,7 @@ mod tests {
         for (text, expected) in [
             ("100", Ok(RecordSizes::Fixed(100))),
             ("1k", Ok(RecordSizes::Fixed(1024))),
+            ("1KiB", Ok(RecordSizes::Fixed(1024))),
             (
                 "100..2000",
                 Ok(RecordSizes::Uniform {

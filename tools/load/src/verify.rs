@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use client::partition_for_key;
 use model::{Offset, PartitionIndex};
-
-use crate::partitioner::partition_for_key;
 
 /// Bytes of a stamp at the front of a value: magic u32, checksum u32 over the key and all that follows in the value,
 /// run u64, topic u16, producer u16, partition i32, sequence u64; big-endian. The rest of the value is filler, covered by
@@ -216,6 +215,8 @@ pub struct Findings {
     pub offset_breaks: u64,
     /// Unacknowledged records that are there or not; no violation.
     pub unknown: u64,
+    /// Acknowledged records that reading back did not come to, because it was stopped before its end.
+    pub unread: u64,
     /// The first violations in words.
     pub examples: Vec<String>,
 }
@@ -229,6 +230,14 @@ impl Findings {
     /// The result in a few words.
     pub fn verdict(&self) -> String {
         match (self.violations(), self.gaps) {
+            (0, _) if self.unread > 0 => {
+                let Findings {
+                    verified, unread, ..
+                } = self;
+                format!(
+                    "clean as far as it went: {verified} records were read back, {unread} were not"
+                )
+            }
             (0, _) if self.verified == 0 && self.unknown == 0 => {
                 "nothing to verify: no record with a stamp was read".to_owned()
             }
@@ -429,8 +438,26 @@ impl Verifier {
                     seen.missing.insert(seen.next, sent.next);
                     seen.next = sent.next;
                 }
-                self.findings.unknown += sent.unknown.iter().map(|(a, b)| b - a).sum::<u64>();
             }
+        }
+        self.judge(ledger)
+    }
+
+    /// The verdict on a reading that was stopped before its end: what lies behind the last record of a stream that was
+    /// seen was not read; what is missing before it is lost.
+    pub fn finish_early(mut self, ledger: &Ledger) -> Findings {
+        for (key, sent) in &ledger.streams {
+            let seen = self.streams.get(key).map_or(0, |seen| seen.next);
+            self.findings.unread += ledger.acknowledged(key, seen.min(sent.next), sent.next);
+        }
+        self.judge(Some(ledger))
+    }
+
+    fn judge(mut self, ledger: Option<&Ledger>) -> Findings {
+        if let Some(ledger) = ledger {
+            let streams = ledger.streams.values();
+            let unknown = streams.flat_map(|sent| &sent.unknown);
+            self.findings.unknown += unknown.map(|(a, b)| b - a).sum::<u64>();
             if ledger.overflowed {
                 self.findings.example(format_args!(
                     "too many failed requests to remember: losses may be overcounted"
@@ -547,6 +574,30 @@ mod tests {
         check(&[0, 2, 1, 3, 4], Some(&five), (0, 0, 1)); // swapped
         check(&[0, 3, 4, 1, 2, 2], Some(&five), (0, 1, 2));
         check(&[0, 1, 2], None, (0, 0, 0)); // without a ledger the end cannot be known
+    }
+
+    #[test]
+    fn what_was_not_read_is_neither_lost_nor_verified() {
+        let rows: [(&[u64], _); 5] = [
+            (&[0, 1, 2, 3, 4], (0, 0)),
+            (&[0, 1, 2], (0, 2)),
+            (&[], (0, 5)),
+            (&[0, 2], (1, 2)), // 1 should have come before 2
+            (&[1], (1, 3)),
+        ];
+        for (sequences, expected) in rows {
+            let mut verifier = Verifier::new(Some(RUN));
+            verifier.begin(P, Offset::ZERO);
+            for (offset, sequence) in sequences.iter().enumerate() {
+                verifier.observe(P, Offset(offset as i64), Some(KEY), Some(&value(*sequence)));
+            }
+            let f = verifier.finish_early(&ledger(5));
+            assert_eq!((f.lost, f.unread), expected, "{sequences:?}");
+            assert_eq!(f.is_clean(), f.lost == 0);
+        }
+        let mut unknown = ledger(5);
+        unknown.unknown(key(), 3, 2);
+        assert_eq!(Verifier::new(Some(RUN)).finish_early(&unknown).unread, 3);
     }
 
     #[test]

@@ -3,5 +3,6 @@
 extern crate ringlog_load as load;
 
 mod connections;
+mod interrupt;
 mod pause;
 mod produce;

@@ -162,3 +162,21 @@ fn a_load_that_gets_nowhere_is_given_up() {
     assert!(produced.tally.error_count() > 0);
     assert!(simulation.now().since(start) < stall * 2);
 }
+
+#[test]
+fn connections_that_have_nothing_to_send_keep_nobody_waiting() {
+    let simulation = machine(91);
+    let limit = Limit {
+        duration: None,
+        records: Some(10),
+    };
+    let workload = ProduceWorkload {
+        limit,
+        ..workload(&simulation)
+    };
+    let begin = simulation.now();
+    let produced = run(&simulation, workload, ALONE);
+    assert_eq!(produced.tally.records, 10);
+    let took = simulation.now().since(begin);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+}
