@@ -86,45 +86,9 @@ pub fn descriptor_limit() -> usize {
     soft.and_then(|number| number.parse().ok()).unwrap_or(1024)
 }
 
-/// Reads `64M`, `2GiB`, `1073741824`.
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| format!("{text:?} is not a size; write for example 512M or 4GiB"))?;
-    let shift = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        "t" | "tb" | "tib" => 40,
-        unit => return Err(format!("{unit:?} is not a unit; use K, M, G or T")),
-    };
-    number
-        .checked_mul(1 << shift)
-        .ok_or_else(|| format!("{text} is too large"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes() {
-        let good = [
-            ("0", 0),
-            ("512M", 512 << 20),
-            ("2GiB", 2 << 30),
-            ("1k", 1024),
-            ("7b", 7),
-        ];
-        for (text, bytes) in good {
-            assert_eq!(parse_size(text), Ok(bytes), "{text}");
-        }
-        for bad in ["", "M", "1.5G", "1X", "99999999999999T", "-1"] {
-            assert!(parse_size(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn what_the_settings_promise_and_memory_cannot_hold_is_said() {

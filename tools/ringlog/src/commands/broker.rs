@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use model::config::{BrokerConfig, parse_environment, parse_properties};
+use model::config::BrokerConfig;
 use shard::Closed;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::CommandError;
-use crate::memory::parse_size;
+use crate::configuration::{Flag, Layers};
 use crate::node::{Node, NodeError};
+use crate::stdio;
 
 /// How often the main thread looks whether a shard has died.
 const WATCH_INTERVAL: Duration = Duration::from_millis(200);
@@ -36,7 +37,7 @@ pub struct BrokerArgs {
     /// Start although metadata or a whole shard is gone; unknown logs move to lost+found [ringlog.accept.lost.data]
     #[arg(long)]
     pub accept_lost_data: bool,
-    /// A properties file; Kafka's server.properties works
+    /// A properties file; Kafka's server.properties works. Here and everywhere, bytes may be written as 64KiB, times as 1h
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Sets any configuration key; wins over the file and RINGLOG_... variables
@@ -45,56 +46,72 @@ pub struct BrokerArgs {
 }
 
 impl BrokerArgs {
-    /// The configuration from all layers.
+    /// The configuration from all layers. Warns of variables that look like settings and are none.
     pub fn to_config(&self) -> Result<BrokerConfig, CommandError> {
-        let usage = |error: &dyn std::fmt::Display| CommandError::Usage(error.to_string());
-        let file = match &self.config {
-            None => Default::default(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| CommandError::io(path.display().to_string(), error))?;
-                parse_properties(&text).map_err(|error| usage(&error))?
-            }
-        };
-        let variables: Vec<_> = std::env::vars().collect();
-        let variables = variables
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .filter(|(name, _)| *name != "RINGLOG_LOG");
-        let environment = parse_environment(variables).map_err(|error| usage(&error))?;
-        let mut overrides = std::collections::BTreeMap::new();
-        let mut set = |key: &str, value: String| overrides.insert(key.to_owned(), value);
+        let layers = Layers::read(self.config.as_deref(), self.flags()?)?;
+        let config = layers.to_config()?;
+        let unknown = layers.unknown_variables();
+        if !unknown.is_empty() {
+            let names: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+            tracing::warn!(
+                "variables that name no configuration have no effect: {}",
+                names.join(", ")
+            );
+        }
+        Ok(config)
+    }
+
+    /// The settings of the command line; short forms win over `--override`.
+    fn flags(&self) -> Result<Vec<Flag>, CommandError> {
+        let mut flags = Vec::new();
         for text in &self.overrides {
             let (key, value) = text.split_once('=').ok_or_else(|| {
                 CommandError::Usage(format!("--override {text}: write it as key=value"))
             })?;
-            set(key.trim(), value.to_owned());
+            flags.push(Flag {
+                key: key.trim().to_owned(),
+                value: value.to_owned(),
+                // Without the value, which may be a secret.
+                written: format!("--override {}", key.trim()),
+            });
         }
-        if let Some(directory) = &self.data_dir {
-            set("ringlog.data.dir", directory.clone());
-        }
-        if let Some(address) = &self.listen {
-            set("listeners", format!("PLAINTEXT://{address}"));
-        }
-        if let Some(address) = &self.http_listen {
-            set("ringlog.http.listen", address.clone());
-        }
-        if let Some(cores) = &self.cores {
-            let list = if cores == "all" {
-                String::new()
-            } else {
-                cores.clone()
-            };
-            set("ringlog.cores", list);
-        }
-        if let Some(memory) = &self.memory {
-            let bytes = parse_size(memory).map_err(|error| usage(&error))?;
-            set("ringlog.memory.bytes", bytes.to_string());
-        }
+        let mut set = |name: &str, key: &str, given: Option<&String>, value: Option<String>| {
+            if let (Some(given), Some(value)) = (given, value) {
+                flags.push(Flag {
+                    key: key.to_owned(),
+                    value,
+                    written: format!("{name} {given}"),
+                });
+            }
+        };
+        let directory = self.data_dir.as_ref();
+        set(
+            "--data-dir",
+            "ringlog.data.dir",
+            directory,
+            directory.cloned(),
+        );
+        let listen = self.listen.as_ref();
+        let plaintext = listen.map(|address| format!("PLAINTEXT://{address}"));
+        set("--listen", "listeners", listen, plaintext);
+        let http = self.http_listen.as_ref();
+        set("--http-listen", "ringlog.http.listen", http, http.cloned());
+        let cores = self.cores.as_ref();
+        let list = cores.map(|cores| match cores.as_str() {
+            "all" => String::new(),
+            list => list.to_owned(),
+        });
+        set("--cores", "ringlog.cores", cores, list);
+        let memory = self.memory.as_ref();
+        set("--memory", "ringlog.memory.bytes", memory, memory.cloned());
         if self.accept_lost_data {
-            set("ringlog.accept.lost.data", "true".to_owned());
+            flags.push(Flag {
+                key: "ringlog.accept.lost.data".to_owned(),
+                value: "true".to_owned(),
+                written: "--accept-lost-data".to_owned(),
+            });
         }
-        BrokerConfig::from_layers(&file, &environment, &overrides).map_err(|error| usage(&error))
+        Ok(flags)
     }
 }
 
@@ -132,7 +149,7 @@ pub fn announce(node: &Node) {
     if let Some(recovery) = &node.recovery {
         tracing::info!("{recovery}");
     }
-    println!(
+    stdio::announce(format_args!(
         "ringlog ready listen={} shards={} data={} start_ms={} http={}",
         node.address,
         node.shard_count,
@@ -140,7 +157,7 @@ pub fn announce(node: &Node) {
         node.started_in.as_millis(),
         node.http_address()
             .map_or("off".to_owned(), |address| address.to_string())
-    );
+    ));
 }
 
 /// SIGTERM and SIGINT, from now on.

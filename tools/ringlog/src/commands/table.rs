@@ -5,6 +5,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::CommandError;
+use crate::stdio::outln;
 
 /// How a command prints its result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -17,7 +18,11 @@ pub enum Format {
 }
 
 /// Prints rows under a header. Columns named in `right` (from 0) are numbers.
-pub fn print_table(header: &[&str], rows: Vec<Vec<String>>, right: &[usize]) {
+pub fn print_table(
+    header: &[&str],
+    rows: Vec<Vec<String>>,
+    right: &[usize],
+) -> Result<(), CommandError> {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
@@ -32,14 +37,14 @@ pub fn print_table(header: &[&str], rows: Vec<Vec<String>>, right: &[usize]) {
         }
     }
     for line in table.lines() {
-        println!("{}", line.trim_end());
+        outln!("{}", line.trim_end())?;
     }
+    Ok(())
 }
 
 /// Prints a value as JSON.
 pub fn print_json<T: Serialize>(value: &T) -> Result<(), CommandError> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| CommandError::Failed(format!("cannot write JSON: {error}")))?;
-    println!("{text}");
-    Ok(())
+    outln!("{text}")
 }

@@ -15,9 +15,11 @@ use model::record::Compression;
 
 use super::named::WorkloadArgs;
 use super::perf_test::PerfTestArgs;
-use super::values::{compression, count, duration, size};
+use super::values::compression;
 use crate::commands::CommandError;
-use crate::commands::topic::key_value;
+use crate::commands::topic::topic_setting;
+use crate::profiles::{bootstrap, bootstrap_default};
+use crate::quantity::{count, duration, size};
 
 /// Load without --duration and --records runs this long.
 const DURATION_DEFAULT: Duration = Duration::from_secs(10);
@@ -27,14 +29,14 @@ const COMMIT_INTERVAL_DEFAULT: Duration = Duration::from_secs(5);
 const SESSION_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
 /// What `--help` says about how a load ends.
-const EXIT_CODES: &str = "Exit code: 0 if every request succeeded, the run is valid and verification, if asked for, \
-    found nothing; 1 if a request failed, the generator could not keep up with its schedule, the load was given up or \
-    produced nothing, or verification found a violation; 2 if the command line cannot be parsed. The report is printed \
-    in either case, unless the load could not begin.";
+const ENDS: &str = "It fails (exit code 1) if a request failed, the generator could not keep up with its schedule, the load \
+    was given up or produced nothing, or verification found a violation. The report is printed in any case, unless the \
+    load could not begin; Ctrl-C prints it so far, and a moment of reading back if records are verified. The table of exit \
+    codes is in `ringlog --help`.";
 
 /// Arguments of `ringlog load`.
 #[derive(Debug, Args)]
-#[command(after_help = EXIT_CODES)]
+#[command(after_help = ENDS)]
 pub struct LoadArgs {
     #[command(subcommand)]
     pub(super) action: Action,
@@ -43,13 +45,13 @@ pub struct LoadArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
     /// Send records.
-    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    #[command(after_help = ENDS, args_override_self = true)]
     Produce(Box<ProduceArgs>),
     /// Read records, alone or as a consumer group.
-    #[command(after_help = EXIT_CODES)]
+    #[command(after_help = ENDS)]
     Consume(Box<ConsumeArgs>),
     /// Send records at a rate, read them, and measure from the intended send to the receipt.
-    #[command(after_help = EXIT_CODES, args_override_self = true)]
+    #[command(after_help = ENDS, args_override_self = true)]
     EndToEnd(Box<EndToEndArgs>),
     /// Run one of the named workloads, or list them.
     Workload(WorkloadArgs),
@@ -74,11 +76,12 @@ pub(super) enum ReportFormat {
 
 #[derive(Debug, Args)]
 pub(super) struct SharedArgs {
-    /// Broker to ask, HOST:PORT, several with commas.
+    /// Broker to ask, HOST:PORT, several with commas, or @PROFILE; also from RINGLOG_BOOTSTRAP.
     #[arg(
         long,
         visible_alias = "bootstrap-server",
-        default_value = "127.0.0.1:9092",
+        default_value_t = bootstrap_default(),
+        value_parser = bootstrap,
         value_name = "HOST:PORT"
     )]
     pub(super) bootstrap: String,
@@ -162,7 +165,7 @@ struct ShapeArgs {
     #[arg(long)]
     replication_factor: Option<i16>,
     /// A configuration of topics that have to be created; may be repeated.
-    #[arg(long = "config", visible_alias = "topic-config", value_name = "KEY=VALUE", value_parser = key_value)]
+    #[arg(long = "config", visible_alias = "topic-config", value_name = "KEY=VALUE", value_parser = topic_setting)]
     configs: Vec<(String, String)>,
     /// Bytes of values: 100 or 1k for all, 100..2000 for a range, 100:70,1k:30 for weighted sizes.
     #[arg(long, visible_alias = "record-size", default_value = "1024")]

@@ -54,6 +54,7 @@ where
         let observer = Observer {
             progress: Some(progress.clone()),
             watch_pid: runner.watch_pid,
+            stop: Some(runner.interrupt.flag()),
         };
         let (make, results) = (make.clone(), results.clone());
         threads.push(std::thread::spawn(move || {

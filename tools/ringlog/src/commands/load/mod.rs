@@ -20,6 +20,8 @@ use runtime::Io as _;
 use uring::{UringIo, UringOptions};
 
 use super::CommandError;
+use crate::interrupt::Interrupt;
+use crate::stdio::announce;
 pub use args::LoadArgs;
 use args::{
     Action, ConsumeArgs, EndToEndArgs, NullServerArgs, ProduceArgs, ReportFormat, SharedArgs,
@@ -31,20 +33,33 @@ use run::Runner;
 
 /// Runs the command.
 pub fn run(args: LoadArgs) -> Result<(), CommandError> {
-    match args.action {
-        Action::Produce(args) if !args.ramp.is_empty() => ramp(&args),
-        Action::Produce(args) => finish(&produce(&args)?, args.shared.format),
-        Action::Consume(args) => finish(&consume(&args)?, args.shared.format),
-        Action::EndToEnd(args) => finish(&end_to_end(&args)?, args.shared.format),
-        Action::Workload(args) => named::run(&args),
-        Action::ProducerPerfTest(args) => perf_test::run(&args),
+    if let Action::NullServer(args) = &args.action {
+        return null_server(args);
+    }
+    run_until(args, &Interrupt::watch()?)
+}
+
+/// Runs the command until its end or a signal. What there is by then is printed in either case.
+fn run_until(args: LoadArgs, interrupt: &Interrupt) -> Result<(), CommandError> {
+    let finished = match args.action {
+        Action::Produce(args) if !args.ramp.is_empty() => ramp(&args, interrupt),
+        Action::Produce(args) => finish(&produce(&args, interrupt)?, args.shared.format),
+        Action::Consume(args) => finish(&consume(&args, interrupt)?, args.shared.format),
+        Action::EndToEnd(args) => finish(&end_to_end(&args, interrupt)?, args.shared.format),
+        Action::Workload(args) => named::run(&args, interrupt),
+        Action::ProducerPerfTest(args) => perf_test::run(&args, interrupt),
         Action::NullServer(args) => null_server(&args),
+    };
+    match finished {
+        // What an interrupted load has not come to is no fault of the broker's, what it has found is.
+        Err(CommandError::Violated(_)) => finished,
+        _ => interrupt.check().and(finished),
     }
 }
 
 fn null_server(args: &NullServerArgs) -> Result<(), CommandError> {
     let (address, partitions) = (args.listen, args.partitions);
-    let ready = |bound| println!("null server ready on {bound}");
+    let ready = |bound| announce(format_args!("null server ready on {bound}"));
     let served = uring::block_on(args.core, UringOptions::default(), move |io| {
         load::null_server::serve(io, address, partitions, ready)
     })?;
@@ -52,19 +67,19 @@ fn null_server(args: &NullServerArgs) -> Result<(), CommandError> {
 }
 
 /// What a producing load given as words of a command line came to; errors of the load are in the report.
-pub fn produce_report(args: LoadArgs) -> Result<Report, CommandError> {
+pub fn produce_report(args: LoadArgs, interrupt: &Interrupt) -> Result<Report, CommandError> {
     match args.action {
-        Action::Produce(args) => produce(&args),
+        Action::Produce(args) => produce(&args, interrupt),
         _ => Err(CommandError::Usage(
             "only `produce` makes this report".to_owned(),
         )),
     }
 }
 
-fn produce(args: &ProduceArgs) -> Result<Report, CommandError> {
+fn produce(args: &ProduceArgs, interrupt: &Interrupt) -> Result<Report, CommandError> {
     let workload = args.workload(new_run()?);
     run::check(workload.validate())?;
-    let runner = runner(&args.shared, args.shared.connections)?;
+    let runner = runner(&args.shared, args.shared.connections, interrupt)?;
     run::ensure_topics(&args.shared.bootstrap, args.new_topics(&workload))?;
     watched(&args.shared, |watch| {
         Ok(run::run_produce_counted(&workload, &runner, watch)?.0)
@@ -72,10 +87,10 @@ fn produce(args: &ProduceArgs) -> Result<Report, CommandError> {
 }
 
 /// One load per rate, each with its own connections and warm-up.
-fn ramp(args: &ProduceArgs) -> Result<(), CommandError> {
+fn ramp(args: &ProduceArgs, interrupt: &Interrupt) -> Result<(), CommandError> {
     let mut reports = Vec::with_capacity(args.ramp.len());
-    let runner = runner(&args.shared, args.shared.connections)?;
-    for rate in &args.ramp {
+    let runner = runner(&args.shared, args.shared.connections, interrupt)?;
+    for rate in args.ramp.iter().take_while(|_| !interrupt.is_set()) {
         let workload = args.step(*rate);
         run::check(workload.validate())?;
         run::ensure_topics(&args.shared.bootstrap, args.new_topics(&workload))?;
@@ -86,20 +101,20 @@ fn ramp(args: &ProduceArgs) -> Result<(), CommandError> {
     finish_ramp(&reports, args.shared.format)
 }
 
-fn end_to_end(args: &EndToEndArgs) -> Result<Report, CommandError> {
+fn end_to_end(args: &EndToEndArgs, interrupt: &Interrupt) -> Result<Report, CommandError> {
     let (produced, consumed) = args.workloads(new_run()?)?;
     run::check(produced.validate())?;
-    let runner = runner(&args.shared, args.shared.connections)?;
+    let runner = runner(&args.shared, args.shared.connections, interrupt)?;
     run::ensure_topics(&args.shared.bootstrap, args.new_topics(&produced))?;
     watched(&args.shared, |watch| {
         run::run_end_to_end(&produced, &consumed, args.readers, &runner, watch)
     })
 }
 
-fn consume(args: &ConsumeArgs) -> Result<Report, CommandError> {
+fn consume(args: &ConsumeArgs, interrupt: &Interrupt) -> Result<Report, CommandError> {
     let workload = args.workload();
     run::check(workload.validate())?;
-    let runner = runner(&args.shared, args.lanes())?;
+    let runner = runner(&args.shared, args.lanes(), interrupt)?;
     check_readable(&workload)?;
     watched(&args.shared, |watch| {
         run::run_consume(&workload, &runner, watch)
@@ -115,8 +130,9 @@ fn new_run() -> Result<u64, CommandError> {
     )?)
 }
 
-fn runner(shared: &SharedArgs, lanes: u64) -> Result<Runner, CommandError> {
+fn runner(shared: &SharedArgs, lanes: u64, interrupt: &Interrupt) -> Result<Runner, CommandError> {
     Ok(Runner {
+        interrupt: interrupt.clone(),
         cpus: cores(shared.cores.as_deref(), lanes)?,
         watch_pid: shared.watch_pid,
         progress: shared.format == ReportFormat::Text,

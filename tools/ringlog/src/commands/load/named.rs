@@ -3,10 +3,14 @@
 //! A registry: adding one is one entry of [`WORKLOADS`].
 
 use clap::{Args, Parser};
+use serde::Serialize;
 
 use super::LoadArgs;
+use super::args::ReportFormat;
 use crate::commands::CommandError;
-use crate::commands::table::print_table;
+use crate::commands::table::{print_json, print_table};
+use crate::interrupt::Interrupt;
+use crate::stdio::outln;
 
 /// Arguments of `ringlog load workload`.
 #[derive(Debug, Args)]
@@ -14,11 +18,14 @@ pub struct WorkloadArgs {
     /// Name of the workload, or `list`.
     name: String,
     /// Bytes that lie there before reading begins (w6 only): 20g.
-    #[arg(long, value_parser = super::values::size, default_value = "20g")]
+    #[arg(long, value_parser = crate::quantity::size, default_value = "20g")]
     backlog_bytes: usize,
     /// Only print the command.
     #[arg(long)]
     dry_run: bool,
+    /// How to print the list or the report.
+    #[arg(long, value_enum, default_value_t)]
+    format: ReportFormat,
     /// Further arguments of the command, which win over those of the workload.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
@@ -130,29 +137,46 @@ struct LoadCommand {
 }
 
 /// Runs the workload, or lists them all.
-pub fn run(args: &WorkloadArgs) -> Result<(), CommandError> {
+pub fn run(args: &WorkloadArgs, interrupt: &Interrupt) -> Result<(), CommandError> {
     if args.name.eq_ignore_ascii_case("list") {
-        print_table(&["name", "what", "runs"], rows(), &[]);
-        return Ok(());
+        return match args.format {
+            ReportFormat::Json => print_json(&WORKLOADS.iter().map(row).collect::<Vec<_>>()),
+            ReportFormat::Text | ReportFormat::Csv => {
+                let cells = WORKLOADS.iter().map(row);
+                let cells =
+                    cells.map(|row| vec![row.name.to_owned(), row.what.to_owned(), row.runs]);
+                print_table(&["name", "what", "runs"], cells.collect(), &[])
+            }
+        };
     }
     for line in lines(args)? {
-        println!("ringlog load {}", line.join(" "));
+        // What is printed for programs is the report alone.
+        if args.dry_run || args.format == ReportFormat::Text {
+            outln!("ringlog load {}", line.join(" "))?;
+        }
         if !args.dry_run {
-            super::run(parse(&line)?)?;
+            super::run_until(parse(&line)?, interrupt)?;
         }
     }
     Ok(())
 }
 
-fn rows() -> Vec<Vec<String>> {
-    let row = |workload: &Workload| {
-        let runs = match &workload.runs {
+#[derive(Serialize)]
+struct Row {
+    name: &'static str,
+    what: &'static str,
+    runs: String,
+}
+
+fn row(workload: &Workload) -> Row {
+    Row {
+        name: workload.name,
+        what: workload.what,
+        runs: match &workload.runs {
             Runs::Load(line) | Runs::Backlog(line) => format!("ringlog load {line}"),
             Runs::Missing(why) => format!("not there: {why}"),
-        };
-        vec![workload.name.to_owned(), workload.what.to_owned(), runs]
-    };
-    WORKLOADS.iter().map(row).collect()
+        },
+    }
 }
 
 /// The command lines of a workload, in order.
@@ -161,7 +185,13 @@ fn lines(args: &WorkloadArgs) -> Result<Vec<Vec<String>>, CommandError> {
         .iter()
         .find(|w| w.name.eq_ignore_ascii_case(&args.name));
     let words = |line: &str| -> Vec<String> {
-        let own = line.split_ascii_whitespace().map(str::to_owned);
+        let format = match args.format {
+            ReportFormat::Text => "",
+            ReportFormat::Json => " --format json",
+            ReportFormat::Csv => " --format csv",
+        };
+        let own = format!("{line}{format}");
+        let own = own.split_ascii_whitespace().map(str::to_owned);
         own.chain(args.rest.iter().cloned()).collect()
     };
     match found.map(|workload| (&workload.runs, workload)) {
@@ -226,6 +256,7 @@ mod tests {
             name: name.to_owned(),
             backlog_bytes: 1 << 20,
             dry_run: true,
+            format: ReportFormat::Text,
             rest: rest.iter().map(|word| (*word).to_owned()).collect(),
         }
     }

@@ -6,37 +6,39 @@ use load::report::grouped;
 use super::args::ReportFormat;
 use crate::commands::CommandError;
 use crate::commands::table::{print_json, print_table};
+use crate::stdio::outln;
 
-/// Prints one report; an error if the load did not go well, so that scripts notice.
+/// Prints one report; an error if the load did not go well, so that scripts notice, also when nobody reads the report.
 pub fn finish(report: &Report, format: ReportFormat) -> Result<(), CommandError> {
-    match format {
-        ReportFormat::Json => print_json(report)?,
-        ReportFormat::Csv => println!("{}\n{}", Report::csv_header(), report.csv_row()),
+    let printed = match format {
+        ReportFormat::Json => print_json(report),
+        ReportFormat::Csv => outln!("{}\n{}", Report::csv_header(), report.csv_row()),
         ReportFormat::Text => {
             let rows = report.rows().into_iter();
             let rows = rows.map(|(name, value)| vec![name, value]);
-            print_table(&[], rows.collect(), &[]);
+            print_table(&[], rows.collect(), &[])
         }
-    }
-    outcome(report)
+    };
+    outcome(report)?;
+    printed
 }
 
 /// Prints the reports of a ramp, a line each.
 pub fn finish_ramp(reports: &[Report], format: ReportFormat) -> Result<(), CommandError> {
-    match format {
-        ReportFormat::Json => print_json(&serde_json::json!({ "steps": reports }))?,
-        ReportFormat::Csv => {
-            println!("{}", Report::csv_header());
-            for report in reports {
-                println!("{}", report.csv_row());
-            }
-        }
+    let printed = match format {
+        ReportFormat::Json => print_json(&serde_json::json!({ "steps": reports })),
+        ReportFormat::Csv => outln!("{}", Report::csv_header()).and_then(|()| {
+            reports
+                .iter()
+                .try_for_each(|report| outln!("{}", report.csv_row()))
+        }),
         ReportFormat::Text => print_ramp(reports),
-    }
-    reports.iter().try_for_each(outcome)
+    };
+    reports.iter().try_for_each(outcome)?;
+    printed
 }
 
-fn print_ramp(reports: &[Report]) {
+fn print_ramp(reports: &[Report]) -> Result<(), CommandError> {
     let header = [
         "offered/s",
         "achieved/s",
@@ -74,14 +76,15 @@ fn print_ramp(reports: &[Report]) {
         ]
     };
     let right: Vec<usize> = (0..header.len()).collect();
-    print_table(&header, reports.iter().map(row).collect(), &right);
-    println!("open loop: latency counts from the intended time");
+    print_table(&header, reports.iter().map(row).collect(), &right)?;
+    outln!("open loop: latency counts from the intended time")?;
     for report in reports {
         let offered = grouped(report.offered_records_per_second.unwrap_or(0.0) as u64);
         for reason in report.invalid_reasons.iter().chain(&report.warnings) {
-            println!("{offered}/s: {reason}");
+            outln!("{offered}/s: {reason}")?;
         }
     }
+    Ok(())
 }
 
 /// An error if a load did not go well.
@@ -90,7 +93,7 @@ fn outcome(report: &Report) -> Result<(), CommandError> {
         return Err(CommandError::Failed(format!("given up: {fatal}")));
     }
     if let Some(findings) = report.verification.as_ref().filter(|f| !f.is_clean()) {
-        return Err(CommandError::Failed(format!(
+        return Err(CommandError::Violated(format!(
             "verification found {} violations",
             findings.violations()
         )));

@@ -17,9 +17,16 @@ use super::run::{Runner, ensure_topics, run_produce_counted};
 use super::values::setting;
 use crate::commands::CommandError;
 use crate::commands::table::print_table;
+use crate::configuration::read_file;
+use crate::interrupt::Interrupt;
+use crate::profiles::bootstrap;
+use crate::stdio::{noteln, outln};
+use crate::variables;
 
 /// Seconds that one progress line covers.
 const REPORT_SECONDS: u64 = 5;
+/// The setting that names the broker.
+const BOOTSTRAP_SERVERS: &str = "bootstrap.servers";
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// Arguments of `ringlog load producer-perf-test`.
@@ -48,7 +55,7 @@ pub struct PerfTestArgs {
     )]
     producer_config: Option<PathBuf>,
     /// The broker, if the settings do not name it.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_parser = bootstrap, value_name = "HOST:PORT")]
     bootstrap_server: Option<String>,
     /// Not understood: records are made up.
     #[arg(long, hide = true)]
@@ -62,7 +69,7 @@ pub struct PerfTestArgs {
 }
 
 /// Runs the test.
-pub fn run(args: &PerfTestArgs) -> Result<(), CommandError> {
+pub fn run(args: &PerfTestArgs, interrupt: &Interrupt) -> Result<(), CommandError> {
     if args.payload_file.is_some() {
         return Err(CommandError::Usage(
             "--payload-file is not supported: give --record-size, and records are made up"
@@ -75,20 +82,22 @@ pub fn run(args: &PerfTestArgs) -> Result<(), CommandError> {
         ));
     }
     let mut properties = match &args.producer_config {
-        Some(path) => {
-            let text = std::fs::read_to_string(path);
-            let what = || format!("reading {}", path.display());
-            parse_properties(&text.map_err(|error| CommandError::io(what(), error))?)
-        }
+        Some(path) => read_file(path)?.1.settings,
         None => BTreeMap::new(),
     };
     properties.extend(args.producer_props.iter().cloned());
     if let Some(server) = &args.bootstrap_server {
-        properties.insert("bootstrap.servers".to_owned(), server.clone());
+        properties.insert(BOOTSTRAP_SERVERS.to_owned(), server.clone());
+    }
+    if !properties.contains_key(BOOTSTRAP_SERVERS)
+        && let Some(text) = variables::text(variables::BOOTSTRAP)
+    {
+        let server = bootstrap(&text).map_err(CommandError::Usage)?;
+        properties.insert(BOOTSTRAP_SERVERS.to_owned(), server);
     }
     let (workload, ignored) = map(args, properties).map_err(CommandError::Usage)?;
     if !ignored.is_empty() {
-        eprintln!(
+        noteln!(
             "ringlog: these settings have no counterpart and are ignored: {}",
             ignored.join(", ")
         );
@@ -103,15 +112,20 @@ pub fn run(args: &PerfTestArgs) -> Result<(), CommandError> {
         configs: Vec::new(),
     };
     ensure_topics(&workload.bootstrap, vec![new])?;
-    measure(args, &workload)
+    measure(args, &workload, interrupt)
 }
 
 /// Runs the records of the warm-up, then the others, and sums up.
-fn measure(args: &PerfTestArgs, workload: &ProduceWorkload) -> Result<(), CommandError> {
+fn measure(
+    args: &PerfTestArgs,
+    workload: &ProduceWorkload,
+    interrupt: &Interrupt,
+) -> Result<(), CommandError> {
     let runner = Runner {
         cpus: vec![None],
         watch_pid: None,
         progress: false,
+        interrupt: interrupt.clone(),
     };
     let part = |records| {
         let workload = ProduceWorkload {
@@ -121,30 +135,38 @@ fn measure(args: &PerfTestArgs, workload: &ProduceWorkload) -> Result<(), Comman
             },
             ..workload.clone()
         };
-        let mut lines = Lines::default();
-        let counted = run_produce_counted(&workload, &runner, &mut |second| lines.add(second))?;
-        fail_on_errors(&counted.0)?;
+        let mut lines = Lines::new();
+        let counted = run_produce_counted(&workload, &runner, &mut |second| {
+            lines.add(second);
+            if lines.outcome.is_err() {
+                // Nobody will read the rest either.
+                runner.interrupt.set();
+            }
+        })?;
+        lines.outcome?;
+        // An interrupted test is summed up as far as it came.
+        if !runner.interrupt.is_set() {
+            fail_on_errors(&counted.0)?;
+        }
         Ok::<(Report, Tally), CommandError>(counted)
     };
     if args.warmup_records == 0 {
         let (report, tally) = part(args.num_records)?;
-        println!("{}", total("", &tally, report.seconds));
-        print_metrics(args, &report);
-        return Ok(());
+        outln!("{}", total("", &tally, report.seconds))?;
+        return print_metrics(args, &report);
     }
-    println!(
+    outln!(
         "Warmup first {} records. Steady state results will print after the complete test summary.",
         args.warmup_records
-    );
+    )?;
     let warm = part(args.warmup_records)?;
     let steady = part(args.num_records - args.warmup_records)?;
     let mut all = warm.1;
     all.merge(&steady.1);
     let seconds = warm.0.seconds + steady.0.seconds;
-    println!("{}", total("", &all, seconds));
-    println!("{}", total(" steady state", &steady.1, steady.0.seconds));
-    print_metrics(args, &steady.0);
-    Ok(())
+    outln!("{}", total("", &all, seconds))?;
+    outln!("{}", total(" steady state", &steady.1, steady.0.seconds))?;
+    print_metrics(args, &steady.0)
 }
 
 fn fail_on_errors(report: &Report) -> Result<(), CommandError> {
@@ -160,37 +182,46 @@ fn fail_on_errors(report: &Report) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn print_metrics(args: &PerfTestArgs, report: &Report) {
-    if args.print_metrics {
-        let rows = report.rows().into_iter();
-        let rows = rows.map(|(name, value)| vec![name, value]);
-        print_table(&["metric", "value"], rows.collect(), &[]);
+fn print_metrics(args: &PerfTestArgs, report: &Report) -> Result<(), CommandError> {
+    if !args.print_metrics {
+        return Ok(());
     }
+    let rows = report.rows().into_iter();
+    let rows = rows.map(|(name, value)| vec![name, value]);
+    print_table(&["metric", "value"], rows.collect(), &[])
 }
 
 /// The lines that appear while the test runs.
-#[derive(Default)]
 struct Lines {
     tally: Tally,
     length: Duration,
     seconds: u64,
+    /// Whether they could be printed.
+    outcome: Result<(), CommandError>,
 }
 
 impl Lines {
+    fn new() -> Lines {
+        Lines {
+            tally: Tally::default(),
+            length: Duration::ZERO,
+            seconds: 0,
+            outcome: Ok(()),
+        }
+    }
+
+    /// Counts a second, and prints a line when there are enough of them. Once one cannot be printed, no more are.
     fn add(&mut self, second: &Second) {
         self.tally.merge(&second.tally);
         self.length += second.length;
         self.seconds += 1;
-        if self.seconds >= REPORT_SECONDS {
-            self.flush();
+        if self.seconds < REPORT_SECONDS {
+            return;
         }
-    }
-
-    fn flush(&mut self) {
-        if self.seconds >= REPORT_SECONDS && self.tally.records > 0 {
-            println!("{}", window(&self.tally, self.length.as_secs_f64()));
+        if self.tally.records > 0 && self.outcome.is_ok() {
+            self.outcome = outln!("{}", window(&self.tally, self.length.as_secs_f64()));
         }
-        *self = Lines::default();
+        (self.tally, self.length, self.seconds) = (Tally::default(), Duration::ZERO, 0);
     }
 }
 
@@ -226,22 +257,13 @@ fn total(kind: &str, tally: &Tally, seconds: f64) -> String {
     )
 }
 
-/// Lines `name=value`; others, and comments, are skipped.
-fn parse_properties(text: &str) -> BTreeMap<String, String> {
-    text.lines()
-        .map(str::trim)
-        .filter(|line| !line.starts_with(['#', '!']))
-        .filter_map(|line| setting(line).ok())
-        .collect()
-}
-
 /// The workload that these settings describe, with Kafka's defaults, and the settings that nothing stands for.
 fn map(
     args: &PerfTestArgs,
     mut properties: BTreeMap<String, String>,
 ) -> Result<(ProduceWorkload, Vec<String>), String> {
     let mut take = |name: &str| properties.remove(name);
-    let bootstrap = take("bootstrap.servers")
+    let bootstrap = take(BOOTSTRAP_SERVERS)
         .ok_or("the broker is not named: --producer-props bootstrap.servers=HOST:PORT")?;
     let acks = match take("acks").as_deref() {
         None | Some("all" | "-1") => Acks::All,
@@ -381,14 +403,5 @@ mod tests {
             "5000 steady state records sent, 1000.000000 records/sec (0.98 MB/sec), 2.38 ms avg latency, 40.01 ms max \
              latency, 2 ms 50th, 2 ms 95th, 2 ms 99th, 40 ms 99.9th."
         );
-    }
-
-    #[test]
-    fn property_files_may_hold_comments() {
-        let properties =
-            parse_properties("# comment\n\nacks = all\nbootstrap.servers=a:1,b:2\nnonsense\n");
-        assert_eq!(properties.len(), 2);
-        assert_eq!(properties["acks"], "all");
-        assert_eq!(properties["bootstrap.servers"], "a:1,b:2");
     }
 }

@@ -15,9 +15,14 @@ use uring::UringOptions;
 
 use super::cores::on_cores;
 use crate::commands::CommandError;
+use crate::interrupt::Interrupt;
+use crate::stdio::noteln;
 
 /// Seconds that a report tells one by one; a longer load tells the rest in its totals only.
 const INTERVALS_MAX: usize = 86_400;
+
+/// How long an interrupted load still reads back what it produced.
+const READ_BACK_WHEN_INTERRUPTED: Duration = Duration::from_millis(200);
 
 /// Connections that read back what many may have produced.
 const READ_BACK_CONNECTIONS_MAX: u64 = 64;
@@ -31,6 +36,8 @@ pub struct Runner {
     pub watch_pid: Option<u32>,
     /// Whether a progress line is shown on the terminal.
     pub progress: bool,
+    /// Ends the load before its time; reports are then of the time until then.
+    pub interrupt: Interrupt,
 }
 
 /// Runs a producing load to its end and, if its records are stamped, reads everything back. The topics must exist.
@@ -57,13 +64,19 @@ pub fn run_produce_counted(
         ledger.merge(result.ledger);
     }
     let mut report = sum.report("produce", runner);
-    validity::judge(&mut report, workload);
+    judge(&mut report, workload, &runner.interrupt);
     if report.requests == 0 {
         report.note = Some("no request succeeded in the measured time".to_owned());
     }
-    note_early_end(&mut report, workload.limit);
+    note_early_end(&mut report, workload.limit, &runner.interrupt);
     if let Some(run) = workload.stamp_run.filter(|_| report.fatal.is_none()) {
-        report.verification = Some(read_back(workload, runner, run, &ledger)?);
+        match read_back(workload, runner, run, &ledger)? {
+            Ok(findings) => report.verification = Some(findings),
+            Err(reason) if runner.interrupt.is_set() => {
+                report.warnings.push(format!("not read back: {reason}"));
+            }
+            Err(reason) => report.fatal = Some(format!("reading back: {reason}")),
+        }
     }
     Ok((report, sum.tally))
 }
@@ -92,7 +105,7 @@ pub fn run_consume(
             workload.topic
         ));
     }
-    note_early_end(&mut report, workload.limit);
+    note_early_end(&mut report, workload.limit, &runner.interrupt);
     if workload.verify {
         report.verification = Some(verifier.finish(None));
     }
@@ -137,8 +150,8 @@ pub fn run_end_to_end(
     report.consumed_records = received.records;
     report.consumed_bytes = received.batch_bytes;
     report.rebalances = received.rebalances;
-    validity::judge(&mut report, produced);
-    note_early_end(&mut report, produced.limit);
+    judge(&mut report, produced, &runner.interrupt);
+    note_early_end(&mut report, produced.limit, &runner.interrupt);
     let expected = report.requests * readers;
     if report.end_to_end_batches < expected {
         report.warnings.push(format!(
@@ -184,7 +197,7 @@ impl Sum {
             report.watched = window.watched();
         }
         if let Some(pid) = runner.watch_pid.filter(|_| report.watched.is_none()) {
-            eprintln!(
+            noteln!(
                 "ringlog: process {pid} cannot be watched: it is not there, or not ours to read"
             );
         }
@@ -196,8 +209,30 @@ pub(super) fn check(validated: Result<(), load::WorkloadError>) -> Result<(), Co
     validated.map_err(|error| CommandError::Usage(error.to_string()))
 }
 
-/// Says so when answers ended long before the load did: the rates are of the time until then.
-fn note_early_end(report: &mut Report, limit: Limit) {
+/// Judges a producing load: an interrupted one by what was due until then.
+fn judge(report: &mut Report, workload: &ProduceWorkload, interrupt: &Interrupt) {
+    if !interrupt.is_set() {
+        return validity::judge(report, workload);
+    }
+    let ended = ProduceWorkload {
+        limit: Limit {
+            duration: Some(Duration::from_secs_f64(report.seconds)),
+            records: None,
+        },
+        ..workload.clone()
+    };
+    validity::judge(report, &ended);
+}
+
+/// Says so when answers ended long before the load did, or a signal ended it: the rates are of the time until then.
+fn note_early_end(report: &mut Report, limit: Limit, interrupt: &Interrupt) {
+    if interrupt.is_set() {
+        report.note = Some(format!(
+            "interrupted after {:.2} s; everything here is of the time until then",
+            report.seconds
+        ));
+        return;
+    }
     let Some(asked) = limit.duration.map(|duration| duration.as_secs_f64()) else {
         return;
     };
@@ -233,13 +268,24 @@ pub fn ensure_topics(bootstrap: &str, topics: Vec<NewTopic>) -> Result<(), Comma
     Ok(ensured?)
 }
 
-/// Reads the whole topics and compares them with what the producers know.
+/// Reads the whole topics and compares them with what the producers know, or why that cannot be.
 fn read_back(
     produced: &ProduceWorkload,
     runner: &Runner,
     run: u64,
     ledger: &Ledger,
-) -> Result<Findings, CommandError> {
+) -> Result<Result<Findings, String>, CommandError> {
+    let mut runner = runner.clone();
+    let interrupted = runner.interrupt.is_set();
+    if interrupted {
+        // The flag has ended the load; what that left behind is read for a moment all the same.
+        runner.interrupt = Interrupt::default();
+        let soon = runner.interrupt.clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(READ_BACK_WHEN_INTERRUPTED);
+            soon.set();
+        });
+    }
     let workload = ConsumeWorkload {
         bootstrap: produced.bootstrap.clone(),
         topic: produced.topic.clone(),
@@ -251,15 +297,18 @@ fn read_back(
         request_timeout: produced.request_timeout,
         ..ConsumeWorkload::default()
     };
-    let results: Vec<Consumed> = on_cores(runner, &mut |_| {}, move |io, share, observer| {
+    let results: Vec<Consumed> = on_cores(&runner, &mut |_| {}, move |io, share, observer| {
         load::consume(io, workload.clone(), share, observer)
     })?;
     let mut verifier = Verifier::new(Some(run));
     for result in results {
         if let Some(fatal) = result.fatal {
-            return Err(CommandError::Failed(format!("reading back: {fatal}")));
+            return Ok(Err(fatal));
         }
         verifier.merge(result.verifier);
     }
-    Ok(verifier.finish(Some(ledger)))
+    Ok(Ok(match interrupted || runner.interrupt.is_set() {
+        true => verifier.finish_early(ledger),
+        false => verifier.finish(Some(ledger)),
+    }))
 }

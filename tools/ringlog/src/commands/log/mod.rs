@@ -5,12 +5,15 @@ mod own_files;
 mod segment;
 
 use std::fs;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
 use super::CommandError;
+use super::table::Format;
+use crate::stdio;
 
 /// Arguments of `ringlog log`.
 #[derive(Debug, Args)]
@@ -26,8 +29,7 @@ enum Action {
         DATA/partitions/<topic id>-<index>/*.log, *.index    (`ringlog topic list` shows the ids)\n  \
         DATA/journal/<shard>/*.journal\n  \
         DATA/partitions/<topic id>-<index>/*.checkpoint      (snapshots: of the metadata log)\n  \
-        DATA/checkpoint/<shard>.0, <shard>.1\n\n\
-        Exit code: 1 if anything is damaged.")]
+        DATA/checkpoint/<shard>.0, <shard>.1")]
     Dump(DumpArgs),
 }
 
@@ -39,6 +41,9 @@ struct DumpArgs {
     /// Print every record, too.
     #[arg(long)]
     records: bool,
+    /// How to print; json is a document a line, with the file and a text or a problem.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
 /// What a file is, by its name.
@@ -55,17 +60,55 @@ enum FileKind {
 struct Printer<'a> {
     out: &'a mut dyn Write,
     with_records: bool,
+    format: Format,
+    /// The file that is looked into.
+    file: String,
     problems: u64,
 }
 
+/// A line for programs.
+#[derive(Serialize)]
+struct JsonLine<'a> {
+    file: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<&'a str>,
+}
+
 impl Printer<'_> {
+    /// Goes on with the next file.
+    fn begin(&mut self, path: &Path) -> io::Result<()> {
+        self.file = path.display().to_string();
+        match self.format {
+            Format::Text => writeln!(self.out, "{}", self.file),
+            Format::Json => Ok(()),
+        }
+    }
+
     fn line(&mut self, text: &str) -> io::Result<()> {
-        writeln!(self.out, "{text}")
+        match self.format {
+            Format::Text => writeln!(self.out, "{text}"),
+            Format::Json => self.json(Some(text.trim()), None),
+        }
     }
 
     fn problem(&mut self, text: &str) -> io::Result<()> {
         self.problems += 1;
-        writeln!(self.out, "  PROBLEM {text}")
+        match self.format {
+            Format::Text => writeln!(self.out, "  PROBLEM {text}"),
+            Format::Json => self.json(None, Some(text)),
+        }
+    }
+
+    fn json(&mut self, text: Option<&str>, problem: Option<&str>) -> io::Result<()> {
+        let line = JsonLine {
+            file: &self.file,
+            text,
+            problem,
+        };
+        serde_json::to_writer(&mut *self.out, &line)?;
+        writeln!(self.out)
     }
 }
 
@@ -76,39 +119,29 @@ pub fn run(args: LogArgs) -> Result<(), CommandError> {
     for path in &args.paths {
         files.extend(files_of(path)?);
     }
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = stdio::gathered();
     let mut printer = Printer {
         out: &mut out,
         with_records: args.records,
+        format: args.format,
+        file: String::new(),
         problems: 0,
     };
     for (kind, path) in &files {
         let bytes = fs::read(path)
             .map_err(|e| CommandError::io(format!("reading {}", path.display()), e))?;
-        if let Err(error) = dump(*kind, path, &bytes, &mut printer) {
-            return ended(error);
-        }
+        dump(*kind, path, &bytes, &mut printer).map_err(stdio::unwritten)?;
     }
     let problems = printer.problems;
-    if let Err(error) = out.flush() {
-        return ended(error);
-    }
+    out.flush().map_err(stdio::unwritten)?;
     if problems > 0 {
         return Err(CommandError::Failed(format!("damage found: {problems} x")));
     }
     Ok(())
 }
 
-/// A reader that has seen enough, such as `head`, is no error.
-fn ended(error: io::Error) -> Result<(), CommandError> {
-    if error.kind() == io::ErrorKind::BrokenPipe {
-        return Ok(());
-    }
-    Err(CommandError::io("writing the output", error))
-}
-
 fn dump(kind: FileKind, path: &Path, bytes: &[u8], printer: &mut Printer<'_>) -> io::Result<()> {
-    printer.line(&path.display().to_string())?;
+    printer.begin(path)?;
     match kind {
         FileKind::Segment => segment::dump(base_offset(path), bytes, printer),
         FileKind::Index => {
@@ -204,11 +237,13 @@ mod tests {
     }
 
     /// What is printed, and the count of problems.
-    fn printed(kind: FileKind, bytes: &[u8]) -> (String, u64) {
+    fn printed(kind: FileKind, bytes: &[u8], format: Format) -> (String, u64) {
         let mut out = Vec::new();
         let mut printer = Printer {
             out: &mut out,
             with_records: true,
+            format,
+            file: String::new(),
             problems: 0,
         };
         let path = Path::new("00000000000000000007.log");
@@ -227,10 +262,17 @@ mod tests {
             (FileKind::Checkpoint, 1, 1),
         ];
         for (kind, empty, garbage) in kinds {
-            assert_eq!(printed(kind, &[]).1, empty, "{kind:?}");
-            let (text, problems) = printed(kind, &[0x5a; 4096]);
+            assert_eq!(printed(kind, &[], Format::Text).1, empty, "{kind:?}");
+            let (text, problems) = printed(kind, &[0x5a; 4096], Format::Text);
             assert_eq!(problems, garbage, "{kind:?}: {text}");
             assert!(text.lines().count() > 1, "{kind:?} says nothing");
+            let (json, _) = printed(kind, &[0x5a; 4096], Format::Json);
+            let told = json.lines().filter(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                assert_eq!(line["file"], "00000000000000000007.log");
+                line["problem"].is_string()
+            });
+            assert_eq!(told.count() as u64, problems, "{kind:?}");
         }
     }
 }

@@ -1,10 +1,7 @@
 //! Measuring one point on one broker: a topic of its own, a load, and away with the topic.
 //!
-//! A load runs on its own thread, so that a signal can end the sweep in the middle of it.
+//! A signal ends the load in the middle of a run.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use ::load::sweep::{Attempt, Figures, Header, Job, Latency, Plan, Target};
@@ -18,9 +15,9 @@ use crate::commands::CommandError;
 use crate::commands::load::cores;
 use crate::commands::load::run::{Runner, run_produce};
 use crate::commands::load::values::compression;
+use crate::interrupt::Interrupt;
+use crate::stdio::noteln;
 
-/// How often a signal is looked for while a load runs.
-const STOP_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a response may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// What the client calls itself.
@@ -33,14 +30,14 @@ pub struct Measurer {
     count: u64,
     cpus: Vec<Option<usize>>,
     compression: Compression,
-    stop: Arc<AtomicBool>,
+    interrupt: Interrupt,
     /// Topics that could not be deleted yet, with the broker that has them.
     left_over: Vec<(String, String)>,
 }
 
 impl Measurer {
-    /// For the sweep that `header` describes; ends runs when `stop` is set.
-    pub fn new(header: &Header, stop: Arc<AtomicBool>) -> Result<Measurer, CommandError> {
+    /// For the sweep that `header` describes; ends runs when a signal comes.
+    pub fn new(header: &Header, interrupt: Interrupt) -> Result<Measurer, CommandError> {
         let fixed = &header.plan.fixed;
         Ok(Measurer {
             cpus: cores(fixed.cores.as_deref(), fixed.connections)?,
@@ -48,7 +45,7 @@ impl Measurer {
             prefix: format!("ringlog-sweep-{}-{}", header.started, std::process::id()),
             plan: header.plan.clone(),
             count: 0,
-            stop,
+            interrupt,
             left_over: Vec::new(),
         })
     }
@@ -67,26 +64,13 @@ impl Measurer {
             cpus: self.cpus.clone(),
             watch_pid: None,
             progress: false,
+            interrupt: self.interrupt.clone(),
         };
-        let (sender, receiver) = sync_channel(1);
-        std::thread::spawn(move || {
-            // Nobody waits for it any more after a signal.
-            drop(sender.send(run_produce(&workload, &runner)));
-        });
-        let outcome = loop {
-            match receiver.recv_timeout(STOP_INTERVAL) {
-                Ok(outcome) => break outcome,
-                Err(RecvTimeoutError::Timeout) if self.stop.load(Ordering::Relaxed) => {
-                    return Attempt::Stopped;
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Attempt::Failed("the load ended abnormally".to_owned());
-                }
-            }
-        };
+        let outcome = run_produce(&workload, &runner);
         self.delete_left_over();
         match outcome {
+            // A run that was cut short says nothing about its point.
+            _ if self.interrupt.is_set() => Attempt::Stopped,
             Err(error) => Attempt::Failed(error.to_string()),
             Ok(report) => self.judged(job, &report),
         }
@@ -96,7 +80,7 @@ impl Measurer {
     pub fn finish(&mut self) {
         self.delete_left_over();
         for (bootstrap, topic) in &self.left_over {
-            eprintln!("ringlog: topic {topic} on {bootstrap} could not be deleted");
+            noteln!("ringlog: topic {topic} on {bootstrap} could not be deleted");
         }
     }
 

@@ -5,8 +5,6 @@
 mod measure;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use ::load::sweep::page;
@@ -19,11 +17,14 @@ use ::load::sweep::{
 };
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::CommandError;
-use super::load::values::{compression, count, duration, size};
-use super::topic::key_value;
+use super::load::values::compression;
+use super::topic::topic_setting;
+use crate::interrupt::Interrupt;
+use crate::profiles::{bootstrap, bootstrap_default};
+use crate::quantity::{count, duration, size};
+use crate::stdio::{noteln, outln};
 use measure::Measurer;
 
 /// The file that a sweep is gone on with.
@@ -39,18 +40,18 @@ Examples:
 
 Ctrl-C ends the sweep, keeps what was measured and writes the report; --resume goes on with it.
 Each run uses a topic of its own, which is deleted afterwards. Lists have commas: 4k,16k,64k.
-Exit code: 0 if everything was measured, 1 if the sweep ended early or could not begin, 2 if the command line cannot \
-be parsed.";
+The table of exit codes is in `ringlog --help`.";
 
 /// Arguments of `ringlog sweep`.
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct SweepArgs {
-    /// Broker to measure, HOST:PORT, several of one cluster with commas.
+    /// Broker to measure, HOST:PORT, several of one cluster with commas, or @PROFILE; also from RINGLOG_BOOTSTRAP.
     #[arg(
         long,
         visible_alias = "bootstrap-server",
-        default_value = "127.0.0.1:9092",
+        default_value_t = bootstrap_default(),
+        value_parser = bootstrap,
         value_name = "HOST:PORT"
     )]
     bootstrap: String,
@@ -116,7 +117,7 @@ struct FixedArgs {
     #[arg(long, value_parser = clap::value_parser!(i16).range(1..))]
     replication_factor: Option<i16>,
     /// A setting of the topics, repeatable.
-    #[arg(long = "topic-config", value_name = "KEY=VALUE", value_parser = key_value)]
+    #[arg(long = "topic-config", value_name = "KEY=VALUE", value_parser = topic_setting)]
     topic_configs: Vec<(String, String)>,
     /// What the broker confirms.
     #[arg(long, value_parser = ["1", "all"], default_value = "all")]
@@ -140,7 +141,8 @@ fn rate(text: &str) -> Result<OfferedRate, String> {
     if text == "max" {
         return Ok(OfferedRate(None));
     }
-    count(text).map(|rate| OfferedRate(Some(rate)))
+    let rate = count(text).map_err(|error| error.to_string())?;
+    Ok(OfferedRate(Some(rate)))
 }
 
 /// `NAME=HOST:PORT`; without a name the address is the name.
@@ -177,12 +179,12 @@ struct Sweep {
 
 /// Runs the command.
 pub fn run(args: SweepArgs) -> Result<(), CommandError> {
-    let stop = stop_on_signals()?;
+    let interrupt = Interrupt::watch()?;
     let sweep = match &args.resume {
         Some(path) => resume(path)?,
         None => {
             let plan = plan(&args)?;
-            announce(&plan, plan.runs_max());
+            announce(&plan, plan.runs_max())?;
             if args.dry_run {
                 return Ok(());
             }
@@ -195,12 +197,12 @@ pub fn run(args: SweepArgs) -> Result<(), CommandError> {
         mut journal,
         mut sequence,
     } = sweep;
-    let mut measurer = Measurer::new(&header, Arc::clone(&stop))?;
+    let mut measurer = Measurer::new(&header, interrupt.clone())?;
     let progress = Progress::new(&sequence);
     let end = run_sequence(
         &mut sequence,
         &mut journal,
-        &mut |job, sequence| match stop.load(Ordering::Relaxed) {
+        &mut |job, sequence| match interrupt.is_set() {
             true => Attempt::Stopped,
             false => {
                 progress.begin(job, sequence);
@@ -211,19 +213,7 @@ pub fn run(args: SweepArgs) -> Result<(), CommandError> {
     )?;
     progress.bar.finish_and_clear();
     measurer.finish();
-    report(&folder, header, &sequence, &end)
-}
-
-/// A flag that the first SIGINT or SIGTERM sets; the second ends the process.
-fn stop_on_signals() -> Result<Arc<AtomicBool>, CommandError> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        let registered =
-            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))
-                .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)));
-        registered.map_err(|error| CommandError::io("signals", error))?;
-    }
-    Ok(stop)
+    report(&folder, header, &sequence, &end, &interrupt)
 }
 
 fn plan(args: &SweepArgs) -> Result<Plan, CommandError> {
@@ -271,24 +261,24 @@ fn plan(args: &SweepArgs) -> Result<Plan, CommandError> {
 }
 
 /// Says what is about to happen and how long it takes at most.
-fn announce(plan: &Plan, runs: usize) {
+fn announce(plan: &Plan, runs: usize) -> Result<(), CommandError> {
     let time = plan
         .run_time()
         .saturating_mul(u32::try_from(runs).unwrap_or(u32::MAX));
     let names: Vec<&str> = plan.targets.iter().map(|t| t.name.as_str()).collect();
-    println!(
+    outln!(
         "Sweep of {}: up to {runs} runs of {}, about {} in all. Ctrl-C keeps what is measured.",
         names.join(" and "),
         words::length(plan.run_time()),
         words::length(time)
-    );
-    println!(
+    )?;
+    outln!(
         "  points of the grid: {}, each {} times; searches for knees: {}; targets: {}",
         plan.points().len(),
         plan.repetitions,
         plan.knee_groups().len(),
         plan.targets.len()
-    );
+    )
 }
 
 fn begin(args: &SweepArgs, plan: Plan) -> Result<Sweep, CommandError> {
@@ -352,9 +342,9 @@ fn resume(path: &Path) -> Result<Sweep, CommandError> {
     let measured = measurements.len();
     let sequence = Sequence::resume(header.plan.clone(), measurements)
         .map_err(|mismatch| CommandError::Failed(format!("{}: {mismatch}", file.display())))?;
-    println!("{measured} runs are there already.");
+    outln!("{measured} runs are there already.")?;
     if sequence.next().is_some() {
-        announce(&header.plan, sequence.remaining_max());
+        announce(&header.plan, sequence.remaining_max())?;
     }
     let folder = file
         .parent()
@@ -372,28 +362,32 @@ fn report(
     header: Header,
     sequence: &Sequence,
     end: &End,
+    interrupt: &Interrupt,
 ) -> Result<(), CommandError> {
     let analysis = Analysis::new(header, sequence);
     let page =
         page::write(&analysis, folder).map_err(|error| CommandError::Failed(error.to_string()))?;
     let targets = &analysis.header.plan.targets;
     for (target, named) in targets.iter().enumerate() {
-        println!("\n{}", named.name);
+        outln!("\n{}", named.name)?;
         for recommendation in recommendations(&analysis, target) {
             let detail = recommendation
                 .detail()
                 .map(|d| format!("  ({d})"))
                 .unwrap_or_default();
-            println!("  {}{detail}", recommendation.sentence());
+            outln!("  {}{detail}", recommendation.sentence())?;
         }
     }
-    println!("\nReport: {}", page.display());
+    outln!("\nReport: {}", page.display())?;
     match end {
         End::Complete => Ok(()),
-        End::Stopped => Err(CommandError::Failed(format!(
-            "stopped; `ringlog sweep --resume {}` goes on with it",
-            folder.display()
-        ))),
+        End::Stopped => {
+            noteln!(
+                "ringlog: `ringlog sweep --resume {}` goes on with it",
+                folder.display()
+            );
+            interrupt.check()
+        }
         End::GaveUp(reason) => Err(CommandError::Failed(format!(
             "given up, run after run failed: {reason}\n`ringlog sweep --resume {}` goes on with it",
             folder.display()
@@ -454,7 +448,7 @@ impl Progress {
         };
         let line = format!("{name}, {point}{}: {outcome}", rate.unwrap_or_default());
         if self.bar.is_hidden() {
-            eprintln!("{line}");
+            noteln!("{line}");
         } else {
             self.bar.println(line);
         }

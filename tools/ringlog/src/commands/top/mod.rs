@@ -17,9 +17,10 @@ use std::time::Duration;
 use console::{Document, Overview};
 
 use super::CommandError;
-use super::load::values;
 use super::table::{Format, print_json};
 use crate::commands::metrics_source::Source;
+use crate::quantity::{duration, written};
+use crate::stdio::print_text;
 
 /// Shortest time between two looks: each costs every shard a snapshot.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
@@ -31,8 +32,8 @@ pub struct TopArgs {
     #[arg(long, default_value = "http://127.0.0.1:9191", value_name = "URL")]
     url: String,
     /// Time between two looks, and what rates are computed over
-    #[arg(long, default_value = "1s", value_name = "TIME")]
-    interval: String,
+    #[arg(long, value_parser = duration, default_value = "1s", value_name = "TIME")]
+    interval: Duration,
     /// Look for one interval, print, and exit; needs no terminal
     #[arg(long)]
     once: bool,
@@ -42,14 +43,13 @@ pub struct TopArgs {
 }
 
 /// Shows a broker.
-pub fn run(args: &TopArgs) -> Result<(), CommandError> {
-    let interval = values::duration(&args.interval)
-        .map_err(|error| CommandError::Usage(format!("--interval {error}")))?;
+pub fn run(args: TopArgs) -> Result<(), CommandError> {
+    let interval = args.interval;
     if interval < INTERVAL_MIN {
         return Err(CommandError::Usage(format!(
-            "--interval {}: at least {} ms",
-            args.interval,
-            INTERVAL_MIN.as_millis()
+            "--interval {}: at least {}",
+            written(interval),
+            written(INTERVAL_MIN)
         )));
     }
     let source = Source::new(&args.url)?;
@@ -70,10 +70,7 @@ fn once(source: &Source, interval: Duration, format: Format) -> Result<(), Comma
     let later = source.fetch()?;
     let overview = between(&earlier, &later)?;
     match format {
-        Format::Text => {
-            print!("{}", text::render(&overview, source.address()));
-            Ok(())
-        }
+        Format::Text => print_text(&text::render(&overview, source.address())),
         Format::Json => print_json(&overview),
     }
 }

@@ -1,0 +1,171 @@
+//! A broker's configuration from its layers: a file, the environment, flags.
+//!
+//! Invariant: whatever is refused says where it stands, as `FILE:LINE`, the variable or the flag.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use model::config::{
+    BrokerConfig, ConfigError, Environment, Properties, UnknownVariable, broker_key,
+    parse_environment, variable_of,
+};
+
+use crate::commands::CommandError;
+use crate::variables;
+
+/// A setting from the command line: the key, its value, and what was written.
+#[derive(Clone, Debug)]
+pub struct Flag {
+    /// The key.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+    /// The flag as it stands on the command line; of a key that may be secret, without its value.
+    pub written: String,
+}
+
+/// The layers, in rising precedence.
+#[derive(Debug, Default)]
+pub struct Layers {
+    file: Option<(PathBuf, Properties)>,
+    environment: Environment,
+    flags: Vec<Flag>,
+}
+
+impl Layers {
+    /// Reads the file, if there is one, and the environment of this process.
+    pub fn read(file: Option<&Path>, flags: Vec<Flag>) -> Result<Layers, CommandError> {
+        let variables = variables::of_broker();
+        let variables = variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        Ok(Layers {
+            file: file.map(read_file).transpose()?,
+            environment: parse_environment(variables),
+            flags,
+        })
+    }
+
+    /// Variables that look like settings and name none.
+    pub fn unknown_variables(&self) -> &[UnknownVariable] {
+        &self.environment.unknown
+    }
+
+    /// The configuration, or what is wrong and where.
+    pub fn to_config(&self) -> Result<BrokerConfig, CommandError> {
+        let none = BTreeMap::new();
+        let file = self.file.as_ref().map_or(&none, |(_, p)| &p.settings);
+        let flags = self.flags.iter();
+        let flags = flags.map(|flag| (flag.key.clone(), flag.value.clone()));
+        BrokerConfig::from_layers(file, &self.environment.settings, &flags.collect())
+            .map_err(|error| self.refused(&error))
+    }
+
+    /// The error with the place that is to be changed: the layer that wins.
+    fn refused(&self, error: &ConfigError) -> CommandError {
+        let place = error.key().and_then(|key| self.place_of(key));
+        CommandError::Usage(match place {
+            Some(place) => format!("{place}: {error}"),
+            None => error.to_string(),
+        })
+    }
+
+    fn place_of(&self, key: &str) -> Option<String> {
+        // The last of several flags is the one that counts.
+        if let Some(flag) = self.flags.iter().rev().find(|flag| flag.key == key) {
+            return Some(flag.written.clone());
+        }
+        if self.environment.settings.contains_key(key) {
+            return broker_key(key).ok().map(variable_of);
+        }
+        let (path, properties) = self.file.as_ref()?;
+        let line = properties.lines.get(key)?;
+        Some(format!("{}:{line}", path.display()))
+    }
+}
+
+/// Reads a properties file.
+pub fn read_file(path: &Path) -> Result<(PathBuf, Properties), CommandError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| CommandError::io(path.display().to_string(), error))?;
+    let properties = Properties::parse(&text).map_err(|error| match &error {
+        ConfigError::Syntax { line, reason } => {
+            CommandError::Usage(format!("{}:{line}: {reason}", path.display()))
+        }
+        error => CommandError::Usage(format!("{}: {error}", path.display())),
+    })?;
+    Ok((path.to_owned(), properties))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flag(key: &str, value: &str) -> Flag {
+        Flag {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            written: format!("--override {key}"),
+        }
+    }
+
+    fn layers(file: &str, variables: &[(&str, &str)], flags: &[(&str, &str)]) -> Layers {
+        Layers {
+            file: Some((
+                PathBuf::from("a/b.properties"),
+                Properties::parse(file).unwrap(),
+            )),
+            environment: parse_environment(variables.iter().copied()),
+            flags: flags.iter().map(|(key, value)| flag(key, value)).collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_refused_says_where_it_stands() {
+        let rows: [(Layers, &str); 5] = [
+            (
+                layers("# c\nnum.partition=3\n", &[], &[]),
+                "a/b.properties:2: there is no configuration named num.partition; did you mean num.partitions?",
+            ),
+            (
+                layers("num.partitions=1\nlog.retention.ms=soon", &[], &[]),
+                "a/b.properties:2: log.retention.ms cannot be 'soon': expected a duration: a number with us, ms, s, m, \
+                 h or d, such as 500ms, 1.5s or 1h30m",
+            ),
+            (
+                layers("num.partitions=0", &[("RINGLOG_NUM_PARTITIONS", "-4")], &[]),
+                "RINGLOG_NUM_PARTITIONS: num.partitions cannot be '-4': it must be 1 or more",
+            ),
+            (
+                layers(
+                    "",
+                    &[("RINGLOG_NUM_PARTITIONS", "4")],
+                    &[("num.partitions", "2"), ("num.partitions", "x")],
+                ),
+                "--override num.partitions: num.partitions cannot be 'x': it must be a whole number of type int",
+            ),
+            (
+                layers("group.min.session.timeout.ms=1h", &[], &[]),
+                "group.min.session.timeout.ms must not be above group.max.session.timeout.ms",
+            ),
+        ];
+        for (layers, expected) in rows {
+            assert_eq!(layers.to_config().unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn the_last_flag_wins_over_variables_and_the_file() {
+        let layers = layers(
+            "num.partitions=1\nringlog.memory.bytes=64M",
+            &[("RINGLOG_NUM_PARTITIONS", "2"), ("RINGLOG_PORT", "tcp://1")],
+            &[("num.partitions", "3"), ("num.partitions", "4")],
+        );
+        let config = layers.to_config().unwrap();
+        assert_eq!(
+            (config.num_partitions, config.memory_bytes),
+            (4, Some(64 << 20))
+        );
+        assert_eq!(layers.unknown_variables().len(), 1);
+    }
+}

@@ -1,0 +1,10 @@
+//! The binary as people use it: at a terminal, in a pipe, with signals, against a running broker.
+
+// Tests of an executable: processes, files, clocks.
+#![allow(clippy::disallowed_methods)]
+
+mod broker;
+mod pipes;
+mod signals;
+mod terminal;
+mod transcript;
