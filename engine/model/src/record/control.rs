@@ -11,8 +11,11 @@ use crate::offset::Offset;
 use crate::primitives::{PrimitiveError, Reader, put_no_tagged_fields};
 use crate::time::Timestamp;
 
+use super::batch::split_first_batch;
 use super::builder::{BatchBuilder, BuildError};
-use super::record::Record;
+use super::compression::Compression;
+use super::decompression::DecompressionScratch;
+use super::record::{Record, RecordError, read_records};
 
 const KEY_VERSION: i16 = 0;
 const END_MARKER_VERSION: i16 = 0;
@@ -52,6 +55,46 @@ pub enum ControlRecord {
     SnapshotFooter,
     /// Another type of the protocol's: 2 leader change, 5 KRaft version, 6 voters.
     Other(i16),
+}
+
+/// Why a control batch cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// Control batches are never compressed.
+    #[error("a control batch is compressed")]
+    Compressed,
+    /// The batch or its record is none.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The key or the value is malformed.
+    #[error("the control record is malformed: {0}")]
+    Malformed(#[from] PrimitiveError),
+    /// The end of a transaction is a record alone.
+    #[error("a transaction ends with {0} records")]
+    NotAlone(i32),
+}
+
+/// What the control batch at the front of `batch` says; `None` if compaction has left nothing but its header (KIP-534).
+///
+/// Only the first record is looked at: what the metadata quorum writes may hold more, of other types. Checks sizes and
+/// fields, not the checksum.
+pub fn read_control_batch(batch: &[u8]) -> Result<Option<ControlRecord>, ControlError> {
+    let (header, batch, _) = split_first_batch(batch).map_err(RecordError::from)?;
+    if header.compression().map_err(RecordError::from)? != Compression::None {
+        return Err(ControlError::Compressed);
+    }
+    // Nothing is decompressed: it stays empty.
+    let mut scratch = DecompressionScratch::new();
+    let mut records = read_records(batch, &mut scratch)?;
+    let Some(record) = records.next() else {
+        return Ok(None);
+    };
+    let control = decode_control_record(&record?)?;
+    let is_end = matches!(control, ControlRecord::EndMarker { .. });
+    if is_end && (records.next().is_some() || header.last_offset_delta != 0) {
+        return Err(ControlError::NotAlone(header.record_count));
+    }
+    Ok(Some(control))
 }
 
 /// Reads the record of a control batch.

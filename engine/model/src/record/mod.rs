@@ -21,7 +21,7 @@ pub mod validate;
 pub use batch::{Batches, next_batch_size, split_first_batch};
 pub use builder::{BatchBuilder, BuildError};
 pub use compression::{Compression, CompressionError};
-pub use control::{ControlRecord, EndMarker};
+pub use control::{ControlError, ControlRecord, EndMarker, read_control_batch};
 pub use crc::{batch_crc, crc_matches};
 pub use decompression::DecompressionScratch;
 pub use header::{

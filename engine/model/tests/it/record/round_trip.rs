@@ -1,10 +1,10 @@
 //! What the builder writes, the readers read: every codec, and bytes that were written down by hand.
 
 use model::record::{
-    BatchBuilder, BatchCheck, BatchError, BatchHeader, Batches, Compression, ControlRecord,
-    DecompressionScratch, EndMarker, TimestampType, ValidationRules, control, crc_matches,
-    read_records, read_records_owned, set_base_offset, set_leader_epoch, set_log_append_time,
-    validate,
+    BatchBuilder, BatchCheck, BatchError, BatchHeader, Batches, Compression, ControlError,
+    ControlRecord, DecompressionScratch, EndMarker, TimestampType, ValidationRules, control,
+    crc_matches, read_control_batch, read_records, read_records_owned, set_base_offset,
+    set_leader_epoch, set_log_append_time, validate,
 };
 use model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 
@@ -286,6 +286,54 @@ fn snapshot_header_and_footer_round_trip() {
         assert_eq!(record.key.unwrap(), [vec![0, 0], kind].concat());
         assert_eq!(record.value.unwrap(), value);
         assert_eq!(control::decode_control_record(record).unwrap(), meaning);
+    }
+}
+
+#[test]
+fn a_control_batch_says_one_thing_or_is_refused() {
+    let end = control::end_marker_batch(EndMarker::Abort, ProducerId(9), ProducerEpoch(3), 12, NOW);
+    let end = end.unwrap();
+    let said = ControlRecord::EndMarker {
+        marker: EndMarker::Abort,
+        coordinator_epoch: 12,
+    };
+    assert_eq!(read_control_batch(&end), Ok(Some(said)));
+    let of = |records: &[(&[u8], &[u8])], codec| {
+        let mut builder = BatchBuilder::new().control(true).compression(codec);
+        for (key, value) in records {
+            builder.push(NOW, Some(key), Some(value));
+        }
+        builder.build().unwrap()
+    };
+    let (abort, epoch, leader): (&[u8], &[u8], &[u8]) =
+        (&[0, 0, 0, 0], &[0, 0, 0, 0, 0, 1], &[0, 0, 0, 2]);
+    let plain = Compression::None;
+    let other = of(&[(leader, b"x"), (leader, b"y")], plain);
+    assert_eq!(
+        read_control_batch(&other),
+        Ok(Some(ControlRecord::Other(2)))
+    );
+    let two = of(&[(abort, epoch), (abort, epoch)], plain);
+    assert_eq!(read_control_batch(&two), Err(ControlError::NotAlone(2)));
+    let packed = of(&[(abort, epoch)], Compression::Lz4);
+    assert_eq!(read_control_batch(&packed), Err(ControlError::Compressed));
+    for (key, value) in [(&abort[..3], epoch), (abort, &epoch[..5]), (&[], epoch)] {
+        let cut = read_control_batch(&of(&[(key, value)], plain));
+        assert!(matches!(cut, Err(ControlError::Malformed(_))), "{cut:?}");
+    }
+    // Compaction leaves the header of a producer's last batch (KIP-534).
+    let mut emptied = BatchHeader::parse(&end).unwrap();
+    emptied.record_count = 0;
+    emptied.batch_length = 49;
+    assert_eq!(read_control_batch(&emptied.to_bytes()), Ok(None));
+    for len in 0..end.len() {
+        assert!(read_control_batch(&end[..len]).is_err(), "{len} bytes");
+    }
+    for byte in 61..end.len() {
+        let mut damaged = end.to_vec();
+        damaged[byte] ^= 0x80;
+        // The checksum is for who received the bytes; here no damage may do more than lie.
+        let _read = read_control_batch(&damaged);
     }
 }
 
