@@ -22,7 +22,7 @@ fn known() -> (ProducerStates, Vec<BatchHeader>) {
                 .build()
                 .expect("the batch is small and has records");
             let mut header = BatchHeader::parse(&batch).expect("the batch is good");
-            states.learn(&header, payload::FIRST_TIMESTAMP);
+            states.learn(&header, None, payload::FIRST_TIMESTAMP);
             header.base_sequence = 1;
             header
         })
@@ -31,7 +31,7 @@ fn known() -> (ProducerStates, Vec<BatchHeader>) {
 }
 
 fn assert_next(states: &ProducerStates, header: &BatchHeader) {
-    let check = states.check(header);
+    let check = states.check(header, None);
     assert!(matches!(check, Ok(SequenceCheck::Append)), "{check:?}");
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn check_and_learn(meter: &mut Meter) {
         let header = &mut headers[producer];
         header.base_offset = log_end_offset;
         assert_next(&states, header);
-        states.learn(header, payload::FIRST_TIMESTAMP);
+        states.learn(header, None, payload::FIRST_TIMESTAMP);
         header.base_sequence += 1;
         log_end_offset = log_end_offset.plus(1);
         // The high watermark follows: what lies below it is not undone.

@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use model::record::{
-    BatchError, BatchHeader, BatchInfo, TimestampType, set_base_offset, set_leader_epoch,
-    set_log_append_time, set_max_timestamp,
+    BatchError, BatchHeader, BatchInfo, ControlError, ControlRecord, TimestampType,
+    read_control_batch, set_base_offset, set_leader_epoch, set_log_append_time, set_max_timestamp,
 };
 use model::{LeaderEpoch, Offset, Timestamp};
 use runtime::Io;
@@ -17,7 +17,7 @@ use crate::journal::group::GroupBatch;
 use crate::journal::room::Claim;
 use crate::log::{Log, LogState};
 use crate::options::{AppendContext, Durability, PlantedFault};
-use crate::producer_state::SequenceCheck;
+use crate::producer::{RememberedBatch, SequenceCheck};
 use crate::segment::BatchPlace;
 
 /// Who asks for admission is refused after this time: a client retries, and must not wait for an answer that never
@@ -198,18 +198,17 @@ impl<I: Io> Inner<I> {
         if !self.journal_has_room(bytes, claim) && !self.journal_takes(bytes, claim) {
             return Err(AppendError::JournalFull);
         }
+        let control = control_of(&info.header, batch).map_err(|_| AppendError::Malformed)?;
         self.open_room(ENTRY_HEADER_BYTES + batch.len());
         let mut state = log.state_mut();
-        if context.check_producer
-            && info.header.is_idempotent()
-            && let SequenceCheck::Duplicate(known) = state.producers.check(&info.header)?
-        {
-            return Ok(Appended {
-                base_offset: known.base_offset(),
-                last_offset: known.last_offset,
-                duplicate: true,
-                log_append_time: context.log_append_time.map(|_| known.timestamp),
-            });
+        if info.header.is_idempotent() {
+            if context.check_producer
+                && let SequenceCheck::Duplicate(known) =
+                    state.producers.check(&info.header, control)?
+            {
+                return Ok(duplicate_of(&known, &context));
+            }
+            state.producers.check_room(&info.header)?;
         }
         if let Some(latest) = state.leader_epochs.latest()
             && context.leader_epoch < latest
@@ -239,7 +238,7 @@ impl<I: Io> Inner<I> {
                 max_timestamp: place.max_timestamp,
                 ..info.header
             };
-            state.producers.learn(&stored, context.now);
+            state.producers.learn(&stored, control, context.now);
         }
         let bytes = batch.len() as u64;
         self.appended(log, &mut state, context.leader_epoch, bytes, place);
@@ -335,6 +334,27 @@ impl<I: Io> Inner<I> {
         state.leader_epochs.assign(leader_epoch, place.base_offset);
         log.extend(place.next_offset, bytes);
         log.assert_offsets();
+    }
+}
+
+/// What a batch says of its producer's transactions; of one without a producer nothing is asked.
+pub(crate) fn control_of(
+    header: &BatchHeader,
+    batch: &[u8],
+) -> Result<Option<ControlRecord>, ControlError> {
+    if header.is_control() && header.is_idempotent() {
+        read_control_batch(batch)
+    } else {
+        Ok(None)
+    }
+}
+
+fn duplicate_of(known: &RememberedBatch, context: &AppendContext) -> Appended {
+    Appended {
+        base_offset: known.base_offset(),
+        last_offset: known.last_offset,
+        duplicate: true,
+        log_append_time: context.log_append_time.map(|_| known.timestamp),
     }
 }
 

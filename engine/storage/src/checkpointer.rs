@@ -275,6 +275,16 @@ impl<I: Io> Inner<I> {
                     .await?;
                 self.counters.index.flushes.increment();
             }
+            let planted = PlantedFault::AbortedUnsynced;
+            if what.aborted && !self.options.is_planted(planted) {
+                let path = self.layout.transaction_index(*id);
+                self.files
+                    .open(&self.io, *id, FileKind::AbortedWrite, &path)
+                    .await?
+                    .sync_data()
+                    .await?;
+                self.counters.index.flushes.increment();
+            }
             if what.directory {
                 self.sync_dir(&self.layout.partition(id.partition)).await?;
             }

@@ -23,15 +23,12 @@ use crate::inner::Inner;
 use crate::journal::frame::{ENTRY_HEADER_BYTES, EntryKind};
 use crate::journal::room::Claim;
 use crate::leader_epoch_cache::LeaderEpochCache;
-use crate::log::{Hold, Log, ReadRequest};
+use crate::log::{Hold, Log, LogState};
 use crate::options::PlantedFault;
 use crate::producer_state::ProducerStates;
 use crate::segment::SegmentCut;
 use crate::segment_view::{SegmentView, Snapshot};
 use crate::storage::Storage;
-
-/// Bytes read at once when producers are learned anew.
-const LEARN_BYTES: usize = 1 << 20;
 
 /// What becomes of a log.
 #[derive(Debug)]
@@ -222,7 +219,7 @@ impl<I: Io> Inner<I> {
         let producers = if log.state().producers.reaches(end) {
             None
         } else {
-            Some(self.learn_producers(log, end).await?)
+            Some(self.learn_from_log(log, end).await?)
         };
         Ok(Some(Cut {
             end,
@@ -291,39 +288,6 @@ impl<I: Io> Inner<I> {
         }))
     }
 
-    /// Learns the producers of a log from its batches below `end`: what came behind cannot be undone. Those whose batches
-    /// are all below the log's start are forgotten, as if they had expired.
-    pub(crate) async fn learn_producers(
-        &self,
-        log: &Rc<Log>,
-        end: Offset,
-    ) -> Result<ProducerStates, ReadError> {
-        let mut producers = ProducerStates::default();
-        let now = self.io.wall_clock();
-        let mut from = log.log_start_offset().min(end);
-        while from < end {
-            let request = ReadRequest {
-                from,
-                end,
-                bytes_max: LEARN_BYTES,
-                at_least_one_batch: true,
-            };
-            let read = self.read(log, request).await?;
-            for bytes in &read.batches {
-                for (header, _) in Batches::new(bytes).map_while(Result::ok) {
-                    producers.learn(&header, now);
-                }
-            }
-            if read.bytes == 0 {
-                break;
-            }
-            from = read.next_offset;
-            self.io.yield_if_needed().await;
-        }
-        producers.forget_undo(end);
-        Ok(producers)
-    }
-
     /// Cuts a log in memory. Returns the groups of batches that were in the journal only, one by one.
     #[must_use]
     pub(crate) fn apply_cut(&self, log: &Log, cut: Cut) -> Vec<u64> {
@@ -358,7 +322,12 @@ impl<I: Io> Inner<I> {
                 .expect("the segment is still there");
             assert!(segment.size_bytes >= cut.size_bytes, "a cut is in the file");
             gone_bytes += segment.size_bytes - cut.size_bytes;
+            let planted = self.options.is_planted(PlantedFault::CutKeepsAborted);
+            let kept = planted.then(|| segment.transactions.clone());
             segment.cut(cut);
+            if let Some(kept) = kept {
+                segment.transactions = kept;
+            }
             segment.sealed = !self.options.is_planted(PlantedFault::CutOnlyInMemory);
             self.removals.behind(segment.id, segment.size_bytes);
             self.extents.forget_index(segment.id);
@@ -376,11 +345,7 @@ impl<I: Io> Inner<I> {
         state.shields.cut(end);
         self.removals.add(state.take_shields());
         state.leader_epochs.truncate_back(end);
-        match cut.producers {
-            Some(producers) => state.producers = producers,
-            None if self.options.is_planted(PlantedFault::CutKeepsProducers) => {}
-            None => state.producers.truncate(end),
-        }
+        self.cut_producers(state, end, cut.producers);
         state.cold_read_end = Offset::NONE;
         assert_eq!(
             state.tail.len() - state.tail_written == 0,
@@ -390,6 +355,17 @@ impl<I: Io> Inner<I> {
         log.shrink(gone_bytes);
         log.moved_end(end);
         groups
+    }
+
+    fn cut_producers(&self, state: &mut LogState, end: Offset, learned: Option<ProducerStates>) {
+        match learned {
+            Some(producers) => state.producers = producers,
+            None if self.options.is_planted(PlantedFault::CutKeepsProducers) => {}
+            None => {
+                let reopens = !self.options.is_planted(PlantedFault::CutKeepsEnded);
+                state.producers.undo_until(end, reopens);
+            }
+        }
     }
 
     /// Empties a log in memory. Returns the groups of batches that were in the journal only, one by one.

@@ -10,10 +10,11 @@ use runtime::ALIGNMENT;
 use crate::checkpoint::{CheckpointError, RunState};
 use crate::checkpoint_chain::decode_file;
 use crate::encoding::Decoder;
-use crate::index::{self, SegmentId};
+use crate::index::{self, PageEntry, SegmentId};
 use crate::journal::frame::{self, EntryKind, FrameError, GroupHeader};
 use crate::log_snapshot::content;
 use crate::removals::Removal;
+use crate::transaction_index::AbortedTransaction;
 
 /// One entry of a segment's index: a run of whole batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,52 +72,85 @@ impl IndexPage {
 /// The pages of an `.index` file, in order. A cut-off last page counts as damaged. `base_offset` is the file's name;
 /// the partition is taken from the first page.
 pub fn index_pages(bytes: &[u8], base_offset: Offset) -> Vec<IndexPage> {
-    let mut owner = None;
-    bytes
-        .chunks(index::PAGE_BYTES)
-        .zip(0u32..)
-        .map(|(page, number)| {
-            let (partition, segment_base_offset, generation) = page_owner(page);
-            let id = SegmentId {
-                partition: *owner.get_or_insert(partition),
-                base_offset,
-                generation,
-                incarnation: 0,
-            };
-            let entries = index::read_page(id, number, page);
-            IndexPage {
-                number,
-                partition,
-                segment_base_offset,
-                generation,
-                chunks: entries.map(|entries| {
-                    let chunk = |entry: index::ChunkEntry| IndexChunk {
-                        base_offset: Offset(
-                            base_offset
-                                .0
-                                .saturating_add(i64::from(entry.relative_offset)),
-                        ),
-                        position: entry.position,
-                        length_bytes: entry.length,
-                        checksum: entry.checksum,
-                        max_timestamp: entry.max_timestamp,
-                    };
-                    entries.into_iter().map(chunk).collect()
-                }),
-            }
+    let chunk = |entry: index::ChunkEntry| IndexChunk {
+        base_offset: Offset(
+            base_offset
+                .0
+                .saturating_add(i64::from(entry.relative_offset)),
+        ),
+        position: entry.position,
+        length_bytes: entry.length,
+        checksum: entry.checksum,
+        max_timestamp: entry.max_timestamp,
+    };
+    pages::<index::ChunkEntry>(bytes, base_offset)
+        .map(|(number, owner, entries)| IndexPage {
+            number,
+            partition: owner.partition,
+            segment_base_offset: owner.base_offset,
+            generation: owner.generation,
+            chunks: entries.map(|entries| entries.into_iter().map(chunk).collect()),
         })
         .collect()
 }
 
-/// Partition, base offset and generation of a page's header; zeros if it is too short.
-fn page_owner(page: &[u8]) -> (TopicPartition, Offset, u32) {
+/// One page of an index of aborted transactions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AbortedPage {
+    /// Number of the page in its file, from 0.
+    pub number: u32,
+    /// The partition that the page says it belongs to.
+    pub partition: TopicPartition,
+    /// First offset of the segment that the page says it belongs to.
+    pub segment_base_offset: Offset,
+    /// Its transactions, or `None` if the page is damaged or belongs to another place.
+    pub aborted: Option<Vec<AbortedTransaction>>,
+}
+
+/// The pages of a `.txnindex` file, as [`index_pages`] those of an `.index`.
+pub fn aborted_pages(bytes: &[u8], base_offset: Offset) -> Vec<AbortedPage> {
+    pages(bytes, base_offset)
+        .map(|(number, owner, aborted)| AbortedPage {
+            number,
+            partition: owner.partition,
+            segment_base_offset: owner.base_offset,
+            aborted,
+        })
+        .collect()
+}
+
+/// Number, owner by its own words, and entries of each page.
+fn pages<E: PageEntry>(
+    bytes: &[u8],
+    base_offset: Offset,
+) -> impl Iterator<Item = (u32, SegmentId, Option<Vec<E>>)> {
+    let mut first_owner = None;
+    let pages = bytes.chunks(index::PAGE_BYTES).zip(0u32..);
+    pages.map(move |(page, number)| {
+        let owner = page_owner(page);
+        let id = SegmentId {
+            partition: *first_owner.get_or_insert(owner.partition),
+            base_offset,
+            ..owner
+        };
+        (number, owner, index::read_page(id, number, page))
+    })
+}
+
+/// Whose page its header says it is; zeros if it is too short.
+fn page_owner(page: &[u8]) -> SegmentId {
     let mut fields = Decoder::new(page.get(8..).unwrap_or_default());
     let partition = fields.topic_partition().unwrap_or_default();
     let base_offset = fields.offset().unwrap_or(Offset::ZERO);
     // The page's number and count of entries lie between.
     let between = fields.u64();
     let generation = between.and_then(|_| fields.u32()).unwrap_or(0);
-    (partition, base_offset, generation)
+    SegmentId {
+        partition,
+        base_offset,
+        generation,
+        incarnation: 0,
+    }
 }
 
 /// What one entry of a commit group does.
@@ -424,6 +458,8 @@ mod tests {
                 let pages = index_pages(&bytes, Offset(7));
                 assert_eq!(pages.len(), length.div_ceil(4096));
                 assert!(pages.iter().all(|page| page.chunks.is_none()));
+                let pages = aborted_pages(&bytes, Offset(7));
+                assert!(pages.iter().all(|page| page.aborted.is_none()));
             }
         }
     }

@@ -122,6 +122,26 @@ pub enum AppendError {
         /// The newest epoch known.
         current: ProducerEpoch,
     },
+    /// Records outside a transaction, of a producer that has one open in this log (KIP-98).
+    #[error("the producer's transaction, open from offset {first_offset} on, has not ended")]
+    TransactionOpen {
+        /// The transaction's first offset.
+        first_offset: Offset,
+    },
+    /// A newer coordinator has ended a transaction of the producer.
+    #[error("transaction coordinator epoch {found} is older than {current}")]
+    CoordinatorFenced {
+        /// The marker's epoch.
+        found: i32,
+        /// The newest known.
+        current: i32,
+    },
+    /// As many transactions are open in the log as there is room for; retriable.
+    #[error("{open} transactions are open in the log")]
+    TooManyTransactions {
+        /// How many.
+        open: usize,
+    },
     /// The device is full; retriable.
     #[error("no space left on the device")]
     DiskFull,

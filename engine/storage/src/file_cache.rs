@@ -20,6 +20,18 @@ pub(crate) enum FileKind {
     LogRead,
     LogWrite,
     Index,
+    AbortedRead,
+    AbortedWrite,
+}
+
+impl FileKind {
+    const ALL: [FileKind; 5] = [
+        FileKind::LogRead,
+        FileKind::LogWrite,
+        FileKind::Index,
+        FileKind::AbortedRead,
+        FileKind::AbortedWrite,
+    ];
 }
 
 type Key = (SegmentId, FileKind);
@@ -65,10 +77,9 @@ impl<I: Io> FileCache<I> {
         if let Some(file) = self.touch((id, kind)) {
             return Ok(file);
         }
-        let mode = if kind == FileKind::LogRead {
-            OpenMode::Read
-        } else {
-            OpenMode::Write
+        let mode = match kind {
+            FileKind::LogRead | FileKind::AbortedRead => OpenMode::Read,
+            FileKind::LogWrite | FileKind::Index | FileKind::AbortedWrite => OpenMode::Write,
         };
         let opened = with_descriptor(io, async || io.open(path, mode).await, || self.shrink());
         let file = Rc::new(opened.await?);
@@ -120,9 +131,18 @@ impl<I: Io> FileCache<I> {
 
     /// Lets go of a segment's files. Returns whether somebody still uses one.
     pub(crate) fn forget(&self, id: SegmentId) -> bool {
+        self.forget_kinds(id, &FileKind::ALL)
+    }
+
+    /// Lets go of a segment's index of aborted transactions: another file has its name.
+    pub(crate) fn forget_aborted(&self, id: SegmentId) {
+        self.forget_kinds(id, &[FileKind::AbortedRead, FileKind::AbortedWrite]);
+    }
+
+    fn forget_kinds(&self, id: SegmentId, kinds: &[FileKind]) -> bool {
         let mut entries = self.entries.borrow_mut();
         let mut is_used = false;
-        for kind in [FileKind::LogRead, FileKind::LogWrite, FileKind::Index] {
+        for kind in kinds.iter().copied() {
             if let Some((file, used)) = entries.files.remove(&(id, kind)) {
                 entries.by_age.remove(&used);
                 is_used |= Rc::strong_count(&file) > 1;
@@ -138,7 +158,7 @@ impl<I: Io> FileCache<I> {
             let entries = self.entries.borrow();
             entries
                 .files
-                .range((from, FileKind::LogRead)..=(to, FileKind::Index))
+                .range((from, FileKind::LogRead)..=(to, FileKind::AbortedWrite))
                 .map(|((id, _), _)| *id)
                 .collect()
         };

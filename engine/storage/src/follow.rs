@@ -7,7 +7,7 @@ use model::record::{BatchHeader, crc_matches};
 use model::{LeaderEpoch, Offset, Timestamp};
 use runtime::Io;
 
-use crate::append::NewMark;
+use crate::append::{NewMark, control_of};
 use crate::encoding::Encoder;
 use crate::error::{AppendError, FollowError};
 use crate::inner::Inner;
@@ -15,6 +15,7 @@ use crate::journal::frame::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind};
 use crate::journal::room::Claim;
 use crate::log::Log;
 use crate::options::Durability;
+use crate::producer_state::Openings;
 use crate::quorum_state::{QUORUM_STATE_BYTES, QuorumState};
 use crate::segment::BatchPlace;
 use crate::storage::{Mark, Storage};
@@ -103,21 +104,29 @@ impl<I: Io> Inner<I> {
         let mut epoch = log.latest_leader_epoch();
         let mut bytes = 0;
         let mut headers = Vec::with_capacity(batches.len());
+        let state = log.state();
+        let mut openings = Openings::new(&state.producers);
         for batch in batches {
             let header = check_replicated(batch, follows, epoch)?;
             self.check_size(batch.bytes, &header)?;
+            let control = control_of(&header, batch.bytes);
+            let control = control.map_err(|_| FollowError::Damaged(header.base_offset))?;
+            openings.add(&header, control)?;
             follows = header.next_offset();
             epoch = Some(header.leader_epoch);
             bytes += 2 * ENTRY_HEADER_BYTES + batch.bytes.len();
-            headers.push(header);
+            headers.push((header, control));
         }
+        drop(state);
         let fits = self.journal_has_room(bytes, Claim::Append)
             || (batches.len() == 1 && self.journal_takes(bytes, Claim::Append));
         if !fits {
             return Err(AppendError::JournalFull.into());
         }
-        for (batch, header) in batches.iter().zip(&headers) {
+        for (batch, (header, control)) in batches.iter().zip(&headers) {
             self.add_replicated(log, batch, header, durability, now)?;
+            let mut state = log.state_mut();
+            state.producers.learn(header, *control, now);
         }
         self.kick();
         Ok(log.log_end_offset())
@@ -159,7 +168,6 @@ impl<I: Io> Inner<I> {
         let mut state = log.state_mut();
         self.add_to_group(log, &mut state, batch.bytes, entry, place, |_| Ok(()))?;
         self.journal.borrow_mut().open.flushed |= durability == Durability::Flushed;
-        state.producers.learn(header, now);
         let bytes = batch.bytes.len() as u64;
         self.appended(log, &mut state, header.leader_epoch, bytes, place);
         state.appended_at = now;

@@ -20,9 +20,23 @@ const PAGE_HEADER_BYTES: usize = 64;
 /// Bytes of an entry.
 pub(crate) const ENTRY_BYTES: usize = 24;
 /// Entries of a full page.
-pub(crate) const PAGE_ENTRIES: usize = (PAGE_BYTES - PAGE_HEADER_BYTES) / ENTRY_BYTES;
-const MAGIC: u32 = u32::from_le_bytes(*b"RLGI");
+pub(crate) const PAGE_ENTRIES: usize = page_entries(ENTRY_BYTES);
 const FORMAT: u16 = 1;
+
+/// What pages of one kind of file hold.
+pub(crate) trait PageEntry: Sized {
+    /// Of the kind.
+    const MAGIC: u32;
+    /// Of one entry.
+    const BYTES: usize;
+    fn encode(&self, out: &mut Encoder);
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, Short>;
+}
+
+/// Entries of this size in a full page.
+pub(crate) const fn page_entries(entry_bytes: usize) -> usize {
+    (PAGE_BYTES - PAGE_HEADER_BYTES) / entry_bytes
+}
 
 /// Which segment: what a chunk's checksum is bound to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -104,8 +118,13 @@ impl ChunkEntry {
             ..self
         }
     }
+}
 
-    pub(crate) fn encode(&self, out: &mut Encoder) {
+impl PageEntry for ChunkEntry {
+    const MAGIC: u32 = u32::from_le_bytes(*b"RLGI");
+    const BYTES: usize = ENTRY_BYTES;
+
+    fn encode(&self, out: &mut Encoder) {
         out.u32(self.relative_offset);
         out.u32(self.position);
         out.u32(self.length);
@@ -113,7 +132,7 @@ impl ChunkEntry {
         out.timestamp(self.max_timestamp);
     }
 
-    pub(crate) fn decode(from: &mut Decoder<'_>) -> Result<ChunkEntry, Short> {
+    fn decode(from: &mut Decoder<'_>) -> Result<ChunkEntry, Short> {
         Ok(ChunkEntry {
             relative_offset: from.u32()?,
             position: from.u32()?,
@@ -213,16 +232,16 @@ impl ChunkBuilder {
     }
 }
 
-/// The page that holds `entries` (at most [`PAGE_ENTRIES`]), written into `page`.
-pub(crate) fn write_page(id: SegmentId, number: u32, entries: &[ChunkEntry], page: &mut [u8]) {
+/// The page that holds `entries` (at most [`page_entries`] of their size), written into `page`.
+pub(crate) fn write_page<E: PageEntry>(id: SegmentId, number: u32, entries: &[E], page: &mut [u8]) {
     assert!(
-        entries.len() <= PAGE_ENTRIES && page.len() == PAGE_BYTES,
+        entries.len() <= page_entries(E::BYTES) && page.len() == PAGE_BYTES,
         "a page has a fixed size"
     );
     let mut out = Encoder {
         bytes: Vec::with_capacity(PAGE_BYTES),
     };
-    out.u32(MAGIC);
+    out.u32(E::MAGIC);
     out.u16(FORMAT);
     out.u16(0);
     out.topic_partition(id.partition);
@@ -241,7 +260,7 @@ pub(crate) fn write_page(id: SegmentId, number: u32, entries: &[ChunkEntry], pag
 }
 
 /// Reads a page back; `None` if it is damaged or belongs elsewhere.
-pub(crate) fn read_page(id: SegmentId, number: u32, page: &[u8]) -> Option<Vec<ChunkEntry>> {
+pub(crate) fn read_page<E: PageEntry>(id: SegmentId, number: u32, page: &[u8]) -> Option<Vec<E>> {
     let page: &[u8; PAGE_BYTES] = page.try_into().ok()?;
     let mut zeroed = *page;
     zeroed[PAGE_HEADER_BYTES - 4..PAGE_HEADER_BYTES].fill(0);
@@ -250,7 +269,7 @@ pub(crate) fn read_page(id: SegmentId, number: u32, page: &[u8]) -> Option<Vec<C
         return None;
     }
     let mut fields = Decoder::new(page);
-    let sound = fields.u32().ok()? == MAGIC
+    let sound = fields.u32().ok()? == E::MAGIC
         && fields.u16().ok()? == FORMAT
         && fields.u16().ok()? == 0
         && fields.topic_partition().ok()? == id.partition
@@ -258,13 +277,11 @@ pub(crate) fn read_page(id: SegmentId, number: u32, page: &[u8]) -> Option<Vec<C
         && fields.u32().ok()? == number;
     let count = fields.u32().ok()? as usize;
     let sound = sound && fields.u32().ok()? == id.generation;
-    if !sound || count > PAGE_ENTRIES {
+    if !sound || count > page_entries(E::BYTES) {
         return None;
     }
     let mut body = Decoder::new(&page[PAGE_HEADER_BYTES..]);
-    (0..count)
-        .map(|_| ChunkEntry::decode(&mut body).ok())
-        .collect()
+    (0..count).map(|_| E::decode(&mut body).ok()).collect()
 }
 
 /// The chunk that holds `relative_offset` or the gap before the chunk after it: the last that starts at or before.
@@ -293,6 +310,10 @@ mod tests {
         }
     }
 
+    fn read(id: SegmentId, number: u32, page: &[u8]) -> Option<Vec<ChunkEntry>> {
+        read_page(id, number, page)
+    }
+
     #[test]
     fn pages_read_back_and_no_flipped_byte_passes() {
         let entries: Vec<ChunkEntry> = (0..PAGE_ENTRIES as u32)
@@ -306,21 +327,21 @@ mod tests {
             .collect();
         let mut page = vec![0xff; PAGE_BYTES];
         write_page(id(), 2, &entries, &mut page);
-        assert_eq!(read_page(id(), 2, &page), Some(entries));
-        assert_eq!(read_page(id(), 3, &page), None, "another page number");
+        assert_eq!(read(id(), 2, &page), Some(entries));
+        assert_eq!(read(id(), 3, &page), None, "another page number");
         let other = SegmentId {
             base_offset: Offset(101),
             ..id()
         };
-        assert_eq!(read_page(other, 2, &page), None, "another segment");
+        assert_eq!(read(other, 2, &page), None, "another segment");
         let later = SegmentId {
             generation: 1,
             ..id()
         };
-        assert_eq!(read_page(later, 2, &page), None, "its successor");
+        assert_eq!(read(later, 2, &page), None, "its successor");
         for byte in 0..PAGE_BYTES {
             page[byte] ^= 0x10;
-            assert_eq!(read_page(id(), 2, &page), None, "byte {byte}");
+            assert_eq!(read(id(), 2, &page), None, "byte {byte}");
             page[byte] ^= 0x10;
         }
     }

@@ -7,7 +7,8 @@
 //! <data>/partitions/<topic id>-<index>/      one directory per partition that has segments
 //!     <20-digit base offset>.log             record batches back to back
 //!     <20-digit base offset>.index           chunk checksums, offsets and timestamps
-//!     <20-digit base offset>.<generation>.log, .index    the same, of segments begun after their log was cut
+//!     <20-digit base offset>.txnindex        aborted transactions, if the segment has any; `.new` while rebuilt
+//!     <20-digit base offset>.<generation>.log ...   the same, of segments begun after their log was cut
 //!     <20-digit end offset>-<10-digit leader epoch>.checkpoint    snapshots of the log; `.part` while being written
 //! <data>/lost+found/<topic id>-<index>/      directories of logs that nobody knew; `.1`, `.2` if the name is taken
 //! ```
@@ -150,6 +151,16 @@ impl Layout {
         self.file_of(id, "index")
     }
 
+    /// A segment's aborted transactions.
+    pub(crate) fn transaction_index(&self, id: SegmentId) -> PathBuf {
+        self.file_of(id, "txnindex")
+    }
+
+    /// The same while it is written anew.
+    pub(crate) fn transaction_index_new(&self, id: SegmentId) -> PathBuf {
+        self.file_of(id, "txnindex.new")
+    }
+
     fn file_of(&self, id: SegmentId, kind: &str) -> PathBuf {
         let base_offset = id.base_offset.0;
         let name = match id.generation {
@@ -159,12 +170,13 @@ impl Layout {
         self.partition(id.partition).join(name)
     }
 
-    /// The base offset of a segment or index file, and its generation, by its name.
+    /// The base offset of a file of a segment, and its generation, by its name.
     pub fn segment_of(name: &Path) -> Option<(Offset, u32)> {
         let name = name.file_name()?.to_str()?;
         let name = name
             .strip_suffix(".log")
-            .or_else(|| name.strip_suffix(".index"))?;
+            .or_else(|| name.strip_suffix(".index"))
+            .or_else(|| name.strip_suffix(".txnindex"))?;
         let (digits, generation) = match name.split_once('.') {
             Some((digits, generation)) => (digits, generation.parse().ok().filter(|it| *it > 0)?),
             None => (name, 0),
@@ -238,6 +250,8 @@ mod tests {
             let expected = Some((Offset(base_offset), generation));
             assert_eq!(Layout::segment_of(&layout.segment(segment)), expected);
             assert_eq!(Layout::segment_of(&layout.index(segment)), expected);
+            let transactions = layout.transaction_index(segment);
+            assert_eq!(Layout::segment_of(&transactions), expected);
         }
         let snapshot = SnapshotId {
             end_offset: Offset(1234),

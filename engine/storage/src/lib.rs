@@ -4,6 +4,7 @@
 //! Knows partitions by [`model::TopicPartition`] only: topics, leaders and clients are other layers' business.
 //! Every byte on disk is defined in `FORMAT.md`.
 
+mod aborted;
 mod append;
 mod at_once;
 mod cache;
@@ -29,6 +30,7 @@ mod inner;
 mod journal;
 mod layout;
 mod leader_epoch_cache;
+mod learn;
 mod life;
 mod log;
 mod log_snapshot;
@@ -37,6 +39,7 @@ pub mod metrics;
 mod options;
 mod placement;
 mod placer;
+mod producer;
 mod producer_state;
 mod quorum_state;
 mod read;
@@ -55,6 +58,8 @@ mod snapshot;
 mod spares;
 mod storage;
 mod time_lookup;
+mod transaction_index;
+mod transactions;
 mod trim;
 mod undo;
 mod unsynced;
@@ -76,8 +81,10 @@ pub use log_snapshot::{
 #[doc(hidden)]
 pub use options::PlantedFault;
 pub use options::{AppendContext, Durability, FlushMethod, LogConfig, StorageOptions};
-pub use producer_state::{ProducerStates, RememberedBatch, SequenceCheck};
+pub use producer::{Producer, RememberedBatch, SequenceCheck};
+pub use producer_state::ProducerStates;
 pub use quorum_state::QuorumState;
 pub use recovery::{RecoveryReport, recover_data_dir, set_aside};
 pub use retention::{SegmentSummary, removable_segments};
 pub use storage::{Mark, Storage};
+pub use transaction_index::AbortedTransaction;

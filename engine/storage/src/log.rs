@@ -206,6 +206,18 @@ impl Log {
         self.size_bytes.set(size_bytes);
     }
 
+    /// Records below belong to no transaction that is open, or whose end may still be cut off: who reads committed
+    /// transactions stops here. Never beyond the high watermark; of a transaction that began below the log's start nothing
+    /// is left but what is behind the start.
+    pub fn last_stable_offset(&self) -> Offset {
+        let high_watermark = self.high_watermark();
+        let state = self.state();
+        match state.producers.first_unstable_offset(high_watermark) {
+            Some(first) => first.max(self.log_start_offset()).min(high_watermark),
+            None => high_watermark,
+        }
+    }
+
     /// As a checkpoint has stored it.
     pub(crate) fn restore_high_watermark(&self, offset: Offset) {
         self.high_watermark.set(offset);
@@ -574,6 +586,8 @@ impl LogState {
             self.written_end_offset = batch.place.next_offset;
             self.tail_written += 1;
         }
+        // Their records are gone, and no segment has them.
+        drop(self.producers.take_aborted(self.written_end_offset));
         groups
     }
 

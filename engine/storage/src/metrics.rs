@@ -28,6 +28,7 @@ pub(crate) struct Counters {
     pub(crate) segments_taken_over: Counter,
     pub(crate) tail_reads: Counter,
     pub(crate) cold_reads: Counter,
+    pub(crate) transaction_indexes_rebuilt: Counter,
 }
 
 /// What one kind of file did to the device.
@@ -203,6 +204,12 @@ pub static SEGMENTS_TAKEN_OVER: MetricDefinition = MetricDefinition::counter(
     "ringlog_segments_taken_over_total",
     Unit::Count,
     "Segments that were begun in the file of one that is gone.",
+);
+/// Indexes of aborted transactions that were read from the log again.
+pub static TRANSACTION_INDEXES_REBUILT: MetricDefinition = MetricDefinition::counter(
+    "ringlog_transaction_indexes_rebuilt_total",
+    Unit::Count,
+    "Indexes of aborted transactions that were damaged or missing, and were written anew from their log.",
 );
 /// Files kept for that.
 pub static SPARES_BYTES: MetricDefinition = MetricDefinition::gauge(

@@ -76,6 +76,14 @@ pub enum PlantedFault {
     SnapshotRemovesEarly,
     /// Deletions count as durable while they are not.
     DeletionsConfirmedEarly,
+    /// A cut leaves aborted transactions whose markers it took.
+    CutKeepsAborted,
+    /// A checkpoint names pages of aborted transactions that are not durable.
+    AbortedUnsynced,
+    /// Aborted transactions are lost on the way from the tail to a segment.
+    AbortedForgotten,
+    /// A cut does not reopen the transactions whose markers it took.
+    CutKeepsEnded,
 }
 
 /// Settings of one shard's storage. Sizes are bytes.

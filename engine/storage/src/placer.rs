@@ -20,7 +20,7 @@ use crate::journal::placed::Placed;
 use crate::log::{Log, LogState};
 use crate::options::PlantedFault;
 use crate::placement::{Chosen, Placement};
-use crate::segment::Planned;
+use crate::segment::{Planned, Segment};
 use crate::segment_writer::END_MARK_BYTES;
 
 impl<I: Io> Inner<I> {
@@ -169,7 +169,7 @@ impl<I: Io> Inner<I> {
             let owes_index = {
                 let state = log.state();
                 let last = state.segments.last();
-                last.is_some_and(|last| last.pending.len() >= PAGE_ENTRIES)
+                last.is_some_and(Segment::owes_page)
             };
             if owes_index {
                 self.request_all(std::slice::from_ref(log));
@@ -185,7 +185,7 @@ fn place_of(state: &LogState, run: &[&GroupBatch], checkpoint: u64) -> Option<u6
     let is_ready = state.writer.is_idle()
         && !active.sealed
         && active.is_placeable_by(checkpoint)
-        && active.pending.len() < PAGE_ENTRIES
+        && !active.owes_page()
         && run.len() <= PAGE_ENTRIES / 2;
     let partial_bytes = (active.size_bytes % ALIGNMENT as u64) as usize;
     let has_partial = active.partial.as_ref().map_or(0, |partial| partial.len()) == partial_bytes;

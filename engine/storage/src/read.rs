@@ -76,7 +76,7 @@ impl<I: Io> Inner<I> {
         }
     }
 
-    fn check_range(&self, log: &Log, from: Offset) -> Result<(), ReadError> {
+    pub(crate) fn check_range(&self, log: &Log, from: Offset) -> Result<(), ReadError> {
         let (log_start_offset, log_end_offset) = (log.log_start_offset(), log.log_end_offset());
         if from < log_start_offset || from > log_end_offset {
             return Err(ReadError::OffsetOutOfRange {
@@ -410,7 +410,7 @@ fn parse_pages(segment: &Snapshot, bytes: &[u8]) -> Option<Vec<ChunkEntry>> {
     let mut entries: Vec<ChunkEntry> = Vec::new();
     for number in 0..segment.pages {
         let start = number as usize * PAGE_BYTES;
-        entries.extend(read_page(
+        entries.extend(read_page::<ChunkEntry>(
             segment.id,
             number,
             bytes.get(start..start + PAGE_BYTES)?,

@@ -102,6 +102,12 @@ impl<I: Io> Inner<I> {
     async fn remove_segment(&self, id: SegmentId) -> io::Result<()> {
         self.files.forget(id);
         self.io.remove_file(&self.layout.index(id)).await?;
+        for path in [
+            self.layout.transaction_index(id),
+            self.layout.transaction_index_new(id),
+        ] {
+            self.io.remove_file(&path).await?;
+        }
         self.io.remove_file(&self.layout.segment(id)).await
     }
 

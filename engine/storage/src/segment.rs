@@ -1,4 +1,4 @@
-//! What memory knows of one segment: its extent, timestamps and the part of its index that is not on disk yet. Pure.
+//! What memory knows of one segment: its extent, timestamps and the parts of its indexes that are not on disk yet. Pure.
 //!
 //! Invariants: a sealed segment has no pending index entries, unless it was cut or ended early; `pending` holds at most two pages of
 //! entries.
@@ -6,9 +6,12 @@
 use model::{Offset, Timestamp};
 
 use crate::encoding::{Decoder, Encoder, Short};
-use crate::index::{ChunkBuilder, ChunkEntry, ENTRY_BYTES, PAGE_ENTRIES, SegmentId};
+use crate::index::{
+    ChunkBuilder, ChunkEntry, ENTRY_BYTES, PAGE_ENTRIES, PageEntry as _, SegmentId,
+};
 use crate::options::LogConfig;
 use crate::retention::SegmentSummary;
+use crate::transaction_index::SegmentTransactions;
 
 /// Largest segment file: positions and relative offsets of an index entry are at most 2^31 - 1, as in Kafka.
 const SEGMENT_BYTES_MAX: u64 = i32::MAX as u64;
@@ -35,6 +38,8 @@ pub(crate) struct Segment {
     /// Closed chunks that are not in the index file yet.
     pub(crate) pending: Vec<ChunkEntry>,
     pub(crate) chunks: ChunkBuilder,
+    /// Transactions whose abort marker is in the file.
+    pub(crate) transactions: SegmentTransactions,
     /// When the file was written last, by the broker's clock: the age of records without a timestamp, as in Kafka.
     pub(crate) written_at: Timestamp,
     /// How far the file is allocated.
@@ -62,6 +67,7 @@ impl Segment {
             index_pages: 0,
             pending: Vec::new(),
             chunks: ChunkBuilder::new(id),
+            transactions: SegmentTransactions::default(),
             written_at: Timestamp::NONE,
             allocated_bytes: 0,
             partial: None,
@@ -80,6 +86,11 @@ impl Segment {
     /// Whether a checkpoint up to this one has said so: its file is durably there then.
     pub(crate) fn is_placeable_by(&self, sequence: u64) -> bool {
         (1..=sequence).contains(&self.placeable_by)
+    }
+
+    /// Whether a whole page of an index waits to be written.
+    pub(crate) fn owes_page(&self) -> bool {
+        self.pending.len() >= PAGE_ENTRIES || self.transactions.owes_page()
     }
 
     /// Ends it as it is, without its file: what follows goes to another one.
@@ -176,6 +187,7 @@ impl Segment {
         self.index_pages = cut.index_pages;
         self.pending = cut.pending;
         self.chunks = ChunkBuilder::new(self.id);
+        self.transactions.cut(cut.next_offset);
         self.max_timestamp = cut.max_timestamp;
         self.offset_of_max_timestamp = cut.offset_of_max_timestamp;
         self.sealed = true;
@@ -210,6 +222,7 @@ impl Segment {
         }
         self.chunks.open().encode(out);
         out.u8(u8::from(self.placeable_by > 0));
+        self.transactions.encode(out);
     }
 
     pub(crate) fn decode(
@@ -240,6 +253,7 @@ impl Segment {
         segment.chunks = ChunkBuilder::resume(id, ChunkEntry::decode(from)?);
         if format > 3 {
             segment.placeable_by = u64::from(from.u8()?);
+            segment.transactions = SegmentTransactions::decode(from)?;
         }
         // A checkpoint may name a segment that was about to be begun: its file may not be there, or not durably.
         segment.file_created = segment.size_bytes > 0;
@@ -315,8 +329,17 @@ mod tests {
         };
         segment.push(&[1; 100], place, 1 << 10);
         segment.file_created = true;
-        let restored = restored(&segment);
-        assert!(restored.file_created);
-        assert_eq!(restored.file_bytes(), Some((id, 100)));
+        let sealed = restored(&segment);
+        assert!(sealed.file_created);
+        assert_eq!(sealed.file_bytes(), Some((id, 100)));
+        // The format before had nothing of placing and transactions behind the rest.
+        let mut out = Encoder::default();
+        segment.encode(&mut out);
+        let transactions = 1 + 4 + 8 + 4;
+        let mut from = Decoder::new(&out.bytes[..out.bytes.len() - transactions]);
+        let before = Segment::decode(id.partition, &mut from, 3).unwrap();
+        assert!(from.is_empty());
+        assert_eq!(before.file_bytes(), Some((id, 100)));
+        assert_eq!(before.transactions, SegmentTransactions::default());
     }
 }

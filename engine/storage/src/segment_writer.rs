@@ -18,11 +18,13 @@ use crate::file_cache::FileKind;
 use crate::index::{PAGE_BYTES, PAGE_ENTRIES, SegmentId, write_page};
 use crate::inner::Inner;
 use crate::log::{Log, LogState, TailBatch};
+use crate::options::PlantedFault;
 use crate::segment::{Planned, Segment};
+use crate::transaction_index::{PAGE_ABORTED, SEGMENT_WRITE_BYTES_MAX};
 use crate::unsynced::Unsynced;
 
 /// Largest single write to a segment, unless one batch is larger.
-const WRITE_BYTES_MAX: usize = 1 << 20;
+const WRITE_BYTES_MAX: usize = SEGMENT_WRITE_BYTES_MAX;
 /// Zeros behind the last batch, for those who read the file of a segment that is still written: it may hold older
 /// batches from there on. No batch header is all zeros.
 pub(crate) const END_MARK_BYTES: usize = 64;
@@ -37,7 +39,7 @@ const DISK_FULL_PAUSE: Duration = Duration::from_millis(200);
 /// The next step for a log.
 enum Step<B> {
     Nothing,
-    /// Pages of its index are owed: they found no space before.
+    /// Pages of its indexes are owed: they found no space before.
     Index(SegmentId),
     Seal(SegmentId),
     ReadBack(SegmentId, u64, usize),
@@ -127,7 +129,7 @@ impl<I: Io> Inner<I> {
             let under_way = self.deadlines.begin("writing segments", self.io.now());
             let done = match step {
                 Step::Nothing => break,
-                Step::Index(id) => self.write_index_pages(log, id, PAGE_ENTRIES).await,
+                Step::Index(id) => self.write_full_pages(log, id).await,
                 Step::Seal(id) => {
                     let sealed = self.seal_segment(log, id).await;
                     self.rolled(log);
@@ -222,7 +224,7 @@ impl<I: Io> Inner<I> {
             return Step::Nothing;
         }
         if let Some(active) = state.segments.last().filter(|segment| !segment.sealed)
-            && active.pending.len() >= PAGE_ENTRIES
+            && active.owes_page()
         {
             return Step::Index(active.id);
         }
@@ -353,8 +355,8 @@ impl<I: Io> Inner<I> {
             plan.id,
             Unsynced {
                 log: true,
-                index: false,
                 directory: plan.new_file,
+                ..Unsynced::default()
             },
         );
         self.apply_write(
@@ -364,7 +366,13 @@ impl<I: Io> Inner<I> {
             allocated,
             frozen.as_ref(),
         );
-        self.write_index_pages(log, plan.id, PAGE_ENTRIES).await
+        self.write_full_pages(log, plan.id).await
+    }
+
+    /// Writes the pages of both indexes that are full.
+    async fn write_full_pages(&self, log: &Rc<Log>, id: SegmentId) -> io::Result<()> {
+        self.write_index_pages(log, id, PAGE_ENTRIES).await?;
+        self.write_aborted(log, id, PAGE_ABORTED).await
     }
 
     /// Gives the file that another segment has left the name of a new one, if there is such a file.
@@ -412,6 +420,11 @@ impl<I: Io> Inner<I> {
         {
             segment.push(&batch.bytes, batch.place, self.options.index_chunk_bytes);
             tail.cleaned(batch.sequence, 1);
+        }
+        for aborted in state.producers.take_aborted(segment.next_offset) {
+            if !self.options.is_planted(PlantedFault::AbortedForgotten) {
+                segment.transactions.add(aborted);
+            }
         }
         assert!(
             !segment.sealed && segment.size_bytes <= allocated,
@@ -473,17 +486,20 @@ impl<I: Io> Inner<I> {
         Ok(())
     }
 
-    /// Ends a segment: closes its last chunk, writes the rest of its index, cuts the file to its exact size.
+    /// Ends a segment: closes its last chunk, writes the rest of its indexes, cuts the file to its exact size.
     pub(crate) async fn seal_segment(&self, log: &Rc<Log>, id: SegmentId) -> io::Result<()> {
         if let Some(segment) = log.state_mut().segment_mut(id) {
             assert!(!segment.sealed, "a segment is sealed once");
             segment.pending.extend(segment.chunks.close());
         }
         self.write_index_pages(log, id, 1).await?;
+        self.write_aborted(log, id, 1).await?;
         self.trim_segment(log, id).await?;
         let mut state = log.state_mut();
         if let Some(segment) = state.segment_mut(id) {
-            assert!(segment.pending.is_empty(), "its index is complete");
+            let is_complete =
+                segment.pending.is_empty() && segment.transactions.pending().is_empty();
+            assert!(is_complete, "its indexes are complete");
             segment.sealed = true;
             segment.partial = None;
             let filled_bytes = segment.size_bytes;
@@ -574,6 +590,7 @@ impl<I: Io> Inner<I> {
         let known = unsynced.entry(id).or_default();
         known.log |= what.log;
         known.index |= what.index;
+        known.aborted |= what.aborted;
         known.directory |= what.directory;
     }
 
@@ -599,7 +616,7 @@ impl<I: Io> Inner<I> {
 }
 
 /// Empties a file that an attempt before may have left.
-async fn empty<F: File>(file: &F) -> io::Result<()> {
+pub(crate) async fn empty<F: File>(file: &F) -> io::Result<()> {
     if file.len().await? > 0 {
         file.truncate(0).await?;
     }

@@ -49,6 +49,10 @@ impl<I: Io> Inner<I> {
             (&CARRIED_BYTES, &counters.carried_bytes),
             (&PLACED_BYTES, &counters.placed_bytes),
             (&SEGMENTS_TAKEN_OVER, &counters.segments_taken_over),
+            (
+                &TRANSACTION_INDEXES_REBUILT,
+                &counters.transaction_indexes_rebuilt,
+            ),
         ];
         for (definition, counter) in totals {
             into.counter(definition, Labels::new(), counter.get());

@@ -4,14 +4,15 @@
 
 use std::collections::VecDeque;
 
+use model::record::BatchHeader;
 use model::{Offset, ProducerId, Timestamp};
 
 use crate::encoding::{Decoder, Encoder, Short};
-use crate::producer_state::{Producer, RememberedBatch};
+use crate::producer::{BATCHES_REMEMBERED, Producer, RememberedBatch};
 
-/// Batches that can be undone. A replica that is cut further back reads the headers of what is left instead; 1,000 batches
+/// Batches that can be undone, markers of transactions among them. A replica that is cut further back reads the headers of what is left instead; 1,000 batches
 /// above the high watermark are a replica that has fallen behind. They take about 100 KiB.
-const UNDO_MAX: usize = 1_000;
+pub(crate) const UNDO_MAX: usize = 1_000;
 
 const ENTRY_BYTES_MIN: usize = 17;
 
@@ -20,7 +21,8 @@ const ENTRY_BYTES_MIN: usize = 17;
 pub(crate) enum Before {
     /// It was not known.
     Unknown,
-    /// It had not sent the last of its batches, and remembered one more.
+    /// It had not sent the last of its batches, and remembered one more. If its open transaction begins with the batch, it
+    /// had none.
     Batch {
         last_write: Timestamp,
         dropped: Option<RememberedBatch>,
@@ -35,6 +37,30 @@ pub(crate) struct Undo {
     pub(crate) base_offset: Offset,
     pub(crate) producer_id: ProducerId,
     pub(crate) before: Before,
+}
+
+impl Undo {
+    /// Of a batch that is about to be learned, by a producer that is like this before.
+    pub(crate) fn of(batch: &BatchHeader, producer: Option<&Producer>) -> Undo {
+        let before = match producer {
+            None => Before::Unknown,
+            Some(producer) if producer.epoch != batch.producer_epoch || batch.is_control() => {
+                Before::Whole(Box::new(producer.clone()))
+            }
+            Some(producer) => {
+                let is_full = producer.batches.len() == BATCHES_REMEMBERED;
+                Before::Batch {
+                    last_write: producer.last_write,
+                    dropped: is_full.then(|| producer.batches[0]),
+                }
+            }
+        };
+        Undo {
+            base_offset: batch.base_offset,
+            producer_id: batch.producer_id,
+            before,
+        }
+    }
 }
 
 /// The batches that can be undone.
@@ -121,7 +147,7 @@ impl UndoLog {
         }
     }
 
-    pub(crate) fn decode(from: &mut Decoder<'_>) -> Result<UndoLog, Short> {
+    pub(crate) fn decode(from: &mut Decoder<'_>, format: u16) -> Result<UndoLog, Short> {
         let mut log = UndoLog::from(from.offset()?);
         for _ in 0..from.count(ENTRY_BYTES_MIN)? {
             let base_offset = from.offset()?;
@@ -135,7 +161,7 @@ impl UndoLog {
                         _ => Some(RememberedBatch::decode(from)?),
                     },
                 },
-                3 => Before::Whole(Box::new(Producer::decode(from)?)),
+                3 => Before::Whole(Box::new(Producer::decode(from, format)?)),
                 _ => return Err(Short),
             };
             log.entries.push_back(Undo {

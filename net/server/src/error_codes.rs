@@ -145,6 +145,8 @@ fn append(refusal: &AppendRefusal) -> ErrorCode {
     match refusal {
         AppendRefusal::OutOfOrderSequence(_) => ErrorCode::OutOfOrderSequenceNumber,
         AppendRefusal::InvalidProducerEpoch(_) => ErrorCode::InvalidProducerEpoch,
+        AppendRefusal::TransactionOpen(_) => ErrorCode::InvalidTxnState,
+        AppendRefusal::CoordinatorFenced(_) => ErrorCode::TransactionCoordinatorFenced,
         AppendRefusal::TooLarge(_) => ErrorCode::RecordListTooLarge,
         AppendRefusal::DiskFull | AppendRefusal::Unavailable(_) => ErrorCode::KafkaStorageError,
         AppendRefusal::Deleted => ErrorCode::UnknownTopicOrPartition,

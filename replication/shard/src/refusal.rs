@@ -52,6 +52,12 @@ pub enum AppendRefusal {
     /// A newer epoch of the producer is known.
     #[error("{0}")]
     InvalidProducerEpoch(String),
+    /// Records outside the producer's open transaction.
+    #[error("{0}")]
+    TransactionOpen(String),
+    /// A newer transaction coordinator is known.
+    #[error("{0}")]
+    CoordinatorFenced(String),
     /// The batch does not fit.
     #[error("{0}")]
     TooLarge(String),
@@ -81,9 +87,12 @@ impl From<AppendError> for AppendRefusal {
         match error {
             AppendError::OutOfOrderSequence { .. } => AppendRefusal::OutOfOrderSequence(text),
             AppendError::InvalidProducerEpoch { .. } => AppendRefusal::InvalidProducerEpoch(text),
+            AppendError::TransactionOpen { .. } => AppendRefusal::TransactionOpen(text),
+            AppendError::CoordinatorFenced { .. } => AppendRefusal::CoordinatorFenced(text),
             AppendError::TooLarge { .. } => AppendRefusal::TooLarge(text),
             AppendError::DiskFull => AppendRefusal::DiskFull,
             AppendError::JournalFull
+            | AppendError::TooManyTransactions { .. }
             | AppendError::Closing
             | AppendError::Held
             | AppendError::Fenced(_) => AppendRefusal::Unavailable(text),

@@ -23,6 +23,8 @@ pub(crate) enum ExtentKey {
     Extent(SegmentId, u32),
     /// The entries in the pages of a segment's index file.
     Index(SegmentId),
+    /// The n-th run of pages of a segment's aborted transactions.
+    Aborted(SegmentId, u32),
 }
 
 #[derive(Clone)]
@@ -125,7 +127,12 @@ impl ExtentCache {
 
     /// The index of a segment that was cut is another one.
     pub(crate) fn forget_index(&self, id: SegmentId) {
-        self.store.borrow_mut().remove(&ExtentKey::Index(id));
+        self.forget(ExtentKey::Index(id));
+    }
+
+    /// It is not what it was.
+    pub(crate) fn forget(&self, key: ExtentKey) {
+        self.store.borrow_mut().remove(&key);
     }
 
     /// Claims the reading of an extent; false if another task is at it.

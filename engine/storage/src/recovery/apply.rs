@@ -5,10 +5,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use model::record::ControlError;
 use model::{Offset, TopicPartition};
 use runtime::Io;
 
 use super::RecoveryReport;
+use crate::append::control_of;
 use crate::at_once::at_once;
 use crate::cache::tail::TailGroup;
 use crate::encoding::Decoder;
@@ -21,6 +23,7 @@ use crate::journal::replay::{ReplayedGroup, find_placed};
 use crate::layout::Layout;
 use crate::log::{Log, TailBatch};
 use crate::options::{LogConfig, PlantedFault};
+use crate::producer_state::ProducerStates;
 use crate::quorum_state::QuorumState;
 use crate::segment::BatchPlace;
 
@@ -298,10 +301,13 @@ impl<'a, I: Io> Applier<'a, I> {
             max_timestamp: batch.max_timestamp,
             offset_of_max_timestamp: base_offset.plus(delta.into()),
         };
+        let control = control_of(&batch, &bytes);
+        let control = control.map_err(|error| self.no_marker(log, base_offset, &error))?;
         let mut state = log.state_mut();
         if !is_known {
+            let now = self.inner.io.wall_clock();
             state.leader_epochs.assign(batch.leader_epoch, base_offset);
-            state.producers.learn(&batch, self.inner.io.wall_clock());
+            state.producers.learn(&batch, control, now);
         }
         state.push_tail(TailBatch {
             place,
@@ -391,7 +397,15 @@ impl<'a, I: Io> Applier<'a, I> {
             // What is missing may be that of a log that was deleted later, of which no checkpoint says anything any more.
             self.gaps.insert(log.id(), end);
             log.note_cut(sequence);
-            log.state_mut().leader_epochs.truncate_back(end);
+            let mut state = log.state_mut();
+            state.leader_epochs.truncate_back(end);
+            if state.producers.reaches(end) {
+                state.producers.truncate(end);
+            } else {
+                state.producers = ProducerStates::default();
+                state.producers.forget_undo(end);
+            }
+            drop(state);
             return Ok(self.cut_tail(log, end, sequence));
         }
         let cut = self.inner.find_cut(log, end).await;
@@ -465,6 +479,14 @@ impl<'a, I: Io> Applier<'a, I> {
             path: self.inner.layout.partition(log.id()),
             position: 0,
             reason: error.to_string(),
+        }
+    }
+
+    fn no_marker(&self, log: &Log, offset: Offset, error: &ControlError) -> OpenError {
+        OpenError::Corrupt {
+            path: self.inner.layout.journal(self.inner.options.shard),
+            position: 0,
+            reason: format!("the batch of partition {} at {offset}: {error}", log.id()),
         }
     }
 

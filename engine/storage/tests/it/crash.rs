@@ -11,14 +11,15 @@ use runtime::sim::{SimIo, Simulation};
 use runtime::{Io, Snapshot, labels};
 use storage::dump::{self, CheckpointContents, CheckpointSegment};
 use storage::{
-    CutError, Durability, FlushMethod, LogConfig, PlantedFault, QuorumState, ReplicatedBatch,
-    Storage, StorageOptions, recover_data_dir,
+    AppendContext, CutError, Durability, FlushMethod, LogConfig, PlantedFault, QuorumState,
+    ReplicatedBatch, Storage, StorageOptions, recover_data_dir,
 };
 
 use crate::harness::{
-    DIRECTORY, Model, ModelLog, append, batch, listener, partition, partition_files, pause, stored,
-    tiny_log, tiny_options, verify,
+    DIRECTORY, Model, ModelLog, append_as, batch, context, listener, partition, partition_files,
+    pause, stored, tiny_log, tiny_options, verify, verify_transactions,
 };
+use crate::transaction_model::next_step;
 
 const LIVES: u64 = 4;
 /// Logs of topic 5, which get a batch now and then: most of them are as the checkpoint before says.
@@ -42,6 +43,8 @@ struct Sights {
     gaps: u64,
     increments: u64,
     placed: u64,
+    aborted: u64,
+    indexes: u64,
 }
 
 /// Half of the logs keep little, so that their new segments take over the files of expired ones.
@@ -89,7 +92,13 @@ async fn write(
         } else {
             (io.random() % 700) as usize
         };
-        let bytes = batch(&io, 1 + (io.random() % 4) as usize, size, timestamp);
+        // Transactions of a few producers, which others' records lie between.
+        let is_transactional = io.random().is_multiple_of(2);
+        let bytes = if is_transactional {
+            next_step(&io, timestamp)
+        } else {
+            batch(&io, 1 + (io.random() % 4) as usize, size, timestamp)
+        };
         if storage.admit(bytes.len()).await.is_err() {
             return;
         }
@@ -101,12 +110,20 @@ async fn write(
         let appended = if id.topic.0[0] == 4 {
             replicate(&storage, &model, &log, &bytes, &io, &sights)
         } else {
-            append(&storage, &model, &log, &bytes, durability).is_ok()
+            // Sequences are not what is looked at here.
+            let context = AppendContext {
+                check_producer: false,
+                ..context(durability)
+            };
+            append_as(&storage, &model, &log, &bytes, context).is_ok()
         };
         if !appended {
             return;
         }
         sights.borrow_mut().appends += 1;
+        if io.random().is_multiple_of(10) {
+            log.set_high_watermark(log.durable_end_offset());
+        }
         match io.random() % 200 {
             0 => advance(&storage, &model, &log, &io).await,
             1 if id.topic.0[0] >= 3 => {
@@ -124,6 +141,7 @@ async fn write(
                     read.is_ok() || cut,
                     "a log that was never cut cannot be read: {read:?}"
                 );
+                check_transactions(&storage, &model, &log, &sights).await;
             }
             _ => {}
         }
@@ -202,7 +220,10 @@ async fn follow(
             });
             let before = log.segment_count();
             match storage.truncate(&[(log.clone(), to)]).await {
-                Ok(ends) => known(&mut |log| log.is_cut(ends[0])),
+                Ok(ends) => {
+                    known(&mut |log| log.is_cut(ends[0]));
+                    check_transactions(storage, model, log, sights).await;
+                }
                 // Retention came first.
                 Err(CutError::BelowStart { .. }) => known(&mut |log| log.cut = None),
                 Err(_) => return false,
@@ -221,6 +242,7 @@ async fn follow(
                 return false;
             }
             known(&mut |log| log.is_empty_from(start));
+            check_transactions(storage, model, log, sights).await;
             sights.borrow_mut().resets += 1;
         }
         4 => {
@@ -253,6 +275,22 @@ async fn follow(
         _ => {}
     }
     true
+}
+
+/// While the broker runs: nobody else appends to the log.
+async fn check_transactions(
+    storage: &Storage<SimIo>,
+    model: &Model,
+    log: &Rc<storage::Log>,
+    sights: &Rc<RefCell<Sights>>,
+) {
+    let transactions = model.borrow()[&log.id()].transactions();
+    match verify_transactions(storage, log, &transactions).await {
+        Ok(aborted) => sights.borrow_mut().aborted += aborted,
+        // Fenced by the end of this life.
+        Err(_) if storage.fence_reason().is_some() => {}
+        Err(error) => panic!("{error}"),
+    }
 }
 
 async fn advance(storage: &Storage<SimIo>, model: &Model, log: &Rc<storage::Log>, io: &SimIo) {
@@ -414,10 +452,18 @@ fn run(
             sights.segments += segments;
             sights.taken_over += counted.total("ringlog_segments_taken_over_total");
             sights.carried += counted.total("ringlog_journal_carried_bytes_total");
+            let rebuilt = counted.total("ringlog_transaction_indexes_rebuilt_total");
+            if rebuilt > 0 {
+                return Err(fail("an index was damaged without a fault".to_owned()));
+            }
             if let Some(reason) = storage.fence_reason() {
                 return Err(fail(format!("fenced without a fault: {reason}")));
             }
         }
+        let files = partition_files(&simulation);
+        let is_index = |path: &Path| path.extension().is_some_and(|kind| kind == "txnindex");
+        let indexes = files.iter().filter(|(path, _)| is_index(path));
+        sights.borrow_mut().indexes += indexes.count() as u64;
         if io.random().is_multiple_of(2) {
             simulation.power_cut(0);
             power_cut = true;
@@ -442,11 +488,17 @@ fn no_leftovers(simulation: &Simulation, options: &StorageOptions) -> Result<(),
     let stopped = simulation.block_on(0, storage.shutdown());
     stopped.map_err(|error| error.to_string())?;
     let mut left: BTreeMap<String, BTreeMap<i64, usize>> = BTreeMap::new();
-    for (path, bytes) in partition_files(simulation) {
+    let files = partition_files(simulation);
+    let is_there = |wanted: &Path| files.iter().any(|(path, _)| path == wanted);
+    for (path, bytes) in &files {
+        let is_index = path.extension().is_some_and(|kind| kind == "txnindex");
+        if is_index && !is_there(&path.with_extension("log")) {
+            return Err(format!("{} is of no segment", path.display()));
+        }
         let directory = path.parent().and_then(Path::file_name).expect("a folder");
         let log = directory.to_string_lossy().into_owned();
         let found = left.entry(log).or_default();
-        if let Some(name) = path.file_name().filter(|_| is_log_file(&path)) {
+        if let Some(name) = path.file_name().filter(|_| is_log_file(path)) {
             let base: i64 = name.to_string_lossy()[..20].parse().expect("a base offset");
             // Of two segments that begin alike one should have gone.
             let is_alone = found.insert(base, bytes.len()).is_none();
@@ -537,6 +589,8 @@ fn nothing_acknowledged_is_lost() {
             sights.gaps,
             sights.increments,
             sights.placed,
+            sights.aborted,
+            sights.indexes,
         ];
         assert!(
             all.iter().all(|count| *count > 0),
@@ -547,7 +601,7 @@ fn nothing_acknowledged_is_lost() {
 
 /// What is wrong on purpose, and how many seeds may pass before a run notices. A run that panics has noticed, too: an
 /// assertion of the storage came first.
-const PLANTED: [(PlantedFault, u64); 15] = [
+const PLANTED: [(PlantedFault, u64); 19] = [
     (PlantedFault::EarlyAcknowledgement, 50),
     (PlantedFault::CutUnmarked, 50),
     (PlantedFault::CutOnlyInMemory, 500),
@@ -563,6 +617,10 @@ const PLANTED: [(PlantedFault, u64); 15] = [
     (PlantedFault::PlacedUnsynced, 500),
     (PlantedFault::PlacedUnnamed, 500),
     (PlantedFault::PlacedWrittenOver, 500),
+    (PlantedFault::CutKeepsEnded, 200),
+    (PlantedFault::CutKeepsAborted, 500),
+    (PlantedFault::AbortedUnsynced, 500),
+    (PlantedFault::AbortedForgotten, 50),
 ];
 
 #[test]

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::record::{
-    BatchBuilder, BatchInfo, Batches, DecompressionScratch, ValidationRules, set_base_offset,
-    set_leader_epoch, validate,
+    BatchBuilder, BatchHeader, BatchInfo, Batches, Compression, DecompressionScratch,
+    ValidationRules, set_base_offset, set_leader_epoch, validate,
 };
 use model::{LeaderEpoch, Offset, PartitionIndex, ShardId, Timestamp, TopicId, TopicPartition};
 use runtime::Io;
@@ -18,6 +18,8 @@ use storage::{
     AppendContext, AppendError, Appended, CommitListener, CommitTimes, Durability, FlushMethod,
     Log, LogConfig, QuorumState, ReadRequest, Storage, StorageOptions, recover_data_dir,
 };
+
+use crate::transaction_model::{Transaction, check_aborted, check_stable, transactions_of};
 
 pub(crate) const DIRECTORY: &str = "/data";
 
@@ -75,6 +77,18 @@ pub(crate) fn batch(io: &SimIo, count: usize, value_bytes: usize, timestamp: i64
 }
 
 pub(crate) fn info(batch: &[u8]) -> BatchInfo {
+    let header = BatchHeader::parse(batch).unwrap();
+    if header.is_control() {
+        // No client may send one.
+        return BatchInfo {
+            header,
+            size_bytes: batch.len(),
+            compression: Compression::None,
+            max_timestamp: header.max_timestamp,
+            offset_delta_of_max_timestamp: 0,
+            timestamp_patch_needed: false,
+        };
+    }
     let mut scratch = DecompressionScratch::new();
     let rules = ValidationRules {
         batch_bytes_max: 1 << 30,
@@ -135,9 +149,15 @@ impl ModelLog {
         ends.filter(|next| *next <= to).max().unwrap_or(self.start)
     }
 
+    /// Transactions of all that was appended and not cut off.
+    pub(crate) fn transactions(&self) -> Vec<Transaction> {
+        transactions_of(self.attempted.values().map(|(_, bytes)| bytes))
+    }
+
     /// A cut is durable.
     pub(crate) fn is_cut(&mut self, end: Offset) {
-        self.attempted.retain(|base, _| *base < end);
+        // A batch that the log begins in goes with a cut that would leave a part of it.
+        self.attempted.retain(|_, (next, _)| *next <= end);
         self.gaps.retain(|base, _| *base < end);
         self.acknowledged_end = self.acknowledged_end.min(end);
         self.cut = None;
@@ -214,7 +234,19 @@ pub(crate) fn append(
     bytes: &[u8],
     durability: Durability,
 ) -> Result<Appended, AppendError> {
-    let appended = storage.append(log, bytes, &info(bytes), context(durability))?;
+    let context = context(durability);
+    append_as(storage, model, log, bytes, context)
+}
+
+/// The same, under these circumstances.
+pub(crate) fn append_as(
+    storage: &Storage<SimIo>,
+    model: &Model,
+    log: &Rc<Log>,
+    bytes: &[u8],
+    context: AppendContext,
+) -> Result<Appended, AppendError> {
+    let appended = storage.append(log, bytes, &info(bytes), context)?;
     if !appended.duplicate {
         let next = appended.last_offset.plus(1);
         let mut model = model.borrow_mut();
@@ -335,11 +367,38 @@ pub(crate) async fn verify(
     if next.unwrap_or(start) != end {
         return Err(format!("{id}: reading ends at {next:?}, the log at {end}"));
     }
-    known.attempted.retain(|base, _| *base < end);
+    known.attempted.retain(|_, (next, _)| *next <= end);
     known.gaps.retain(|base, _| *base < end);
     known.acknowledged_end = end;
     known.start = start;
+    verify_transactions(storage, &log, &known.transactions()).await?;
     Ok(())
+}
+
+/// Compares what a log knows of its transactions. Nobody appends to it meanwhile. Returns how many aborted ones were found.
+pub(crate) async fn verify_transactions(
+    storage: &Storage<SimIo>,
+    log: &Rc<Log>,
+    transactions: &[Transaction],
+) -> Result<u64, String> {
+    check_stable(log, transactions)?;
+    let mut count = 0;
+    let (start, end) = (log.log_start_offset().0, log.log_end_offset().0);
+    let step = ((end - start) / 3).max(1);
+    for from in [start, start + step, end - end.min(3)] {
+        for to in [from + 1, from + step, end] {
+            let (from, to) = (Offset(from.clamp(start, end)), Offset(to));
+            let found = storage.aborted_transactions(log, from, to).await;
+            if log.log_start_offset().0 != start {
+                return Ok(count);
+            }
+            let found = found.map_err(|error| format!("{log:?} at {from}: {error}"))?;
+            count += found.len() as u64;
+            check_aborted(&found, transactions, Offset(start), (from, to))
+                .map_err(|error| format!("{log:?}: {error}"))?;
+        }
+    }
+    Ok(count)
 }
 
 /// The partition files of a node.

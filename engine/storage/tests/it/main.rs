@@ -13,3 +13,5 @@ mod producer;
 mod removal;
 mod snapshots;
 mod space;
+mod transaction_model;
+mod transactions;

@@ -35,13 +35,13 @@ fn answers(rows: &[(i64, i16, i32)]) -> Vec<Answer> {
     let mut answers = Vec::new();
     for (producer, epoch, sequence) in rows {
         let batch = header(*producer, *epoch, *sequence, 1, end);
-        answers.push(match states.check(&batch) {
+        answers.push(match states.check(&batch, None) {
             Ok(SequenceCheck::Duplicate(known)) => Answer::Duplicate(known.base_offset().0),
             Err(AppendError::OutOfOrderSequence { .. }) => Answer::OutOfOrder,
             Err(AppendError::InvalidProducerEpoch { .. }) => Answer::Fenced,
             Err(error) => panic!("{error}"),
             Ok(SequenceCheck::Append) => {
-                states.learn(&batch, Timestamp(5));
+                states.learn(&batch, None, Timestamp(5));
                 end += 1;
                 Answer::At(end - 1)
             }
@@ -101,9 +101,9 @@ fn five_batches_are_remembered_and_sequences_wrap() {
         ]
     );
     let mut states = ProducerStates::default();
-    states.learn(&header(1, 0, i32::MAX - 1, 4, 0), Timestamp(1));
+    states.learn(&header(1, 0, i32::MAX - 1, 4, 0), None, Timestamp(1));
     assert_eq!(
-        states.check(&header(1, 0, 2, 1, 4)),
+        states.check(&header(1, 0, 2, 1, 4), None),
         Ok(SequenceCheck::Append),
         "a batch across the wrap ends at 1"
     );
@@ -112,13 +112,13 @@ fn five_batches_are_remembered_and_sequences_wrap() {
 #[test]
 fn silent_producers_are_forgotten_and_may_continue_anywhere() {
     let mut states = ProducerStates::default();
-    states.learn(&header(1, 3, 0, 1, 0), Timestamp(1_000));
-    states.learn(&header(2, 3, 0, 1, 1), Timestamp(2_000));
+    states.learn(&header(1, 3, 0, 1, 0), None, Timestamp(1_000));
+    states.learn(&header(2, 3, 0, 1, 1), None, Timestamp(2_000));
     states.expire(Timestamp(11_000), 10_000);
     assert!(states.get(ProducerId(1)).is_none());
     assert!(states.get(ProducerId(2)).is_some());
     assert_eq!(
-        states.check(&header(1, 0, 77, 1, 2)),
+        states.check(&header(1, 0, 77, 1, 2), None),
         Ok(SequenceCheck::Append)
     );
 }
@@ -129,10 +129,10 @@ fn learning_twice_changes_nothing() {
     let batches: Vec<BatchHeader> = (0..7).map(|i| header(1, 0, i, 1, i.into())).collect();
     batches
         .iter()
-        .for_each(|batch| once.learn(batch, Timestamp(9)));
+        .for_each(|batch| once.learn(batch, None, Timestamp(9)));
     let mut twice = once.clone();
     batches
         .iter()
-        .for_each(|batch| twice.learn(batch, Timestamp(9)));
+        .for_each(|batch| twice.learn(batch, None, Timestamp(9)));
     assert_eq!(once, twice);
 }

@@ -201,6 +201,8 @@ fn refused(refusal: &AppendRefusal) -> AppendFailure {
         | AppendRefusal::Malformed(_)
         | AppendRefusal::OffsetOutOfRange(_)
         | AppendRefusal::OutOfOrderSequence(_)
+        | AppendRefusal::TransactionOpen(_)
+        | AppendRefusal::CoordinatorFenced(_)
         | AppendRefusal::InvalidProducerEpoch(_) => AppendFailure::Rejected,
     }
 }
