@@ -126,11 +126,6 @@ impl LeaderReplica {
         self.high_watermark
     }
 
-    /// Where a reader of committed transactions stops. Without transactions that is the high watermark.
-    pub fn last_stable_offset(&self) -> Offset {
-        self.high_watermark
-    }
-
     /// Records end here, durable or not.
     pub fn log_end_offset(&self) -> Offset {
         self.log_end_offset

@@ -61,7 +61,7 @@ impl Partition {
         replica: LeaderReplica,
         counters: Rc<TopicCounters>,
     ) -> Rc<Partition> {
-        Rc::new(Partition {
+        let partition = Partition {
             id,
             log,
             rules: RefCell::new(Rc::new(rules)),
@@ -72,7 +72,9 @@ impl Partition {
             woken_for: Cell::new((Offset::NONE, Offset::NONE)),
             deleted: Cell::new(false),
             counters,
-        })
+        };
+        partition.tell_log();
+        Rc::new(partition)
     }
 
     pub fn rules(&self) -> Rc<PartitionRules> {
@@ -83,6 +85,12 @@ impl Partition {
     pub fn configure(&self, now: MonotonicTime, rules: PartitionRules, settings: LeaderSettings) {
         *self.rules.borrow_mut() = Rc::new(rules);
         self.replica.borrow_mut().handle_settings(now, settings);
+        self.tell_log();
+    }
+
+    /// The log knows the high watermark at any time: what is stable depends on it.
+    fn tell_log(&self) {
+        self.log.set_high_watermark(self.high_watermark());
     }
 
     pub fn leader_epoch(&self) -> LeaderEpoch {
@@ -94,9 +102,9 @@ impl Partition {
         self.replica.borrow().high_watermark()
     }
 
-    /// Offsets below it belong to no open transaction.
+    /// Offsets below it belong to no transaction that is open, or whose end is not on every in-sync replica.
     pub fn last_stable_offset(&self) -> Offset {
-        self.replica.borrow().last_stable_offset()
+        self.log.last_stable_offset()
     }
 
     /// The end that a reader with this isolation can see.
@@ -115,6 +123,7 @@ impl Partition {
     /// The metadata of the partition changed.
     pub fn assigned(&self, now: MonotonicTime, assignment: Assignment<'_>) {
         self.replica.borrow_mut().handle_metadata(now, assignment);
+        self.tell_log();
     }
 
     /// Tells `target` once the records before `until` are acknowledged at this level.
@@ -148,7 +157,7 @@ impl Partition {
         pop_until(&self.durable_waiters, end, acknowledged);
         let high_watermark = self.high_watermark();
         pop_until(&self.high_watermark_waiters, high_watermark, acknowledged);
-        self.log.set_high_watermark(high_watermark);
+        self.tell_log();
         // Behind a slow replica the log grows and nothing more can be read: no watcher is looked at for that.
         let readable = (high_watermark, self.last_stable_offset());
         if self.woken_for.replace(readable) != readable {

@@ -10,8 +10,8 @@ use crate::partition::Partition;
 use crate::partitions::Partitions;
 use crate::refusal::{AppendRefusal, DeleteRecordsRefusal, LeadRefusal, ReadRefusal};
 use crate::request::{
-    DeleteRecords, EpochEnd, EpochEnded, Fetch, FetchPartition, Fetched, FoundOffset, ListOffset,
-    OffsetSpec, Watch,
+    DeleteRecords, EpochEnd, EpochEnded, Fetch, FetchPartition, Fetched, FoundOffset, Isolation,
+    ListOffset, OffsetSpec, Watch,
 };
 use crate::watch::{WatchState, Watcher};
 
@@ -61,10 +61,13 @@ impl<I: Io> Reader<I> {
             log_start_offset: partition.log.log_start_offset(),
             diverging: self.diverging(&partition, part),
             records: Vec::new(),
+            aborted: None,
         };
         if fetched.diverging.is_some() {
             return Ok(fetched);
         }
+        let is_committed = fetch.isolation == Isolation::ReadCommitted;
+        fetched.aborted = is_committed.then(Vec::new);
         let end = partition.readable_end(fetch.isolation);
         if part.offset < fetched.log_start_offset || part.offset > partition.log.log_end_offset() {
             return Err(ReadRefusal::OffsetOutOfRange);
@@ -80,10 +83,17 @@ impl<I: Io> Reader<I> {
             at_least_one_batch: at_least_one,
         };
         let read = self.storage.read(&partition.log, read).await;
-        fetched.records = read
-            .map_err(|error| refused(part.id, &error))?
-            .batches
-            .into_vec();
+        let read = read.map_err(|error| refused(part.id, &error))?;
+        if let Some(aborted) = &mut fetched.aborted {
+            let (log, read_end) = (&partition.log, read.next_offset);
+            let found = self
+                .storage
+                .aborted_transactions(log, part.offset, read_end);
+            let found = found.await.map_err(|error| refused(part.id, &error))?;
+            let concerned = found.iter().map(|one| (one.producer_id, one.first_offset));
+            aborted.extend(concerned);
+        }
+        fetched.records = read.batches.into_vec();
         Ok(fetched)
     }
 

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use metadata::controller::{ControllerError, CreatedTopic, ProducerIdBlock};
 use model::record::{CheckedBatch, ValidationError};
-use model::{LeaderEpoch, MonotonicTime, Offset, Timestamp, TopicPartition};
+use model::{LeaderEpoch, MonotonicTime, Offset, ProducerId, Timestamp, TopicPartition};
 
 use crate::refusal::{ProduceRefused, ReadRefusal};
 
@@ -156,11 +156,29 @@ pub struct Fetched {
     pub diverging: Option<(LeaderEpoch, Offset)>,
     /// Whole record batches as stored.
     pub records: Vec<Bytes>,
+    /// Aborted transactions of which the records hold something, by producer and first offset, for who reads committed
+    /// records and leaves them out. At most as many as were open at the first record and began behind it.
+    pub aborted: Option<Vec<(ProducerId, Offset)>>,
 }
 
 impl Fetched {
+    /// Of the records.
     pub fn bytes(&self) -> usize {
         self.records.iter().map(Bytes::len).sum()
+    }
+
+    /// Of all that an answer holds of it.
+    pub fn answer_bytes(&self) -> usize {
+        let aborted = self.aborted.as_ref().map_or(0, Vec::len);
+        self.bytes() + aborted * size_of::<(ProducerId, Offset)>()
+    }
+
+    /// Lets go of what was read.
+    pub fn let_go(&mut self) {
+        self.records = Vec::new();
+        if let Some(aborted) = &mut self.aborted {
+            *aborted = Vec::new();
+        }
     }
 }
 

@@ -1,8 +1,9 @@
-//! A whole broker under simulation: whose a data directory is, first starts that are cut short, ends in order.
+//! A whole broker under simulation: whose a data directory is, first starts that are cut short, ends in order, committed records.
 
 extern crate ringlog_broker as broker;
 
 mod bed;
+mod committed;
 mod directories;
 mod ends;
 mod starts;

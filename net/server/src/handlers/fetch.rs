@@ -7,10 +7,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use model::{ErrorCode, MonotonicTime, Offset, PartitionIndex, ShardId, TopicId, TopicPartition};
+use model::{
+    ErrorCode, MonotonicTime, Offset, PartitionIndex, ProducerId, ShardId, TopicId, TopicPartition,
+};
 use protocol::fetch::{
-    EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse, LeaderIdAndEpoch,
-    PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse,
+    LeaderIdAndEpoch, PartitionData,
 };
 use protocol::{Records, Text};
 use runtime::budget::Reservation;
@@ -139,7 +141,8 @@ async fn read<I: Io>(
     if !refused && !is_enough(&parts, bytes_min.min(charge.bytes())) {
         charge = long_poll(context, request, &mut parts, charge, deadline).await;
     }
-    let read_bytes = parts.iter().flat_map(Part::records).map(Fetched::bytes);
+    let fetched = parts.iter().flat_map(Part::records);
+    let read_bytes = fetched.map(Fetched::answer_bytes);
     charge.settle(read_bytes.sum());
     let parts = parts.into_iter().map(|part| part.fetched).collect();
     let outcomes = places.merge(parts, |result| result.map_err(Refused::from));
@@ -207,7 +210,7 @@ fn let_go(fetched: &mut [Result<Fetched, ReadRefusal>]) -> bool {
     let mut had_records = false;
     for one in fetched.iter_mut().flatten() {
         had_records |= !one.records.is_empty();
-        one.records = Vec::new();
+        one.let_go();
     }
     had_records
 }
@@ -413,7 +416,7 @@ fn limit_bytes(mut outcomes: Vec<Outcome>, bytes_max: usize) -> Vec<Outcome> {
     for fetched in outcomes.iter_mut().flatten() {
         let size = fetched.bytes();
         if bytes > 0 && bytes + size > bytes_max {
-            fetched.records.clear();
+            fetched.let_go();
         } else {
             bytes += size;
         }
@@ -477,7 +480,14 @@ fn partition_data(partition_index: i32, outcome: Outcome) -> PartitionData {
                     end_offset: end.0,
                 },
             ),
-            aborted_transactions: None,
+            aborted_transactions: fetched.aborted.map(|aborted| {
+                let aborted = aborted.into_iter();
+                let one = |(producer_id, first_offset): (ProducerId, Offset)| AbortedTransaction {
+                    producer_id: producer_id.0,
+                    first_offset: first_offset.0,
+                };
+                aborted.map(one).collect()
+            }),
             records: Some(Records::from(fetched.records as Vec<Bytes>)),
             ..PartitionData::default()
         },

@@ -9,3 +9,4 @@ mod late_owner;
 mod lost_metadata;
 mod metadata_answers;
 mod metadata_snapshots;
+mod transactions;
