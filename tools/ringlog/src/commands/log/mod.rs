@@ -26,7 +26,7 @@ pub struct LogArgs {
 enum Action {
     /// Print the files of a data directory and check their checksums: segments, indexes, snapshots, journals, checkpoints.
     #[command(after_help = "Where they are:\n  \
-        DATA/partitions/<topic id>-<index>/*.log, *.index    (`ringlog topic list` shows the ids)\n  \
+        DATA/partitions/<topic id>-<index>/*.log, *.index, *.txnindex    (`ringlog topic list` shows the ids)\n  \
         DATA/journal/<shard>/*.journal\n  \
         DATA/partitions/<topic id>-<index>/*.checkpoint      (snapshots: of the metadata log)\n  \
         DATA/checkpoint/<shard>.0, <shard>.1")]
@@ -52,6 +52,7 @@ enum FileKind {
     Segment,
     Index,
     Snapshot,
+    Aborted,
     Journal,
     Checkpoint,
 }
@@ -152,6 +153,7 @@ fn dump(kind: FileKind, path: &Path, bytes: &[u8], printer: &mut Printer<'_>) ->
         FileKind::Snapshot => {
             own_files::dump_snapshot(storage::Layout::snapshot_of(path), bytes, printer)
         }
+        FileKind::Aborted => own_files::dump_aborted(base_offset(path), bytes, printer),
         FileKind::Journal => own_files::dump_journal(bytes, printer),
         FileKind::Checkpoint => own_files::dump_checkpoint(bytes, printer),
     }
@@ -168,6 +170,7 @@ fn kind_of(path: &Path) -> Option<FileKind> {
         "log" => Some(FileKind::Segment),
         "index" => Some(FileKind::Index),
         "checkpoint" => storage::Layout::snapshot_of(path).map(|_| FileKind::Snapshot),
+        "txnindex" => Some(FileKind::Aborted),
         "journal" => Some(FileKind::Journal),
         _ => storage::Layout::checkpoint_shard(path).map(|_| FileKind::Checkpoint),
     }
@@ -178,7 +181,7 @@ fn files_of(path: &Path) -> Result<Vec<(FileKind, PathBuf)>, CommandError> {
     if !path.is_dir() {
         let kind = kind_of(path).ok_or_else(|| {
             CommandError::Usage(format!(
-                "{}: not the name of a segment (.log), index (.index), snapshot (.checkpoint), journal (.journal) or checkpoint \
+                "{}: not the name of a segment (.log), index (.index, .txnindex), snapshot (.checkpoint), journal (.journal) or checkpoint \
                  (SHARD.0, SHARD.1)",
                 path.display()
             ))
@@ -225,6 +228,8 @@ mod tests {
             ),
             ("p/00000000000000000042-0000000003.checkpoint.part", None),
             ("p/42.checkpoint", None),
+            ("p/00000000000000000042.3.txnindex", Some(FileKind::Aborted)),
+            ("p/00000000000000000042.3.txnindex.new", None),
             ("journal/3/7.journal", Some(FileKind::Journal)),
             ("journal/3/7.journal.new", None),
             ("checkpoint/12.1", Some(FileKind::Checkpoint)),

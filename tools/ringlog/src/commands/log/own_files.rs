@@ -62,6 +62,36 @@ pub(super) fn dump_index(
     ))
 }
 
+/// Prints an index of aborted transactions.
+pub(super) fn dump_aborted(
+    base_offset: Option<Offset>,
+    bytes: &[u8],
+    printer: &mut Printer<'_>,
+) -> io::Result<()> {
+    let pages = storage::dump::aborted_pages(bytes, base_offset.unwrap_or(Offset::ZERO));
+    let mut count = 0u64;
+    for page in &pages {
+        let Some(aborted) = &page.aborted else {
+            printer.problem(&format!(
+                "page {} is damaged, or belongs elsewhere (partition {}, segment {})",
+                page.number, page.partition, page.segment_base_offset
+            ))?;
+            continue;
+        };
+        for one in aborted {
+            printer.line(&format!(
+                "  producer {}  offsets {}..={}  stable up to {}",
+                one.producer_id, one.first_offset, one.last_offset, one.last_stable_offset
+            ))?;
+            count += 1;
+        }
+    }
+    printer.line(&format!(
+        "  {} pages, {count} aborted transactions",
+        pages.len()
+    ))
+}
+
 /// Prints the commit groups of a journal file.
 pub(super) fn dump_journal(bytes: &[u8], printer: &mut Printer<'_>) -> io::Result<()> {
     let contents = storage::dump::journal_groups(bytes);
