@@ -13,7 +13,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 type Arrows = (&'static str, &'static [&'static str]);
 
 /// The allow-list.
-const ARROWS: [Arrows; 18] = [
+const ARROWS: [Arrows; 19] = [
     ("model", &[]),
     ("runtime", &["model"]),
     ("storage", &["model", "runtime"]),
@@ -21,6 +21,7 @@ const ARROWS: [Arrows; 18] = [
     ("metadata", &["model"]),
     ("replica", &["model"]),
     ("coordinator", &["model"]),
+    ("quorum", &["model"]),
     (
         "shard",
         &[
