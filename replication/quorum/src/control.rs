@@ -167,3 +167,63 @@ fn stamp(batch: &[u8], term: Term, base_offset: Offset) -> Bytes {
     set_leader_epoch(&mut stamped, epoch).expect("a whole batch");
     stamped.freeze()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn three() -> VoterSet {
+        let key = |broker| ReplicaKey {
+            broker: BrokerId(broker),
+            directory: DirectoryId([broker as u8; 16]),
+        };
+        VoterSet::new(vec![key(1), key(2), key(3)]).unwrap()
+    }
+
+    fn key_and_value(batch: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let mut scratch = DecompressionScratch::new();
+        let mut records = read_records(batch, &mut scratch).unwrap();
+        let record = records.next().unwrap().unwrap();
+        (record.key.unwrap().to_vec(), record.value.unwrap().to_vec())
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let voters_batch = voters(&three(), Term(3), Offset(7));
+        assert_eq!(decode(&voters_batch), Ok(Control::Voters(three())));
+        let leader = three().keys()[1];
+        let leader_batch = leader_change(leader, &three(), Term(3), Offset(7));
+        assert_eq!(decode(&leader_batch), Ok(Control::LeaderChange));
+        // As Kafka has them: version and type; version, leader, voters with their directories, nobody granting, no tags.
+        let (key, value) = key_and_value(&leader_batch);
+        assert_eq!(key, [0, 0, 0, 2]);
+        assert_eq!(value[..7], [0, 1, 0, 0, 0, 2, 4]);
+        assert_eq!(value.len(), 2 + 4 + 1 + 3 * (4 + 16 + 1) + 1 + 1);
+        assert_eq!(key_and_value(&voters_batch).0, [0, 0, 0, 6]);
+    }
+
+    #[test]
+    fn control_batches_that_make_no_sense_are_refused() {
+        let (key, value) = key_and_value(&voters(&three(), Term(1), Offset(0)));
+        let build = |builder: BatchBuilder, records: &[(&[u8], &[u8])]| {
+            let mut builder = builder.control(true);
+            for (key, value) in records {
+                builder.push(Timestamp::NONE, Some(key), Some(value));
+            }
+            builder.build().unwrap()
+        };
+        for length in 0..value.len() - 1 {
+            let batch = build(BatchBuilder::new(), &[(&key, &value[..length])]);
+            assert!(decode(&batch).is_err(), "{length}");
+        }
+        let two = build(BatchBuilder::new(), &[(&key, &value), (&key, &value)]);
+        assert_eq!(decode(&two), Err(ControlError::NotOneRecord));
+        let other = build(BatchBuilder::new(), &[(&[0, 0, 0, 1], &value)]);
+        assert_eq!(decode(&other), Err(ControlError::Type(1)));
+        let later = build(BatchBuilder::new(), &[(&[0, 1, 0, 6], &value)]);
+        assert_eq!(decode(&later), Err(ControlError::Version(1)));
+        let packed = BatchBuilder::new().compression(Compression::Snappy);
+        let packed = build(packed, &[(&key, &value)]);
+        assert_eq!(decode(&packed), Err(ControlError::Compressed));
+    }
+}
