@@ -83,7 +83,8 @@ impl Checkpoint {
 pub(crate) enum CheckpointError {
     /// Torn or damaged.
     Damaged(&'static str),
-    /// Sound through increment `sequence`; the next, at `position`, is damaged, for there is one after it.
+    /// What stands at `position` is damaged and had been durable: there are increments after it. `sequence` is the last that is
+    /// known to have been.
     Broken { sequence: u64, position: u64 },
     /// Sound but of another version.
     Format(u16),

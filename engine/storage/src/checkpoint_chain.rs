@@ -17,7 +17,11 @@ const INCREMENTS_BYTES_MIN: u64 = 32 << 10;
 /// The chain ends where the next increment is not: it was never written, or was torn and so nobody has built on it. If
 /// there is a later one, it had been durable, and is damaged.
 pub(crate) fn decode_file(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
-    let (mut checkpoint, mut position) = Checkpoint::decode(bytes)?;
+    let (mut checkpoint, mut position) = match Checkpoint::decode(bytes) {
+        Ok(whole) => whole,
+        Err(CheckpointError::Damaged(reason)) => return Err(damaged_whole(bytes, reason)),
+        Err(other) => return Err(other),
+    };
     let mut previous = header_checksum(bytes);
     while let Some(rest) = bytes.get(position..) {
         let next = match Increment::decode(rest) {
@@ -41,6 +45,20 @@ pub(crate) fn decode_file(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
         return Err(CheckpointError::Broken { sequence, position });
     }
     Ok(checkpoint)
+}
+
+/// A whole checkpoint is damaged. If increments stand behind it, it had been durable; whether it counts, their sequences tell:
+/// those of an earlier chain are below that of the other file.
+fn damaged_whole(bytes: &[u8], reason: &'static str) -> CheckpointError {
+    let blocks = (0..bytes.len()).step_by(ALIGNMENT);
+    let increments = blocks.filter_map(|at| Increment::decode(&bytes[at..]).ok());
+    match increments.map(|(increment, _)| increment.sequence()).max() {
+        None => CheckpointError::Damaged(reason),
+        Some(sequence) => CheckpointError::Broken {
+            sequence,
+            position: 0,
+        },
+    }
 }
 
 fn is_next(next: &Increment, checkpoint: &Checkpoint, previous: u32) -> bool {
@@ -216,6 +234,19 @@ mod tests {
             };
             assert_eq!(decode_file(&damaged).unwrap_err(), expected, "byte {byte}");
         }
+    }
+
+    #[test]
+    fn a_damaged_whole_one_that_increments_follow_had_been_durable() {
+        let (mut file, ends) = file();
+        file[40] ^= 1;
+        let expected = CheckpointError::Broken {
+            sequence: 12,
+            position: 0,
+        };
+        assert_eq!(decode_file(&file).unwrap_err(), expected);
+        let alone = decode_file(&file[..ends[0]]).unwrap_err();
+        assert!(matches!(alone, CheckpointError::Damaged(_)));
     }
 
     #[test]

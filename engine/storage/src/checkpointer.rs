@@ -356,6 +356,18 @@ fn note_encoded(log: &Log) {
     }
 }
 
+/// The other file is written next, and by then the device may be full.
+async fn set_space_aside<I: Io>(io: &I, path: &Path, wanted: u64) -> io::Result<()> {
+    let file = open_checkpoint(io, path).await?;
+    if file.len().await? < wanted {
+        match file.allocate(wanted).await {
+            Err(error) if is_disk_full(&error) => {}
+            allocated => allocated?,
+        }
+    }
+    file.close().await
+}
+
 async fn open_checkpoint<I: Io>(io: &I, path: &Path) -> io::Result<I::File> {
     with_descriptor(io, async || io.open(path, OpenMode::Write).await, || ()).await
 }
@@ -395,6 +407,7 @@ pub(crate) async fn write_whole_checkpoint<I: Io>(
     file.sync_data().await?;
     let file_bytes = file.len().await?;
     file.close().await?;
+    set_space_aside(io, &layout.checkpoint(shard, 1 - slot), wanted).await?;
     let directory = layout.checkpoints();
     with_descriptor(io, async || io.sync_dir(&directory).await, || ()).await?;
     Ok(Chain::begin(slot, bytes, file_bytes))

@@ -94,6 +94,7 @@ impl<I: Io> Inner<I> {
         assert!(log.is_deleted(), "appends have been stopped");
         let end = log.log_end_offset();
         self.add_mark(log, NewMark::at(EntryKind::PartitionDeleted, end));
+        log.note_gone();
         self.checkpoints.log_gone(log.id());
         let mut state = log.memory_mut();
         let mut tail = self.tail.borrow_mut();

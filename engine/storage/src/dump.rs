@@ -349,7 +349,9 @@ pub fn checkpoint(bytes: &[u8]) -> Result<CheckpointContents, String> {
     let checkpoint = decode_file(bytes).map_err(|error| match error {
         CheckpointError::Damaged(what) => what.to_owned(),
         CheckpointError::Broken { sequence, position } => {
-            format!("what follows checkpoint {sequence}, at byte {position}, is damaged")
+            format!(
+                "byte {position}: damaged, and what was durable after it ({sequence}) builds on it"
+            )
         }
         CheckpointError::Format(format) => format!("format {format}, which is not ours"),
     })?;

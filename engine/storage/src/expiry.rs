@@ -8,6 +8,7 @@ use runtime::Io;
 use crate::inner::Inner;
 use crate::log::Log;
 use crate::retention::removable_segments;
+use crate::segment::Segment;
 use crate::storage::Storage;
 
 impl<I: Io> Inner<I> {
@@ -64,6 +65,17 @@ impl<I: Io> Inner<I> {
         // A writer may be adding to the last segment: it can go next time.
         if state.writer.is_writing() {
             gone = gone.min(state.segments.len().max(1) - 1);
+        }
+        let written_end = state.written_end_offset;
+        let covers = |segment: &Segment| state.shields.covers(segment.id, written_end);
+        if let Some(needed) = state.segments.iter().position(covers)
+            && gone > needed
+        {
+            // Behind it lie batches that are in no other file yet; it can go when they are.
+            gone = needed;
+            if state.writer.request(true) {
+                self.write_queue.push(log);
+            }
         }
         let Some(last) = gone.checked_sub(1) else {
             return;

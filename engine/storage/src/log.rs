@@ -37,6 +37,8 @@ pub struct Log {
     high_watermark: Cell<Offset>,
     size_bytes: Cell<u64>,
     deleted: Cell<bool>,
+    /// The journal has the mark of its deletion.
+    gone: Cell<bool>,
     /// It is about to be cut: appends are refused, nothing is written to segments, nothing expires.
     held: Cell<bool>,
     /// Counts cuts: a read that has met one looks again.
@@ -127,6 +129,7 @@ impl Log {
             high_watermark: Cell::new(Offset::ZERO),
             size_bytes: Cell::new(0),
             deleted: Cell::new(false),
+            gone: Cell::new(false),
             held: Cell::new(false),
             cuts: Cell::new(0),
             cut_in_group: Cell::new(0),
@@ -299,6 +302,16 @@ impl Log {
     /// Nothing is taken from here on.
     pub(crate) fn note_deleted(&self) {
         assert!(!self.deleted.replace(true), "a log is deleted once");
+    }
+
+    /// The mark of its deletion is in the open group.
+    pub(crate) fn note_gone(&self) {
+        assert!(self.deleted.get(), "a log is deleted before it is gone");
+        self.gone.set(true);
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.get()
     }
 
     pub(crate) fn is_deleted(&self) -> bool {

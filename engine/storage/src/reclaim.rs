@@ -111,6 +111,10 @@ impl<I: Io> Inner<I> {
     fn dirty_logs(&self, target: u64) -> BTreeMap<TopicPartition, Rc<Log>> {
         let mut logs = BTreeMap::new();
         for log in self.tail.borrow().dirty_through(target) {
+            // The mark of its deletion waits for room, and takes what it has along.
+            if log.is_deleted() {
+                continue;
+            }
             let state = log.state();
             if state
                 .tail

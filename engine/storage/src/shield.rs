@@ -62,6 +62,17 @@ impl Shields {
         }
     }
 
+    /// Whether what lies behind this segment may be the only copy of batches, as long as segments hold the log up to
+    /// `written_end` only.
+    pub(crate) fn covers(&self, segment: SegmentId, written_end: Offset) -> bool {
+        let mut of_segment = self.shields.iter();
+        of_segment.any(|shield| shield.segment == segment && !shield.is_over(written_end))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.shields.is_empty()
+    }
+
     /// The log was cut at `end`.
     pub(crate) fn cut(&mut self, end: Offset) {
         for shield in &mut self.shields {
@@ -76,7 +87,7 @@ impl Shields {
 
     /// Removals of bytes that nobody needs any more, once a checkpoint knows that segments hold the log up to `written_end`.
     pub(crate) fn take_over(&mut self, written_end: Offset) -> Vec<Removal> {
-        let is_over = |shield: &Shield| shield.is_settled && shield.until <= written_end;
+        let is_over = |shield: &Shield| shield.is_over(written_end);
         let over = self.shields.iter().filter(|shield| is_over(shield));
         let over = over.map(Shield::removal).collect();
         self.shields.retain(|shield| !is_over(shield));
@@ -90,6 +101,10 @@ impl Shields {
 }
 
 impl Shield {
+    fn is_over(&self, written_end: Offset) -> bool {
+        self.is_settled && self.until <= written_end
+    }
+
     fn removal(&self) -> Removal {
         Removal::Behind(self.segment, self.size_bytes)
     }
@@ -118,10 +133,13 @@ mod tests {
         assert_eq!(shields.found(&segment(0, 100), Offset(7)), behind);
         let other = shields.found(&segment(5, 50), Offset::ZERO);
         assert_eq!(shields.removals(), [behind, other]);
+        let first = segment(0, 100).id;
+        assert!(shields.covers(first, Offset(9)), "more may be found");
         assert_eq!(shields.take_over(Offset(20)), [], "more may be found");
         shields.settle();
         assert_eq!(shields.take_over(Offset(8)), [other]);
         assert_eq!(shields.take_over(Offset(8)), []);
+        assert!(shields.covers(first, Offset(8)) && !shields.covers(first, Offset(9)));
         shields.cut(Offset(5));
         assert_eq!(shields.take_over(Offset(5)), [behind]);
         assert!(shields.removals().is_empty());

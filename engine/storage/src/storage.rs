@@ -78,6 +78,10 @@ impl<I: Io> Storage<I> {
         io.spawn(TaskClass::Foreground, inner.clone().keep_watch());
         inner.journal_extend.raise();
         inner.removal_signal.raise();
+        // What a start has found placed has only that place until it is written.
+        let mut logs: Vec<Rc<Log>> = inner.logs.borrow().values().cloned().collect();
+        logs.retain(|log| !log.state().shields.is_empty());
+        inner.request_all(&logs);
     }
 
     /// All logs of the shard.

@@ -59,7 +59,7 @@ pub(crate) async fn run<I: Io>(shard: Rc<Shard<I>>) {
 fn is_worth_a_warning(failure: &Failure) -> bool {
     !matches!(
         failure,
-        Failure::Snapshot(SnapshotError::NotCut(AppendError::Closing))
+        Failure::Snapshot(SnapshotError::Closing | SnapshotError::NotCut(AppendError::Closing))
     )
 }
 

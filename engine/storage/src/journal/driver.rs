@@ -95,7 +95,8 @@ impl<I: Io> Inner<I> {
             let memory = frozen.bytes();
             for batch in group.batches.drain(..) {
                 let log = &logs[batch.log as usize].log;
-                if log.is_deleted() {
+                // Until its mark is there a checkpoint may name it, with what it has.
+                if log.is_gone() {
                     continue;
                 }
                 assert!(

@@ -54,6 +54,9 @@ pub enum SnapshotError {
     /// The mark of the cut was refused. The snapshot is there.
     #[error("the log cannot be cut behind it: {0}")]
     NotCut(#[source] AppendError),
+    /// The storage closes: its directory may be another process's soon.
+    #[error("the storage closes")]
+    Closing,
     /// Writes fail.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -132,7 +135,7 @@ impl<I: Io> Inner<I> {
         self.flush_names(&self.layout.partitions()).await?;
         let part = self.layout.snapshot_part(partition, snapshot.id);
         let written = self.write_part(&part, snapshot, records).await;
-        let named = match written {
+        let named = match written.and_then(|bytes| self.check_snapshots().map(|()| bytes)) {
             Ok(bytes) => {
                 let path = self.layout.snapshot(partition, snapshot.id);
                 let renamed = self.io.rename(&part, &path).await;
@@ -142,7 +145,7 @@ impl<I: Io> Inner<I> {
             }
             Err(error) => Err(error),
         };
-        if named.is_err() {
+        if named.is_err() && self.life.is_running() {
             // What there is of it is of no use, and takes space.
             remove(&self.io, &part).await;
         }
@@ -207,7 +210,7 @@ impl<I: Io> Inner<I> {
         pieces: &mut Pieces,
         len: usize,
     ) -> Result<(), SnapshotError> {
-        self.life.check()?;
+        self.check_snapshots()?;
         if self.space.is_full() {
             return Err(SnapshotError::DiskFull);
         }
@@ -229,6 +232,16 @@ impl<I: Io> Inner<I> {
         pieces.bytes.drain(..len);
         pieces.position += len as u64;
         Ok(())
+    }
+
+    /// Whether snapshots may still be written.
+    fn check_snapshots(&self) -> Result<(), SnapshotError> {
+        self.life.check()?;
+        if self.life.is_running() {
+            Ok(())
+        } else {
+            Err(SnapshotError::Closing)
+        }
     }
 
     /// Notes an operation of a snapshot while it is under way: one that does not come back fences, as any other.
@@ -274,6 +287,9 @@ impl<I: Io> Inner<I> {
             }
         };
         for name in names {
+            if !self.life.is_running() {
+                return;
+            }
             let is_older = Layout::snapshot_of(&name).is_some_and(|id| id < newest);
             if is_older || Layout::is_snapshot_part(&name) {
                 remove(

@@ -59,7 +59,7 @@ impl<'a, I: Io> Applier<'a, I> {
     /// Applies the next group. What does not fit memory goes to segments; on a full device it stays in memory all the
     /// same, which the size of the journal bounds.
     pub(super) async fn apply(&mut self, group: ReplayedGroup) -> Result<(), OpenError> {
-        let mut dirty_batches = 0;
+        let (mut dirty_batches, mut placed_bytes) = (0, 0);
         let mut logs: Vec<Rc<Log>> = Vec::new();
         // Where the log ended before the batch of the next entry.
         let mut gap: Option<(TopicPartition, Offset)> = None;
@@ -84,8 +84,9 @@ impl<'a, I: Io> Applier<'a, I> {
                 EntryKind::Gap => gap = Some((id, entry.header.offset)),
                 EntryKind::Placed => {
                     let log = known.unwrap_or_else(|| self.create(id));
-                    let appended = self.append_placed(&log, number, &group).await?;
+                    let (appended, bytes) = self.append_placed(&log, number, &group).await?;
                     dirty_batches += appended;
+                    placed_bytes += bytes;
                     if appended > 0 && logs.last().is_none_or(|last| !Rc::ptr_eq(last, &log)) {
                         logs.push(log);
                     }
@@ -118,7 +119,7 @@ impl<'a, I: Io> Applier<'a, I> {
         let capacity = if dirty_batches == 0 {
             0
         } else {
-            group.bytes.len()
+            group.bytes.len() + placed_bytes
         };
         self.inner.tail.borrow_mut().push(TailGroup {
             place: group.place,
@@ -213,13 +214,13 @@ impl<'a, I: Io> Applier<'a, I> {
         self.append_batch(log, batch, follows, group.place.sequence)
     }
 
-    /// The same for batches that a group has placed in a segment. Returns how many were the log's next.
+    /// The same for batches that a group has placed in a segment. Returns how many were the log's next, and their bytes.
     async fn append_placed(
         &mut self,
         log: &Rc<Log>,
         number: usize,
         group: &ReplayedGroup,
-    ) -> Result<u32, OpenError> {
+    ) -> Result<(u32, usize), OpenError> {
         let (entry, sequence) = (&group.entries[number], group.place.sequence);
         let description =
             &group.bytes[entry.batch_start..entry.batch_start + entry.header.length as usize];
@@ -228,7 +229,7 @@ impl<'a, I: Io> Applier<'a, I> {
         let found = match group.placed.get(&number) {
             Some(found) => Ok(found.clone()),
             // What segments hold by now is not looked for.
-            None if placed.next_offset <= log.log_end_offset() => return Ok(0),
+            None if placed.next_offset <= log.log_end_offset() => return Ok((0, 0)),
             None => {
                 let (io, layout) = (&self.inner.io, &self.inner.layout);
                 let found = find_placed(io, layout, entry, &group.bytes).await?;
@@ -242,12 +243,16 @@ impl<'a, I: Io> Applier<'a, I> {
                 let gap = self.gaps.entry(log.id()).or_insert(placed.next_offset);
                 *gap = placed.next_offset.max(*gap);
             }
-            return Ok(0);
+            return Ok((0, 0));
         };
-        let mut appended = 0;
+        let (mut appended, mut bytes) = (0, 0);
         for batch in batches {
             let follows = batch.header.base_offset;
-            appended += u32::from(self.append_batch(log, batch, follows, sequence)?);
+            let len = batch.bytes.len();
+            if self.append_batch(log, batch, follows, sequence)? {
+                appended += 1;
+                bytes += len;
+            }
         }
         if appended > 0
             && !self
@@ -261,7 +266,7 @@ impl<'a, I: Io> Applier<'a, I> {
                 self.inner.removals.keep(behind);
             }
         }
-        Ok(appended)
+        Ok((appended, bytes))
     }
 
     fn append_batch(
@@ -444,6 +449,7 @@ impl<'a, I: Io> Applier<'a, I> {
         self.touch(log);
         let mut state = log.state_mut();
         let end = end.max(state.written_end_offset);
+        state.shields.cut(end);
         let mut groups = Vec::new();
         let mut bytes = 0;
         while let Some(last) = state.tail.pop_back_if(|last| last.place.next_offset > end) {

@@ -161,7 +161,9 @@ pub(crate) async fn load_checkpoint<I: Io>(
         return Err(OpenError::Corrupt {
             path,
             position,
-            reason: format!("what follows checkpoint {sequence} is damaged"),
+            reason: format!(
+                "this part of a checkpoint is damaged, and what was durable after it ({sequence}) builds on it"
+            ),
         });
     }
     if newest.is_none() && journal_exists(io, layout, shard).await? {

@@ -158,12 +158,17 @@ async fn recover_shard<I: Io>(
     inner.trim_open_segments(&logs).await?;
     inner.checkpoint(RunState::Recovered).await?;
     inner.checkpoint(RunState::Recovered).await?;
+    // All is in segments now.
+    let shielded: Vec<Removal> = logs
+        .iter()
+        .flat_map(|log| log.state().shields.removals())
+        .collect();
     Ok(RecoveredShard {
         shard,
         sequence: inner.checkpoints.sequence(),
         slot: inner.checkpoints.slot(),
         identity,
-        removals: inner.removals.all(),
+        removals: inner.removals.all().into_iter().chain(shielded).collect(),
         logs: inner.logs.take(),
     })
 }

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use runtime::sim::{SimIo, Simulation};
-use runtime::{Snapshot, labels};
+use runtime::{Io as _, Snapshot, labels};
 use storage::{Durability, Log, LogConfig, Storage, StorageOptions};
 
 use crate::harness::{
@@ -102,4 +102,41 @@ fn large_appends_are_written_once_and_outlive_a_loss_of_power() {
         let files: usize = segments(&simulation).iter().sum();
         assert_eq!(files as u64, log.size_bytes(), "{DIRECTORY}");
     });
+}
+
+/// What a start has found placed has only that place until it is written again: the segment that it lies behind does not go
+/// before, whatever becomes of the records in it.
+#[test]
+fn a_segment_that_hides_placed_batches_outlives_its_own_records() {
+    for seed in 0..30 {
+        let simulation = Simulation::new(seed, 1, 1);
+        let io = simulation.io(0, 0);
+        let model = Model::default();
+        let id = partition(1, 0);
+        simulation.block_on(0, async {
+            let storage = open_single(&io, &options()).await;
+            storage.start(listener(&model));
+            let log = storage.create_log(id, log_config());
+            fill(&storage, &io, &model, &log, 60 + seed as i64).await;
+        });
+        for _ in 0..3 {
+            simulation.power_cut(0);
+            let io = simulation.restart(0)[0].clone();
+            simulation.block_on(0, async {
+                let storage = open_single(&io, &options()).await;
+                let log = storage.log(id).expect("it was there");
+                storage.start(listener(&model));
+                storage.set_config(&log, log_config());
+                let end = log.log_end_offset();
+                let start = end.0 - 2 - (io.random() % 6) as i64;
+                let start = model::Offset(start).max(log.log_start_offset());
+                let mark = storage.advance_log_start(&log, start).unwrap();
+                storage.wait_for_mark(mark).await.unwrap();
+                // Time for a checkpoint or two, or for none.
+                pause(&io, io.random() % 40_000).await;
+                assert!(storage.fence_reason().is_none());
+                assert_eq!((log.log_start_offset(), log.log_end_offset()), (start, end));
+            });
+        }
+    }
 }
