@@ -407,7 +407,9 @@ pub(crate) async fn write_whole_checkpoint<I: Io>(
     file.sync_data().await?;
     let file_bytes = file.len().await?;
     file.close().await?;
-    set_space_aside(io, &layout.checkpoint(shard, 1 - slot), wanted).await?;
+    if present < wanted {
+        set_space_aside(io, &layout.checkpoint(shard, 1 - slot), wanted).await?;
+    }
     let directory = layout.checkpoints();
     with_descriptor(io, async || io.sync_dir(&directory).await, || ()).await?;
     Ok(Chain::begin(slot, bytes, file_bytes))
