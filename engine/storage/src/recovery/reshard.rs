@@ -158,19 +158,23 @@ async fn recover_shard<I: Io>(
     inner.trim_open_segments(&logs).await?;
     inner.checkpoint(RunState::Recovered).await?;
     inner.checkpoint(RunState::Recovered).await?;
-    // All is in segments now.
-    let shielded: Vec<Removal> = logs
-        .iter()
-        .flat_map(|log| log.state().shields.removals())
-        .collect();
     Ok(RecoveredShard {
         shard,
         sequence: inner.checkpoints.sequence(),
         slot: inner.checkpoints.slot(),
         identity,
-        removals: inner.removals.all().into_iter().chain(shielded).collect(),
+        removals: removals_of(&inner),
         logs: inner.logs.take(),
     })
+}
+
+/// What waits for its removal when all is in segments: what batches were placed behind, too.
+fn removals_of<I: Io>(inner: &Inner<I>) -> Vec<Removal> {
+    let mut removals = inner.removals.all();
+    for log in inner.logs.borrow().values() {
+        removals.extend(log.state().shields.removals());
+    }
+    removals
 }
 
 /// Directories of deleted logs go first, for logs made anew under their names want the place; and before they go, a
