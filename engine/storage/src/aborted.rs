@@ -13,16 +13,16 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use model::Offset;
-use runtime::{Buffer, File, Io, OpenMode};
+use runtime::{File, Io, OpenMode};
 
 use crate::cache::extent::ExtentKey;
 use crate::descriptors::with_descriptor;
 use crate::error::ReadError;
 use crate::file_cache::FileKind;
-use crate::index::{PAGE_BYTES, SegmentId, read_page, write_page};
+use crate::index::{PAGE_BYTES, SegmentId, read_page};
 use crate::inner::Inner;
 use crate::log::Log;
-use crate::segment_writer::empty;
+use crate::page_writer::empty;
 use crate::storage::Storage;
 use crate::transaction_index::{AbortedTransaction, PAGE_ABORTED, ReadRange};
 use crate::unsynced::Unsynced;
@@ -214,8 +214,7 @@ impl<I: Io> Inner<I> {
             if number == 0 {
                 empty(&*file).await?;
             }
-            self.write_aborted_page(&*file, id, number, &entries)
-                .await?;
+            self.write_page_at(&*file, id, number, &entries).await?;
             self.note_unsynced(
                 log,
                 id,
@@ -229,23 +228,6 @@ impl<I: Io> Inner<I> {
                 segment.transactions.page_written(entries.len());
             }
         }
-    }
-
-    async fn write_aborted_page(
-        &self,
-        file: &I::File,
-        id: SegmentId,
-        number: u32,
-        entries: &[AbortedTransaction],
-    ) -> io::Result<()> {
-        let mut page = self.io.buffer(PAGE_BYTES);
-        page.truncate(PAGE_BYTES);
-        write_page(id, number, entries, page.as_mut());
-        let position = u64::from(number) * PAGE_BYTES as u64;
-        file.allocate(position + PAGE_BYTES as u64).await?;
-        file.write_at(page.freeze(), position).await?;
-        self.counters.index.wrote(PAGE_BYTES as u64);
-        Ok(())
     }
 
     /// Finds a file's entries in the log again, from its start on: adds those that concern the reader, and writes the file
@@ -347,7 +329,7 @@ impl<F: File> Rewrite<F> {
         }
         let page: Vec<AbortedTransaction> = self.rest.drain(..entries).collect();
         let id = self.stored.id;
-        let written = inner.write_aborted_page(&self.file, id, self.pages, &page);
+        let written = inner.write_page_at(&self.file, id, self.pages, &page);
         written.await?;
         self.pages += 1;
         Ok(())

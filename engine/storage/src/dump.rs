@@ -72,6 +72,7 @@ impl IndexPage {
 /// The pages of an `.index` file, in order. A cut-off last page counts as damaged. `base_offset` is the file's name;
 /// the partition is taken from the first page.
 pub fn index_pages(bytes: &[u8], base_offset: Offset) -> Vec<IndexPage> {
+    // A name that somebody has made up may be any number: what is damaged is shown, too.
     let chunk = |entry: index::ChunkEntry| IndexChunk {
         base_offset: Offset(
             base_offset

@@ -4,6 +4,7 @@
 //! Invariant: what cannot be read is an error. A transaction that nobody remembers would let readers of committed records see
 //! what may be aborted.
 
+use std::fmt::Display;
 use std::rc::Rc;
 
 use model::Offset;
@@ -62,16 +63,15 @@ impl<I: Io> Inner<I> {
             };
             for bytes in &read.batches {
                 for next in Batches::new(bytes) {
-                    let read = next.ok();
-                    let read = read.and_then(|(header, batch)| {
-                        Some((header, control_of(&header, batch).ok()?))
-                    });
-                    let (header, control) = read.ok_or_else(|| self.unlearnable(log, from))?;
+                    let (header, batch) =
+                        next.map_err(|error| self.unlearnable(log, from, &error))?;
+                    let control = control_of(&header, batch)
+                        .map_err(|error| self.unlearnable(log, header.base_offset, &error))?;
                     producers.learn(&header, control, now);
                 }
             }
             if read.bytes == 0 {
-                return Err(self.unlearnable(log, from));
+                return Err(self.unlearnable(log, from, &"nothing is there"));
             }
             from = read.next_offset;
             producers.settle(log.high_watermark().min(from));
@@ -82,11 +82,11 @@ impl<I: Io> Inner<I> {
         Ok(producers)
     }
 
-    fn unlearnable(&self, log: &Log, from: Offset) -> ReadError {
+    fn unlearnable(&self, log: &Log, from: Offset, why: &dyn Display) -> ReadError {
         ReadError::Corrupt {
             path: self.layout.partition(log.id()),
             position: 0,
-            reason: format!("what producers did from offset {from} on cannot be read"),
+            reason: format!("what producers did from offset {from} on cannot be read: {why}"),
         }
     }
 }

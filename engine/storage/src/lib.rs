@@ -37,6 +37,7 @@ mod log_snapshot;
 mod lost_found;
 pub mod metrics;
 mod options;
+mod page_writer;
 mod placement;
 mod placer;
 mod producer;

@@ -36,11 +36,7 @@ pub struct RememberedBatch {
 impl RememberedBatch {
     /// Offset of its first record.
     pub fn base_offset(&self) -> Offset {
-        Offset(
-            self.last_offset
-                .0
-                .saturating_sub(i64::from(self.last_offset_delta)),
-        )
+        self.last_offset.plus(-i64::from(self.last_offset_delta))
     }
 }
 
@@ -70,11 +66,7 @@ pub enum SequenceCheck {
 
 /// The sequence after `last`: sequences wrap from 2^31 - 1 to 0.
 fn following(last: i32) -> i32 {
-    if last == i32::MAX {
-        0
-    } else {
-        last.saturating_add(1)
-    }
+    last.checked_add(1).unwrap_or(0)
 }
 
 impl Producer {

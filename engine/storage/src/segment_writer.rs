@@ -15,10 +15,11 @@ use runtime::{ALIGNMENT, Buffer, File, Io, align_up};
 use crate::disk_space::{Wait, is_disk_full};
 use crate::error::StorageError;
 use crate::file_cache::FileKind;
-use crate::index::{PAGE_BYTES, PAGE_ENTRIES, SegmentId, write_page};
+use crate::index::{PAGE_ENTRIES, SegmentId};
 use crate::inner::Inner;
 use crate::log::{Log, LogState, TailBatch};
 use crate::options::PlantedFault;
+use crate::page_writer::empty;
 use crate::segment::{Planned, Segment};
 use crate::transaction_index::{PAGE_ABORTED, SEGMENT_WRITE_BYTES_MAX};
 use crate::unsynced::Unsynced;
@@ -531,56 +532,6 @@ impl<I: Io> Inner<I> {
         Ok(())
     }
 
-    /// Writes index pages while at least `entries_min` entries wait for one.
-    async fn write_index_pages(
-        &self,
-        log: &Rc<Log>,
-        id: SegmentId,
-        entries_min: usize,
-    ) -> io::Result<()> {
-        loop {
-            let (number, entries) = {
-                let mut state = log.state_mut();
-                let Some(segment) = state
-                    .segment_mut(id)
-                    .filter(|segment| segment.pending.len() >= entries_min)
-                else {
-                    return Ok(());
-                };
-                let count = segment.pending.len().min(PAGE_ENTRIES);
-                (segment.index_pages, segment.pending[..count].to_vec())
-            };
-            let mut page = self.io.buffer(PAGE_BYTES);
-            page.truncate(PAGE_BYTES);
-            write_page(id, number, &entries, page.as_mut());
-            let path = self.layout.index(id);
-            let file = self
-                .files
-                .open(&self.io, id, FileKind::Index, &path)
-                .await?;
-            if number == 0 {
-                empty(&*file).await?;
-            }
-            let position = u64::from(number) * PAGE_BYTES as u64;
-            file.allocate(position + PAGE_BYTES as u64).await?;
-            file.write_at(page.freeze(), position).await?;
-            self.counters.index.wrote(PAGE_BYTES as u64);
-            self.note_unsynced(
-                log,
-                id,
-                Unsynced {
-                    index: true,
-                    directory: number == 0,
-                    ..Unsynced::default()
-                },
-            );
-            if let Some(segment) = log.state_mut().segment_mut(id) {
-                segment.pending.drain(..entries.len());
-                segment.index_pages += 1;
-            }
-        }
-    }
-
     /// Notes what the next checkpoint has to flush. Not for a segment that is gone: its files may be too.
     pub(crate) fn note_unsynced(&self, log: &Log, id: SegmentId, what: Unsynced) {
         if log.is_deleted() || log.memory_mut().segment_mut(id).is_none() {
@@ -613,14 +564,6 @@ impl<I: Io> Inner<I> {
         }
         self.admission.notify();
     }
-}
-
-/// Empties a file that an attempt before may have left.
-pub(crate) async fn empty<F: File>(file: &F) -> io::Result<()> {
-    if file.len().await? > 0 {
-        file.truncate(0).await?;
-    }
-    Ok(())
 }
 
 /// How many tail batches fit the active segment and one write, and their bytes.

@@ -74,10 +74,10 @@ impl Entry {
         if header.size_bytes() != batch.len() || batch.len() > ENTRY_BYTES_MAX {
             return Err(EntryError::Size(header.size_bytes(), batch.len()));
         }
-        let term = u64::try_from(header.leader_epoch.0).unwrap_or(0);
-        if term == 0 {
-            return Err(EntryError::Term(header.leader_epoch.0));
-        }
+        let term = match u64::try_from(header.leader_epoch.0) {
+            Ok(term) if term > 0 => term,
+            _ => return Err(EntryError::Term(header.leader_epoch.0)),
+        };
         let records = i64::from(header.record_count);
         let last = i64::from(header.last_offset_delta);
         let end = header.base_offset.0.checked_add(records);

@@ -69,12 +69,9 @@ fn check_file(file: &Path, text: &str, problems: &mut Vec<String>) {
         if !is_uring && names_unsafe.iter().any(|word| code.contains(word)) && !code.contains('"') {
             problems.push(format!("{name}:{number}: unsafe code outside engine/uring"));
         }
-        if code.contains("todo!(") || code.contains("unimplemented!(") {
-            // The words stand in the line above.
-            let is_this_check = file.ends_with("xtask/src/tidy.rs");
-            if !is_this_check {
-                problems.push(format!("{name}:{number}: unfinished"));
-            }
+        let is_call = |word: &&str| code.contains(&format!("{word}!("));
+        if ["todo", "unimplemented"].iter().any(is_call) {
+            problems.push(format!("{name}:{number}: unfinished"));
         }
     }
 }

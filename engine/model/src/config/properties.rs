@@ -1,7 +1,7 @@
 //! Reads the text of a Java properties file.
 //!
 //! Comments (`#`, `!`), `=`, `:` or blanks between name and value, continuation by a backslash at the end of a line, and the
-//! escapes `\t \n \r \f \uXXXX` and backslash-anything. A name given twice keeps its last value, as in Java.
+//! escapes `\t \n \r \f`, `\u` with four hexadecimal digits, and backslash-anything. A name given twice keeps its last value, as in Java.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -119,7 +119,7 @@ fn push(
     Ok(())
 }
 
-/// The character of `\uXXXX`, or of two of them that form a surrogate pair.
+/// The character of `\u` with four hexadecimal digits, or of two of them that form a surrogate pair.
 fn unicode(rest: &mut Peekable<Chars<'_>>, line: usize) -> Result<char, ConfigError> {
     let fail = ConfigError::Syntax {
         line,

@@ -28,16 +28,26 @@ fn log_config() -> LogConfig {
     }
 }
 
-/// Appends batches of 10 KiB one by one, each when the one before is durable.
+/// Appends batches of 10 KiB one by one, each when the one before is durable and in its segment: a log whose writer is busy gets
+/// nothing placed.
 async fn fill(storage: &Storage<SimIo>, io: &SimIo, model: &Model, log: &Rc<Log>, count: i64) {
     for number in 0..count {
         let bytes = batch(io, 2, 5_000, 1_000 + number);
         storage.admit(bytes.len()).await.unwrap();
         append(storage, model, log, &bytes, Durability::Flushed).unwrap();
-        while log.durable_end_offset() < log.log_end_offset() {
+        while log.durable_end_offset() < log.log_end_offset() || log.dirty_bytes() > 0 {
             pause(io, 20).await;
         }
     }
+}
+
+/// A log of a new node, with so many batches.
+async fn filled(io: &SimIo, model: &Model, count: i64) -> (Storage<SimIo>, Rc<Log>) {
+    let storage = open_single(io, &options()).await;
+    storage.start(listener(model));
+    let log = storage.create_log(partition(1, 0), log_config());
+    fill(&storage, io, model, &log, count).await;
+    (storage, log)
 }
 
 fn counted(storage: &Storage<SimIo>) -> (u64, u64) {
@@ -57,16 +67,14 @@ fn large_appends_are_written_once_and_outlive_a_loss_of_power() {
     let model = Model::default();
     let id = partition(1, 0);
     simulation.block_on(0, async {
-        let storage = open_single(&io, &options()).await;
-        storage.start(listener(&model));
-        let log = storage.create_log(id, log_config());
-        fill(&storage, &io, &model, &log, 200).await;
+        let (storage, log) = filled(&io, &model, 200).await;
         let (placed, journal) = counted(&storage);
         let all = log.size_bytes();
-        // Not before a checkpoint names the segment, where its file has no space yet, or while its writer is busy.
-        assert!(placed > all / 20, "{placed} bytes of {all} were placed");
+        // Not before a checkpoint names the segment, and where its file has no space yet.
+        assert!(placed > all / 2, "{placed} bytes of {all} were placed");
+        // What was not placed, and a block for each group.
         assert!(
-            journal < all - placed + all / 3,
+            journal < all - placed + 200 * 4096,
             "{journal} bytes in the journal, of {all} {placed} placed"
         );
         assert_eq!(check_all(&storage, &model, &log).await, 200);
@@ -114,10 +122,7 @@ fn a_segment_that_hides_placed_batches_outlives_its_own_records() {
         let model = Model::default();
         let id = partition(1, 0);
         simulation.block_on(0, async {
-            let storage = open_single(&io, &options()).await;
-            storage.start(listener(&model));
-            let log = storage.create_log(id, log_config());
-            fill(&storage, &io, &model, &log, 60 + seed as i64).await;
+            filled(&io, &model, 60 + seed as i64).await;
         });
         for _ in 0..3 {
             simulation.power_cut(0);

@@ -3,6 +3,7 @@
 //! Each has a `clap::Args` struct and `pub fn run(args) -> Result<(), CommandError>`. Adding one is one file and one
 //! line in `commands!`.
 
+pub mod acks;
 pub mod broker;
 pub mod cluster;
 pub mod completions;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use client::{Acks, NewTopic};
+use client::NewTopic;
 use load::keys::KeyDistribution;
 use load::workload::COMPRESSIBILITY_DEFAULT;
 use load::{
@@ -17,8 +17,9 @@ use super::named::WorkloadArgs;
 use super::perf_test::PerfTestArgs;
 use super::values::compression;
 use crate::commands::CommandError;
+use crate::commands::acks::AcksArg;
+use crate::commands::connect::Bootstrap;
 use crate::commands::topic::topic_setting;
-use crate::profiles::{bootstrap, bootstrap_default};
 use crate::quantity::{count, duration, size};
 
 /// Load without --duration and --records runs this long.
@@ -76,15 +77,8 @@ pub(super) enum ReportFormat {
 
 #[derive(Debug, Args)]
 pub(super) struct SharedArgs {
-    /// Broker to ask, HOST:PORT, several with commas, or @PROFILE; also from RINGLOG_BOOTSTRAP.
-    #[arg(
-        long,
-        visible_alias = "bootstrap-server",
-        default_value_t = bootstrap_default(),
-        value_parser = bootstrap,
-        value_name = "HOST:PORT"
-    )]
-    pub(super) bootstrap: String,
+    #[command(flatten)]
+    pub(super) server: Bootstrap,
     /// Topic to load.
     #[arg(long, default_value = "ringlog-load")]
     pub(super) topic: String,
@@ -135,16 +129,6 @@ impl SharedArgs {
             records: self.records,
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum AcksArg {
-    #[value(name = "0")]
-    None,
-    #[value(name = "1")]
-    Leader,
-    #[value(name = "all", alias = "-1")]
-    All,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -212,7 +196,7 @@ struct ShapeArgs {
 impl ShapeArgs {
     fn workload(&self, shared: &SharedArgs) -> ProduceWorkload {
         ProduceWorkload {
-            bootstrap: shared.bootstrap.clone(),
+            bootstrap: shared.server.bootstrap.clone(),
             topic: shared.topic.clone(),
             topics: shared.topics,
             record_sizes: self.record_bytes.clone(),
@@ -224,11 +208,7 @@ impl ShapeArgs {
             linger: self.linger,
             connections: shared.connections,
             in_flight: shared.in_flight,
-            acks: match self.acks {
-                AcksArg::None => Acks::None,
-                AcksArg::Leader => Acks::Leader,
-                AcksArg::All => Acks::All,
-            },
+            acks: self.acks.into(),
             keys: self.keys,
             compression: self.compression,
             rate: self.rate,
@@ -442,7 +422,7 @@ impl ConsumeArgs {
     pub(super) fn workload(&self) -> ConsumeWorkload {
         let size = |bytes: usize| i32::try_from(bytes).unwrap_or(i32::MAX);
         ConsumeWorkload {
-            bootstrap: self.shared.bootstrap.clone(),
+            bootstrap: self.shared.server.bootstrap.clone(),
             topic: self.shared.topic.clone(),
             topics: self.shared.topics,
             group: self.group.clone().map(|group| GroupWorkload {

@@ -80,7 +80,7 @@ fn produce(args: &ProduceArgs, interrupt: &Interrupt) -> Result<Report, CommandE
     let workload = args.workload(new_run()?);
     run::check(workload.validate())?;
     let runner = runner(&args.shared, args.shared.connections, interrupt)?;
-    run::ensure_topics(&args.shared.bootstrap, args.new_topics(&workload))?;
+    run::ensure_topics(&args.shared.server.bootstrap, args.new_topics(&workload))?;
     watched(&args.shared, |watch| {
         Ok(run::run_produce_counted(&workload, &runner, watch)?.0)
     })
@@ -93,7 +93,7 @@ fn ramp(args: &ProduceArgs, interrupt: &Interrupt) -> Result<(), CommandError> {
     for rate in args.ramp.iter().take_while(|_| !interrupt.is_set()) {
         let workload = args.step(*rate);
         run::check(workload.validate())?;
-        run::ensure_topics(&args.shared.bootstrap, args.new_topics(&workload))?;
+        run::ensure_topics(&args.shared.server.bootstrap, args.new_topics(&workload))?;
         reports.push(explained(&args.shared, |watch| {
             Ok(run::run_produce_counted(&workload, &runner, watch)?.0)
         })?);
@@ -105,7 +105,7 @@ fn end_to_end(args: &EndToEndArgs, interrupt: &Interrupt) -> Result<Report, Comm
     let (produced, consumed) = args.workloads(new_run()?)?;
     run::check(produced.validate())?;
     let runner = runner(&args.shared, args.shared.connections, interrupt)?;
-    run::ensure_topics(&args.shared.bootstrap, args.new_topics(&produced))?;
+    run::ensure_topics(&args.shared.server.bootstrap, args.new_topics(&produced))?;
     watched(&args.shared, |watch| {
         run::run_end_to_end(&produced, &consumed, args.readers, &runner, watch)
     })
@@ -182,7 +182,7 @@ fn logged(
         "ringlog {} load of {} at {}; values are nanoseconds",
         env!("CARGO_PKG_VERSION"),
         shared.topic,
-        shared.bootstrap
+        shared.server.bootstrap
     )];
     let report = histogram_log::write(&mut file, SystemTime::now(), &comments, load);
     let report = report.map_err(failed)??;

@@ -290,6 +290,6 @@ mod tests {
             panic!("not end to end");
         };
         assert_eq!(parsed.rate(), Some(5000));
-        assert_eq!(parsed.shared.bootstrap, "a:1");
+        assert_eq!(parsed.shared.server.bootstrap, "a:1");
     }
 }

@@ -19,10 +19,10 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::CommandError;
+use super::connect::Bootstrap;
 use super::load::values::compression;
 use super::topic::topic_setting;
 use crate::interrupt::Interrupt;
-use crate::profiles::{bootstrap, bootstrap_default};
 use crate::quantity::{count, duration, size};
 use crate::stdio::{noteln, outln};
 use measure::Measurer;
@@ -46,15 +46,8 @@ The table of exit codes is in `ringlog --help`.";
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub struct SweepArgs {
-    /// Broker to measure, HOST:PORT, several of one cluster with commas, or @PROFILE; also from RINGLOG_BOOTSTRAP.
-    #[arg(
-        long,
-        visible_alias = "bootstrap-server",
-        default_value_t = bootstrap_default(),
-        value_parser = bootstrap,
-        value_name = "HOST:PORT"
-    )]
-    bootstrap: String,
+    #[command(flatten)]
+    server: Bootstrap,
     /// Brokers to compare, repeatable; the first is the baseline of ratios. Instead of --bootstrap.
     #[arg(long = "target", value_name = "NAME=HOST:PORT", value_parser = target, conflicts_with = "bootstrap")]
     targets: Vec<Target>,
@@ -221,8 +214,8 @@ fn plan(args: &SweepArgs) -> Result<Plan, CommandError> {
     let millis = |duration: &Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let targets = match args.targets.as_slice() {
         [] => vec![Target {
-            name: args.bootstrap.clone(),
-            bootstrap: args.bootstrap.clone(),
+            name: args.server.bootstrap.clone(),
+            bootstrap: args.server.bootstrap.clone(),
         }],
         targets => targets.to_vec(),
     };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
-use client::{Acks, Cluster, Outgoing, Writer, WriterOptions, Written};
+use client::{Cluster, Outgoing, Writer, WriterOptions, Written};
 use model::record::Compression;
 use model::{Offset, PartitionIndex, Timestamp};
 use uring::UringIo;
@@ -17,6 +17,7 @@ use uring::UringIo;
 use super::encoding::{Encoding, unescape};
 use super::input::{Form, Splitter};
 use crate::commands::CommandError;
+use crate::commands::acks::AcksArg;
 use crate::commands::connect::Bootstrap;
 use crate::commands::load::values::compression;
 use crate::commands::position::time;
@@ -93,16 +94,6 @@ enum InputFormat {
     Json,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum AcksArg {
-    #[value(name = "0")]
-    None,
-    #[value(name = "1")]
-    Leader,
-    #[value(name = "all", alias = "-1")]
-    All,
-}
-
 /// A delimiter of at least a byte.
 #[derive(Clone, Debug)]
 struct Delimiter(Vec<u8>);
@@ -153,11 +144,7 @@ pub fn run(args: &ProduceArgs) -> Result<(), CommandError> {
     let splitter = args.splitter()?;
     let interrupt = Interrupt::watch()?;
     let options = WriterOptions {
-        acks: match args.acks {
-            AcksArg::None => Acks::None,
-            AcksArg::Leader => Acks::Leader,
-            AcksArg::All => Acks::All,
-        },
+        acks: args.acks.into(),
         compression: args.compression,
         ..WriterOptions::default()
     };
