@@ -1,7 +1,7 @@
 //! Appending to the logs of this shard: records that clients produced, and the broker's own.
 //!
-//! From validation to the commit group everything is synchronous: order of calls is order in the log. Only waiting for
-//! room ([`Appender::admit`]) and for acknowledgement suspends.
+//! From admission to the commit group everything is synchronous, so that the room that was found is still there: order
+//! of admissions is order in the log. Only waiting for room ([`Appender::admit`]) and for acknowledgement suspends.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -27,6 +27,14 @@ pub(crate) enum Urgency {
     Ordinary,
     /// It says how space comes back, or without it nobody could: a full device must take it.
     FreesSpace,
+}
+
+/// Whether the next part of a request waits for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Waits,
+    /// An earlier part waited in vain: the others do not wait as long again.
+    Over,
 }
 
 /// A partition's records are in the open commit group.
@@ -59,32 +67,38 @@ impl<I: Io> Appender<I> {
         }
     }
 
-    /// Waits while the journal or the memory behind it is full. A fenced log admits everything, to refuse it.
-    pub(crate) async fn admit(&self, bytes: usize) {
-        if let Err(error) = self.storage.admit(bytes).await {
-            tracing::debug!(%error, "not admitted: each append says why");
+    /// Waits while the journal or the memory behind it is full. Whoever is not admitted appends all the same, and is
+    /// told why it is refused.
+    pub(crate) async fn admit(&self, bytes: usize) -> Admission {
+        match self.storage.admit(bytes).await {
+            Ok(()) => Admission::Waits,
+            Err(error) => {
+                tracing::debug!(%error, "not admitted: each append says why");
+                Admission::Over
+            }
         }
     }
 
-    /// Appends one partition's part of a client's request. Says up to which offset the client must wait, if it must.
-    pub(crate) fn append(
+    /// Appends one partition's part of a client's request, once there is room. Says up to which offset the client must
+    /// wait, if it must.
+    pub(crate) async fn append(
         &self,
         request: &Produce,
         part: &ProducePartition,
+        admission: &mut Admission,
     ) -> Result<(Produced, Option<Accepted>), Box<ProduceRefused>> {
-        let partition = self
-            .partitions
-            .lead(part.id, LeaderEpoch::NONE)
-            .map_err(ProduceRefused::because)?;
         let acks = request.acks;
+        let partition = self.writable(part, acks)?;
         let rules = partition.rules();
-        if acks == Acks::All && !partition.has_enough_in_sync() {
-            return Err(ProduceRefused::because(ProduceRefusal::NotEnoughInSync));
-        }
         let now = self.io.wall_clock();
         let (batch, info) = self
             .validate(&rules, request.zstd_allowed, part, now)
             .map_err(|error| refused_by_validation(error, &partition))?;
+        if *admission == Admission::Waits {
+            *admission = self.admit(batch.len()).await;
+        }
+        // It may have gone while there was no room.
+        let partition = self.writable(part, acks)?;
         let appended = self
             .append_valid(&partition, &rules, &batch, &info, now)
             .map_err(|refusal| {
@@ -101,6 +115,22 @@ impl<I: Io> Appender<I> {
         };
         let waits = !partition.is_acknowledged(acks, until);
         Ok((result, waits.then_some(Accepted { partition, until })))
+    }
+
+    /// The partition, if a client may append to it now.
+    fn writable(
+        &self,
+        part: &ProducePartition,
+        acks: Acks,
+    ) -> Result<Rc<Partition>, Box<ProduceRefused>> {
+        let partition = self
+            .partitions
+            .lead(part.id, LeaderEpoch::NONE)
+            .map_err(ProduceRefused::because)?;
+        if acks == Acks::All && !partition.has_enough_in_sync() {
+            return Err(ProduceRefused::because(ProduceRefusal::NotEnoughInSync));
+        }
+        Ok(partition)
     }
 
     /// The batch to append, and what is in it.
@@ -203,7 +233,9 @@ impl<I: Io> Appender<I> {
         urgency: Urgency,
     ) -> Result<Offset, OwnAppendError> {
         match urgency {
-            Urgency::Ordinary => self.admit(batch.len()).await,
+            Urgency::Ordinary => {
+                self.admit(batch.len()).await;
+            }
             Urgency::FreesSpace => {
                 let admitted = self.storage.admit_urgent(batch.len()).await;
                 admitted.map_err(AppendRefusal::from)?;

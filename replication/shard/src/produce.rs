@@ -1,7 +1,8 @@
-//! Produce requests: appended at once, answered when their records are acknowledged.
+//! Produce requests: appended part by part, answered when their records are acknowledged.
 //!
-//! The whole path from request to commit group is synchronous: order of arrival is order in the log. What could take
-//! long was done before ([`crate::batch_check`]).
+//! A part waits while the journal or the memory behind it is full. From there to the commit group everything is
+//! synchronous, and whoever keeps an order among requests awaits one before the next: order of arrival is order in the
+//! log. What could take long was done before ([`crate::batch_check`]).
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,12 +11,12 @@ use std::time::Duration;
 use model::MonotonicTime;
 use runtime::Io;
 
-use crate::append::{Accepted, Appender};
+use crate::append::{Accepted, Admission, Appender};
 use crate::message::ReplyTo;
 use crate::partition::AcknowledgeTarget;
 use crate::peer::Peers;
 use crate::purgatory::{Ending, Finished, OperationId, Purgatory};
-use crate::request::{Acks, Produce, ProduceTimes, ProducedParts};
+use crate::request::{Acks, Produce, ProduceTimes};
 
 /// A wait for acknowledgement never lasts longer, whatever the request says.
 const ACKNOWLEDGE_WAIT_MAX: Duration = Duration::from_secs(300);
@@ -48,54 +49,43 @@ impl<I: Io> Produces<I> {
     }
 
     /// Appends to partitions of this shard. The answer goes to `reply` when it is due.
-    pub(crate) fn produce(&self, request: Produce, reply: ReplyTo<Produce>) -> Staged {
+    pub(crate) async fn produce(&self, request: Produce, reply: ReplyTo<Produce>) -> Staged {
         let begun_at = self.io.now();
-        let count = request.partitions.len();
-        let mut results = Vec::with_capacity(count);
-        let mut accepted = Vec::with_capacity(count);
-        for part in &request.partitions {
-            match self.appender.append(&request, part) {
-                Ok((result, wait)) => {
-                    results.push(Ok(result));
-                    accepted.push(wait);
-                }
-                Err(refused) => {
-                    results.push(Err(refused));
-                    accepted.push(None);
-                }
-            }
-        }
-        let refused = results.iter().any(Result::is_err);
-        let staged_at = self.io.now();
-        let times = ProduceTimes {
-            begun_at,
-            staged_at,
-            answered_at: staged_at,
-            ..ProduceTimes::default()
-        };
-        let staged = Staged { refused, times };
-        if matches!(reply, ReplyTo::Nobody) {
-            return staged;
-        }
-        // Another shard is told that records sent with acks=0 were appended: it holds their memory until then.
-        if request.acks == Acks::None || accepted.iter().all(Option::is_none) {
-            self.peers.answer(reply, ProducedParts { results, times });
-            return staged;
-        }
-        let waiting = accepted.iter().map(Option::is_some).collect();
-        let wait = Duration::from_millis(u64::from(request.timeout_ms)).min(ACKNOWLEDGE_WAIT_MAX);
-        let deadline = staged_at.plus(wait);
-        let operation = self
-            .purgatory
-            .borrow_mut()
-            .insert(results, waiting, deadline, reply, times);
-        for (index, wait) in accepted.into_iter().enumerate() {
+        let part_count = request.partitions.len();
+        let operation = self.purgatory.borrow_mut().open(part_count, reply);
+        let mut admission = Admission::Waits;
+        let mut refused = false;
+        for (index, part) in request.partitions.iter().enumerate() {
+            let appended = self.appender.append(&request, part, &mut admission).await;
+            refused |= appended.is_err();
+            // Another shard is told that records sent with acks=0 were appended: it holds their memory until then.
+            let (result, wait) = match appended {
+                Ok((result, wait)) => (Ok(result), wait.filter(|_| request.acks != Acks::None)),
+                Err(refused) => (Err(refused), None),
+            };
+            let mut purgatory = self.purgatory.borrow_mut();
+            purgatory.add(operation, result, wait.is_some());
             if let Some(Accepted { partition, until }) = wait {
                 let target = AcknowledgeTarget::Operation(operation, index);
                 partition.wait(request.acks, until, target);
             }
         }
-        staged
+        let staged_at = self.io.now();
+        let times = ProduceTimes {
+            begun_at,
+            staged_at,
+            ..ProduceTimes::default()
+        };
+        let wait = Duration::from_millis(u64::from(request.timeout_ms)).min(ACKNOWLEDGE_WAIT_MAX);
+        let deadline = staged_at.plus(wait);
+        let finished = self
+            .purgatory
+            .borrow_mut()
+            .close(operation, times, deadline);
+        if let Some(finished) = finished {
+            self.finish(finished);
+        }
+        Staged { refused, times }
     }
 
     /// The records of one partition of an operation are acknowledged, or never will be.

@@ -2,7 +2,9 @@
 //!
 //! Owned by one shard. A request waits on the offsets of its partitions, not on timers; timeouts are looked for in
 //! a scan a few times a second, which is bounded by the number of requests in flight.
-//! Invariant: an operation leaves exactly once, by its last partition or by its timeout.
+//! An operation is open while its records are appended: a partition may wait for room when others of the same request
+//! are acknowledged already.
+//! Invariant: an operation leaves exactly once, after it was closed: by its last partition or by its timeout.
 
 use model::MonotonicTime;
 use storage::CommitTimes;
@@ -21,8 +23,10 @@ pub(crate) struct OperationId {
 struct Operation {
     results: Vec<ProduceResult>,
     waiting: Vec<bool>,
+    /// Results that are not final, and one more while the operation is open.
     missing: usize,
-    deadline: MonotonicTime,
+    /// `None`: it is open.
+    deadline: Option<MonotonicTime>,
     reply: ReplyTo<Produce>,
     times: ProduceTimes,
 }
@@ -59,6 +63,15 @@ impl Ending {
         }
     }
 
+    /// Nothing was waited for.
+    fn at_once(now: MonotonicTime) -> Ending {
+        Ending {
+            failure: None,
+            commit: CommitTimes::default(),
+            now,
+        }
+    }
+
     /// It will not come true.
     pub(crate) fn failed(failure: WaitFailure, now: MonotonicTime) -> Ending {
         Ending {
@@ -77,27 +90,15 @@ pub(crate) struct Purgatory {
 }
 
 impl Purgatory {
-    /// Adds an operation. `waiting[i]` says that result `i` is not final until [`Purgatory::acknowledge`].
-    pub(crate) fn insert(
-        &mut self,
-        results: Vec<ProduceResult>,
-        waiting: Vec<bool>,
-        deadline: MonotonicTime,
-        reply: ReplyTo<Produce>,
-        times: ProduceTimes,
-    ) -> OperationId {
-        let missing = waiting.iter().filter(|w| **w).count();
-        assert!(
-            missing > 0,
-            "an operation that waits for nothing was parked"
-        );
+    /// Adds an operation of `part_count` partitions. Nothing of it is appended yet.
+    pub(crate) fn open(&mut self, part_count: usize, reply: ReplyTo<Produce>) -> OperationId {
         let operation = Operation {
-            results,
-            waiting,
-            missing,
-            deadline,
+            results: Vec::with_capacity(part_count),
+            waiting: Vec::with_capacity(part_count),
+            missing: 1,
+            deadline: None,
             reply,
-            times,
+            times: ProduceTimes::default(),
         };
         let index = self.free.pop().unwrap_or_else(|| {
             self.entries.push(Entry {
@@ -112,6 +113,44 @@ impl Purgatory {
             index,
             generation: entry.generation,
         }
+    }
+
+    /// Adds the result of the next partition of an open operation. With `waits` it is not final until
+    /// [`Purgatory::acknowledge`].
+    pub(crate) fn add(&mut self, id: OperationId, result: ProduceResult, waits: bool) {
+        let operation = self.opened(id);
+        operation.results.push(result);
+        operation.waiting.push(waits);
+        operation.missing += usize::from(waits);
+    }
+
+    /// Every partition has its result: what still waits does so until `deadline`. Returns the operation if nothing does.
+    pub(crate) fn close(
+        &mut self,
+        id: OperationId,
+        times: ProduceTimes,
+        deadline: MonotonicTime,
+    ) -> Option<Finished> {
+        let operation = self.opened(id);
+        operation.times = times;
+        operation.deadline = Some(deadline);
+        operation.missing -= 1;
+        let is_final = operation.missing == 0;
+        is_final.then(|| self.remove(id.index, Ending::at_once(times.staged_at)))
+    }
+
+    fn opened(&mut self, id: OperationId) -> &mut Operation {
+        let entry = &mut self.entries[id.index as usize];
+        assert_eq!(
+            entry.generation, id.generation,
+            "an operation left while open"
+        );
+        let operation = entry.operation.as_mut().expect("its generation is there");
+        assert!(
+            operation.deadline.is_none(),
+            "an operation was closed twice"
+        );
+        operation
     }
 
     /// Makes one result final, with an error if it failed after all. Returns the operation if that was the last.
@@ -143,7 +182,7 @@ impl Purgatory {
             let Some(operation) = self.entries[index].operation.as_mut() else {
                 continue;
             };
-            if operation.deadline > now {
+            if operation.deadline.is_none_or(|deadline| deadline > now) {
                 continue;
             }
             for (result, waits) in operation.results.iter_mut().zip(&operation.waiting) {
@@ -199,23 +238,32 @@ mod tests {
         now: MonotonicTime(5),
     };
 
-    fn operation(purgatory: &mut Purgatory, waiting: &[bool], deadline: u64) -> OperationId {
+    fn opened(purgatory: &mut Purgatory, waiting: &[bool]) -> OperationId {
         let produced = Produced {
             base_offset: Offset(7),
             log_append_time: Timestamp::NONE,
             log_start_offset: Offset::ZERO,
         };
-        purgatory.insert(
-            waiting.iter().map(|_| Ok(produced)).collect(),
-            waiting.to_vec(),
-            MonotonicTime(deadline),
-            ReplyTo::Nobody,
-            ProduceTimes {
-                begun_at: MonotonicTime(1),
-                staged_at: MonotonicTime(2),
-                ..ProduceTimes::default()
-            },
-        )
+        let id = purgatory.open(waiting.len(), ReplyTo::Nobody);
+        for waits in waiting {
+            purgatory.add(id, Ok(produced), *waits);
+        }
+        id
+    }
+
+    fn closed(purgatory: &mut Purgatory, id: OperationId, deadline: u64) -> Option<Finished> {
+        let times = ProduceTimes {
+            begun_at: MonotonicTime(1),
+            staged_at: MonotonicTime(2),
+            ..ProduceTimes::default()
+        };
+        purgatory.close(id, times, MonotonicTime(deadline))
+    }
+
+    fn operation(purgatory: &mut Purgatory, waiting: &[bool], deadline: u64) -> OperationId {
+        let id = opened(purgatory, waiting);
+        assert!(closed(purgatory, id, deadline).is_none());
+        id
     }
 
     fn failures(finished: &Finished) -> Vec<Option<WaitFailure>> {
@@ -272,5 +320,34 @@ mod tests {
         assert_eq!((times.durable_at.0, times.answered_at.0), (0, 10));
         let expected = [Some(WaitFailure::TimedOut), None];
         assert_eq!(failures(&finished[0]), expected);
+    }
+    #[test]
+    fn what_waits_for_nothing_leaves_when_it_is_closed() {
+        let mut purgatory = Purgatory::default();
+        let id = opened(&mut purgatory, &[false, false]);
+        assert_eq!(purgatory.len(), 1);
+        let finished = closed(&mut purgatory, id, 10).unwrap();
+        assert_eq!(failures(&finished), [None, None]);
+        let times = finished.answer.times;
+        assert_eq!((times.durable_at.0, times.answered_at.0), (0, 2));
+        assert_eq!(purgatory.len(), 0);
+    }
+
+    #[test]
+    fn an_open_operation_stays_whatever_its_partitions_do() {
+        let mut purgatory = Purgatory::default();
+        let id = opened(&mut purgatory, &[true]);
+        assert!(purgatory.acknowledge(id, 0, DURABLE).is_none());
+        assert!(purgatory.expire(MonotonicTime(u64::MAX)).is_empty());
+        let second = Ok(Produced {
+            base_offset: Offset(8),
+            log_append_time: Timestamp::NONE,
+            log_start_offset: Offset::ZERO,
+        });
+        purgatory.add(id, second, true);
+        assert!(closed(&mut purgatory, id, 10).is_none());
+        assert_eq!(purgatory.expire(MonotonicTime(9)).len(), 0);
+        let finished = purgatory.acknowledge(id, 1, DURABLE).unwrap();
+        assert_eq!(failures(&finished), [None, None]);
     }
 }

@@ -255,14 +255,10 @@ impl<I: Io> Shard<I> {
         self.checks.check(produce).await;
     }
 
-    /// Waits while the journal or the memory behind it is full. A fenced log admits everything, to refuse it.
-    pub async fn admit(&self, bytes: usize) {
-        self.appender.admit(bytes).await;
-    }
-
-    /// Appends to partitions of this shard. The answer goes to `reply` when it is due.
-    pub fn produce(&self, request: Produce, reply: ReplyTo<Produce>) -> Staged {
-        self.produces.produce(request, reply)
+    /// Appends to partitions of this shard, each once there is room for it. The answer goes to `reply` when it is due.
+    /// Whoever keeps an order among requests awaits this before the next one.
+    pub async fn produce(&self, request: Produce, reply: ReplyTo<Produce>) -> Staged {
+        self.produces.produce(request, reply).await
     }
 
     /// Reads what is there, without waiting for more. What is in memory is served without suspending.

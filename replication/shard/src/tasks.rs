@@ -58,8 +58,7 @@ async fn produce_worker<I: Io>(shard: Rc<Shard<I>>) {
     let signal = Signal::new();
     loop {
         let (request, reply) = shard.produce_queue.next(&signal).await;
-        shard.admit(request.bytes()).await;
-        shard.produce(request, reply);
+        shard.produce(request, reply).await;
     }
 }
 

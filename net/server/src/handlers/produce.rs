@@ -56,8 +56,8 @@ pub async fn handle<I: Io>(
     for (part, (owner, mut produce)) in split.parts.into_iter().enumerate() {
         shard.check(&mut produce).await;
         if owner == me {
-            shard.admit(produce.bytes()).await;
-            shard.produce(produce, ReplyTo::Local(slot.clone(), part));
+            let reply = ReplyTo::Local(slot.clone(), part);
+            shard.produce(produce, reply).await;
         } else {
             shard.ask_into(owner, produce, &slot, part);
         }
@@ -179,8 +179,7 @@ impl Split {
         for (owner, mut produce) in self.parts {
             shard.check(&mut produce).await;
             if owner == me {
-                shard.admit(produce.bytes()).await;
-                let staged = shard.produce(produce, ReplyTo::Nobody);
+                let staged = shard.produce(produce, ReplyTo::Nobody).await;
                 refused |= staged.refused;
                 context.on_clock(|clock| {
                     clock.end(Stage::Queue, staged.times.begun_at);

@@ -15,7 +15,7 @@ use model::{LeaderEpoch, Offset};
 use runtime::Io;
 
 use super::CoordinatorHost;
-use super::hosted::{Hosted, PendingAppend, Purpose, record_bytes};
+use super::hosted::{Hosted, Purpose, record_bytes};
 use crate::append::Urgency;
 use crate::partition::{AcknowledgeTarget, Partition};
 use crate::refusal::{AppendRefusal, LeadRefusal, WaitFailure};
@@ -52,13 +52,11 @@ async fn append_for<I: Io>(host: &CoordinatorHost<I>, hosted: &Rc<Hosted>) {
     if units.is_empty() {
         return;
     }
-    let bytes = units.iter().map(PendingAppend::bytes).sum();
-    host.tools.appender.admit(bytes).await;
-    if hosted.is_closed() {
-        return;
-    }
     let records = units.iter().flat_map(|unit| &unit.records);
-    match append_records(host, hosted, records) {
+    let Some(appended) = append_records(host, hosted, records).await else {
+        return;
+    };
+    match appended {
         Ok((partition, base, until)) => {
             let mut offset = base;
             let units = units.iter().map(|unit| {
@@ -85,16 +83,14 @@ async fn rewrite<I: Io>(host: &CoordinatorHost<I>, hosted: &Rc<Hosted>) {
     let mut live_bytes = 0;
     let mut last = None;
     for chunk in chunks(&records, BATCH_BYTES_MAX) {
-        let bytes = chunk.iter().map(record_bytes).sum();
-        host.tools.appender.admit(bytes).await;
-        if hosted.is_closed() {
+        let Some(appended) = append_records(host, hosted, chunk).await else {
             return;
-        }
-        match append_records(host, hosted, chunk) {
+        };
+        match appended {
             Ok((partition, base, until)) => {
                 start.get_or_insert(base);
                 last = Some((partition, until));
-                live_bytes += bytes;
+                live_bytes += chunk.iter().map(record_bytes).sum::<usize>();
             }
             Err(failure) => {
                 tracing::warn!(partition = %hosted.id, ?failure, "group state not written again");
@@ -114,40 +110,51 @@ async fn rewrite<I: Io>(host: &CoordinatorHost<I>, hosted: &Rc<Hosted>) {
     }
 }
 
-/// Appends records as one batch. Returns its partition, its base offset and the offset behind it.
-fn append_records<'a, I: Io>(
+/// A batch of a coordinator that is in the log: its partition, its base offset and the offset behind it.
+type Batch = (Rc<Partition>, Offset, Offset);
+
+/// Appends records as one batch, once there is room for it. `None`: the coordinator was closed meanwhile.
+async fn append_records<'a, I: Io>(
     host: &CoordinatorHost<I>,
     hosted: &Hosted,
     records: impl IntoIterator<Item = &'a KeyValue>,
-) -> Result<(Rc<Partition>, Offset, Offset), AppendFailure> {
-    let partition = host
-        .tools
-        .partitions
-        .lead(hosted.id, LeaderEpoch::NONE)
-        .map_err(not_led)?;
-    if !partition.has_enough_in_sync() {
-        return Err(AppendFailure::Unavailable);
-    }
+) -> Option<Result<Batch, AppendFailure>> {
     let now = host.tools.io.wall_clock();
     let mut batch = BatchBuilder::new();
     for (key, value) in records {
         batch.push(now, Some(key), value.as_deref());
     }
-    let batch = batch.build().map_err(|error| {
-        tracing::error!(partition = %hosted.id, %error, "group records do not fit a batch");
-        AppendFailure::Rejected
-    })?;
+    let batch = match batch.build() {
+        Ok(batch) => batch,
+        Err(error) => {
+            tracing::error!(partition = %hosted.id, %error, "group records do not fit a batch");
+            return Some(Err(AppendFailure::Rejected));
+        }
+    };
+    host.tools.appender.admit(batch.len()).await;
+    (!hosted.is_closed()).then(|| append_batch(host, hosted, &batch))
+}
+
+fn append_batch<I: Io>(
+    host: &CoordinatorHost<I>,
+    hosted: &Hosted,
+    batch: &[u8],
+) -> Result<Batch, AppendFailure> {
+    let partitions = &host.tools.partitions;
+    let partition = partitions
+        .lead(hosted.id, LeaderEpoch::NONE)
+        .map_err(not_led)?;
+    if !partition.has_enough_in_sync() {
+        return Err(AppendFailure::Unavailable);
+    }
     let appended = host
         .tools
         .appender
-        .append_own(&partition, &batch, Urgency::Ordinary)
+        .append_own(&partition, batch, Urgency::Ordinary)
         .map_err(|refusal| refused(&refusal))?;
     hosted.add_load_bytes(batch.len());
-    Ok((
-        partition,
-        appended.base_offset,
-        appended.last_offset.plus(1),
-    ))
+    let end = appended.last_offset.plus(1);
+    Ok((partition, appended.base_offset, end))
 }
 
 fn await_batch<I: Io>(

@@ -2,6 +2,7 @@
 
 extern crate ringlog_shard as shard;
 
+mod admission;
 mod bed;
 mod disk_full;
 mod groups;
