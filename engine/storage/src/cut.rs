@@ -70,6 +70,18 @@ impl<I: Io> Storage<I> {
     pub async fn reset(&self, log: &Rc<Log>, start: Offset) -> Result<(), CutError> {
         self.inner.reset(log, start).await
     }
+
+    /// The same before [`Storage::start`], when nothing of the log is under way: it is durable before all that comes later.
+    pub fn reset_before_start(&self, log: &Rc<Log>, start: Offset) -> Result<(), CutError> {
+        let inner = &self.inner;
+        inner.life.check()?;
+        assert!(!inner.life.is_running(), "it has started");
+        if !inner.journal_has_room(ENTRY_HEADER_BYTES, Claim::Mark) {
+            return Err(CutError::JournalFull);
+        }
+        inner.mark_reset(log, start);
+        Ok(())
+    }
 }
 
 impl<I: Io> Inner<I> {

@@ -13,7 +13,7 @@ use metadata::{MetadataImage, MetadataRecord};
 use model::{BrokerEpoch, ShardId, TopicPartition};
 use runtime::mailbox::{Inbox, Sender};
 use runtime::{Io, TaskClass};
-use storage::{OpenError, RecoveryReport, Storage, StorageOptions};
+use storage::{CutError, OpenError, RecoveryReport, Storage, StorageOptions};
 
 use crate::append::Urgency;
 use crate::controller;
@@ -37,6 +37,9 @@ pub enum BootError {
     /// The metadata log cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The metadata log cannot begin where its snapshot ends.
+    #[error("the metadata log cannot go on from its snapshot: {0}")]
+    Reset(#[from] CutError),
     /// There are logs that the metadata log does not know.
     #[error(transparent)]
     MetadataLost(#[from] MetadataLost),
@@ -88,13 +91,14 @@ async fn boot_first<I: Io>(
         removed,
         bytes,
         last_timestamp,
+        snapshot,
     } = loaded;
     let peers = Peers::new(options.shard, senders);
     let log_config = metadata_log::log_config(&options.config);
     let shard = Shard::assemble(io, options, storage, image, peers);
     shard.partitions.open_metadata(log_config);
     let snapshots = &shard.snapshots;
-    snapshots.start_with(removed, bytes, last_timestamp);
+    snapshots.start_with(removed, bytes, last_timestamp, snapshot);
     open_partitions(&shard, &deleted);
     let shared = Arc::new(shard.image().clone());
     let deleted = Arc::new(deleted);
@@ -151,23 +155,39 @@ async fn open_metadata<I: Io>(
     count: u16,
     recovery: &RecoveryReport,
 ) -> Result<Opened<I>, BootError> {
-    let storage = open_storage(io, options, count).await?;
+    let accepts = options.storage.accept_lost_data;
+    let mut storage = open_storage(io, options, count).await?;
     let log_config = metadata_log::log_config(&options.config);
-    let log = storage.create_log(METADATA_PARTITION, log_config);
-    let loaded = metadata_log::load(&storage, &log, &options.cluster_id).await?;
+    let log = storage.create_log(METADATA_PARTITION, log_config.clone());
+    let mut aside = BTreeSet::new();
+    let loaded = match metadata_log::load(&storage, &log, &options.cluster_id, accepts).await {
+        Err(LoadError::Snapshot(error)) if accepts && error.is_loss() => {
+            tracing::warn!(%error, "the metadata log is set aside");
+            aside.insert(METADATA_PARTITION);
+            Loaded::empty(&options.cluster_id)
+        }
+        loaded => loaded?,
+    };
     let sorted = unknown_logs::sort(&recovery.found, &loaded.image, &loaded.removed);
-    let storage = if sorted.unknown.is_empty() {
-        storage
-    } else {
+    if !sorted.unknown.is_empty() {
         let lost = MetadataLost::new(&sorted.unknown, &loaded.image, recovery.torn_tail);
-        if !options.storage.accept_lost_data {
+        if !accepts {
             return Err(lost.into());
         }
         tracing::warn!("{lost}");
+        aside.extend(sorted.unknown);
+    }
+    if !aside.is_empty() {
         drop((log, storage));
-        storage::set_aside(io, &options.storage, owner, count, &sorted.unknown).await?;
-        open_storage(io, options, count).await?
-    };
+        storage::set_aside(io, &options.storage, owner, count, &aside).await?;
+        storage = open_storage(io, options, count).await?;
+    }
+    let log = storage.create_log(METADATA_PARTITION, log_config);
+    let image_end = loaded.image.end_offset();
+    if image_end > log.log_end_offset() {
+        // A snapshot stands for more than was left of the log.
+        storage.reset_before_start(&log, image_end)?;
+    }
     Ok(Opened {
         storage,
         loaded,

@@ -7,7 +7,9 @@ use model::config::BrokerSettings;
 use model::record::{Batches, read_records_owned};
 use model::{Offset, Timestamp};
 use runtime::Io;
-use storage::{LoadSnapshotError, Log, LogConfig, LogSnapshot, ReadError, ReadRequest, Storage};
+use storage::{
+    LoadSnapshotError, Log, LogConfig, LogSnapshot, ReadError, ReadRequest, SnapshotId, Storage,
+};
 
 use crate::removed_topics::RemovedTopics;
 
@@ -22,7 +24,7 @@ const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 pub enum LoadError {
     #[error("the metadata log cannot be read: {0}")]
     Read(#[from] ReadError),
-    #[error("the metadata log has no beginning: {0}")]
+    #[error("the metadata log and its snapshots: {0}{advice}", advice = advice(.0))]
     Snapshot(#[from] LoadSnapshotError),
     /// A batch is not a batch.
     #[error("the metadata log is damaged at offset {0}")]
@@ -38,6 +40,21 @@ pub enum LoadError {
     Stuck(Offset, Offset),
 }
 
+/// How to go on without what was lost.
+fn advice(error: &LoadSnapshotError) -> &'static str {
+    match error {
+        LoadSnapshotError::Damaged { .. } | LoadSnapshotError::Missing { .. } => {
+            ", or start once with ringlog.accept.lost.data=true (--accept-lost-data): the metadata log and the logs of all \
+             topics are then set aside in lost+found"
+        }
+        LoadSnapshotError::Ahead { .. } => {
+            ", or start once with ringlog.accept.lost.data=true (--accept-lost-data): what was decided since the snapshot is \
+             then lost, and logs of topics made since are set aside in lost+found"
+        }
+        LoadSnapshotError::Io { .. } => "",
+    }
+}
+
 /// What the metadata log adds up to.
 pub(crate) struct Loaded {
     pub(crate) image: MetadataImage,
@@ -47,17 +64,28 @@ pub(crate) struct Loaded {
     pub(crate) bytes: u64,
     /// Of the last record.
     pub(crate) last_timestamp: Timestamp,
+    /// The snapshot that it went on from.
+    pub(crate) snapshot: Option<SnapshotId>,
 }
 
-/// Reads the newest snapshot of the metadata log, and the log from there on, into an image.
+/// Reads the newest snapshot of the metadata log, and the log from there on, into an image. With `accept_lost_data` a
+/// snapshot counts that stands for more than the log has: the image then ends behind the log.
 pub(crate) async fn load<I: Io>(
     storage: &Storage<I>,
     log: &Rc<Log>,
     cluster_id: &str,
+    accept_lost_data: bool,
 ) -> Result<Loaded, LoadError> {
-    let mut loaded = match storage.load_snapshot(log).await? {
-        Some(snapshot) => Loaded::from_snapshot(cluster_id, &snapshot)?,
-        None => Loaded::empty(cluster_id),
+    let mut loaded = match storage.load_snapshot(log).await {
+        Ok(Some(snapshot)) => Loaded::from_snapshot(cluster_id, &snapshot)?,
+        Ok(None) => Loaded::empty(cluster_id),
+        Err(error) => match error {
+            LoadSnapshotError::Ahead { ref snapshot, .. } if accept_lost_data => {
+                tracing::warn!(%error, "that is accepted");
+                Loaded::from_snapshot(cluster_id, snapshot)?
+            }
+            error => return Err(error.into()),
+        },
     };
     let end = log.durable_end_offset();
     let mut from = loaded.image.end_offset();
@@ -87,12 +115,13 @@ fn check_progress(asked: Offset, reached: Offset, end: Offset) -> Result<(), Loa
 }
 
 impl Loaded {
-    fn empty(cluster_id: &str) -> Loaded {
+    pub(crate) fn empty(cluster_id: &str) -> Loaded {
         Loaded {
             image: MetadataImage::new(cluster_id),
             removed: RemovedTopics::default(),
             bytes: 0,
             last_timestamp: Timestamp::NONE,
+            snapshot: None,
         }
     }
 
@@ -124,6 +153,7 @@ impl Loaded {
             removed,
             bytes: 0,
             last_timestamp: snapshot.last_contained_log_timestamp,
+            snapshot: Some(snapshot.id),
         })
     }
 

@@ -10,7 +10,7 @@ use model::config::BrokerSettings;
 use model::{MonotonicTime, Offset, Timestamp, TopicId};
 use runtime::metrics::Labels;
 use runtime::{Counter, Io, Signal, Snapshot, TaskClass};
-use storage::Storage;
+use storage::{SnapshotId, Storage};
 
 use crate::message::ReplyTo;
 use crate::metadata_cache::MetadataCache;
@@ -26,6 +26,8 @@ pub(crate) struct MetadataSnapshots {
     removed: RefCell<RemovedTopics>,
     /// Of the last record of the metadata log.
     last_timestamp: Cell<Timestamp>,
+    /// The newest one that is known to be sound.
+    newest: Cell<Option<SnapshotId>>,
     due: Rc<Signal>,
     written: Counter,
     /// Size of the last one.
@@ -38,14 +40,23 @@ impl MetadataSnapshots {
             schedule: RefCell::new(SnapshotSchedule::new(settings, now)),
             removed: RefCell::default(),
             last_timestamp: Cell::new(Timestamp::NONE),
+            newest: Cell::new(None),
             due: Signal::new(),
             written: Counter::default(),
             bytes: Cell::new(0),
         }
     }
 
-    /// What the metadata log has told at start: removals, bytes that no snapshot stands for, the time of its last record.
-    pub(crate) fn start_with(&self, removed: RemovedTopics, bytes: u64, last_timestamp: Timestamp) {
+    /// What the metadata log has told at start: removals, bytes that no snapshot stands for, the time of its last record,
+    /// and the snapshot that it went on from.
+    pub(crate) fn start_with(
+        &self,
+        removed: RemovedTopics,
+        bytes: u64,
+        last_timestamp: Timestamp,
+        snapshot: Option<SnapshotId>,
+    ) {
+        self.newest.set(snapshot);
         *self.removed.borrow_mut() = removed;
         self.schedule.borrow_mut().add(bytes);
         self.last_timestamp.set(last_timestamp);
@@ -93,8 +104,14 @@ impl MetadataSnapshots {
         self.last_timestamp.get()
     }
 
+    /// The newest one that is known to be sound.
+    pub(crate) fn newest(&self) -> Option<SnapshotId> {
+        self.newest.get()
+    }
+
     /// It is written, in a file of this size.
-    pub(crate) fn written(&self, bytes: u64) {
+    pub(crate) fn written(&self, snapshot: SnapshotId, bytes: u64) {
+        self.newest.set(Some(snapshot));
         self.schedule.borrow_mut().written();
         self.written.increment();
         self.bytes.set(bytes);

@@ -1,9 +1,9 @@
 //! Writes snapshots of the metadata log: on shard 0, in the background while decisions go on.
 //!
-//! A snapshot stands for all records before an end of the metadata log; once it is durable the log is cut behind it. With
-//! the log go the removals of topics, by which a start tells logs that are to be deleted from logs that were lost. So
-//! first every shard is asked to make its deletions durable; removals that came after its answer, which are few, go along
-//! in the snapshot.
+//! A snapshot stands for all records before an end of the metadata log; once it is durable the log is cut behind the one
+//! before. With the log go the removals of topics, by which a start tells logs that are to be deleted from logs that were
+//! lost. So first every shard is asked to make its deletions durable; removals that came after its answer, which are few,
+//! go along in the snapshot.
 
 use std::rc::Rc;
 
@@ -43,7 +43,7 @@ pub(crate) async fn run<I: Io>(shard: Rc<Shard<I>>) {
             Ok((id, bytes)) => {
                 let took = shard.io.now().since(begun_at);
                 tracing::info!(snapshot = %id, bytes, ?took, "a snapshot of the metadata log is written");
-                snapshots.written(bytes);
+                snapshots.written(id, bytes);
             }
             Err(error) => {
                 if is_worth_a_warning(&error) {
@@ -86,6 +86,7 @@ async fn write<I: Io>(shard: &Rc<Shard<I>>) -> Result<(SnapshotId, u64), Failure
             epoch: metadata.leader_epoch(),
         },
         last_contained_log_timestamp,
+        previous: shard.snapshots.newest(),
     };
     let removals = removed.into_iter().flat_map(removal_records);
     let records = removals.chain(image.to_records());

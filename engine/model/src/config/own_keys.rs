@@ -86,7 +86,7 @@ pub(super) const OWN_KEYS: &[Key] = &[
     boolean(
         "ringlog.accept.lost.data",
         Some("false"),
-        "Start although metadata or a whole shard is gone from the data directory: logs whose topics are not known are set aside in its `lost+found`. For one start, after reading what the refused one said.",
+        "Start although metadata or a whole shard is gone from the data directory: logs whose topics are not known, and a metadata log without its beginning, are set aside in its `lost+found`. For one start, after reading what the refused one said.",
     ),
     long(
         "ringlog.fenced.exit.delay.ms",

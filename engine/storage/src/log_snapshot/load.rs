@@ -1,7 +1,8 @@
 //! Reads the newest sound snapshot of a log, at start.
 //!
 //! A snapshot that is damaged is passed over if the log, or an older snapshot with the log behind it, says the same. If
-//! what it stood for is nowhere else, the start is refused: to go on without would be to forget.
+//! what it stood for is nowhere else, the start is refused: to go on without would be to forget. Whether it goes on all
+//! the same is for the operator to say, and what then is to be done, for whoever keeps the log.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,10 +35,10 @@ pub enum LoadSnapshotError {
         /// The machine's answer.
         source: io::Error,
     },
-    /// The only snapshot that the log reaches back to is not what was written.
+    /// No snapshot that the log reaches back to is what was written.
     #[error(
-        "{file} is damaged at byte {position}: {reason}. The log begins at offset {log_start_offset}; what came before is \
-         in this file only, so nothing was changed. Restore the file from a copy of the data directory",
+        "{file} is damaged at byte {position}: {reason}. The log begins at offset {log_start_offset}, and nothing else says \
+         what came before, so nothing was changed. Restore the file from a copy of the data directory",
         file = path.display()
     )]
     Damaged {
@@ -75,7 +76,19 @@ pub enum LoadSnapshotError {
         end_offset: Offset,
         /// Where the log does.
         log_end_offset: Offset,
+        /// It is sound, and says more than the log.
+        snapshot: LogSnapshot,
     },
+}
+
+impl LoadSnapshotError {
+    /// Whether what the log began with is nowhere. Trying again changes nothing.
+    pub fn is_loss(&self) -> bool {
+        match self {
+            LoadSnapshotError::Damaged { .. } | LoadSnapshotError::Missing { .. } => true,
+            LoadSnapshotError::Io { .. } | LoadSnapshotError::Ahead { .. } => false,
+        }
+    }
 }
 
 /// A sound snapshot.
@@ -145,6 +158,7 @@ fn check_end(
         path,
         end_offset,
         log_end_offset,
+        snapshot,
     })
 }
 
@@ -189,8 +203,17 @@ async fn read<I: Io>(
     while (bytes.len() as u64) < size_bytes {
         let left = size_bytes - bytes.len() as u64;
         let len = usize::try_from(left.min(PIECE_BYTES)).expect("a piece is small");
-        let piece = file.read_at(bytes.len() as u64, len).await;
-        let piece = piece.map_err(failed("read", path))?;
+        let piece = match file.read_at(bytes.len() as u64, len).await {
+            Ok(piece) => piece,
+            // A bad sector is damage as any other.
+            Err(error) => {
+                tracing::error!(path = %path.display(), %error, "reading a snapshot failed");
+                return Ok(Err(Damage {
+                    position: bytes.len(),
+                    reason: "the device cannot read it",
+                }));
+            }
+        };
         if piece.is_empty() {
             break;
         }

@@ -39,6 +39,9 @@ pub struct NewSnapshot {
     pub id: SnapshotId,
     /// Of the last record that it stands for.
     pub last_contained_log_timestamp: Timestamp,
+    /// The newest one before it that is known to be sound: it was loaded at start, or written since. It stays, with the
+    /// log behind it, so that damage to the new one costs nothing.
+    pub previous: Option<SnapshotId>,
 }
 
 /// Why a snapshot was not written, or the log not cut behind it. The log and the snapshots there were are as before, or
@@ -69,8 +72,8 @@ struct Pieces {
 }
 
 impl<I: Io> Storage<I> {
-    /// Writes a snapshot of a log and cuts the log behind it; older snapshots go. `records` are what the records of the
-    /// log before the snapshot's end add up to, taken piece by piece. Returns the size of the file in bytes.
+    /// Writes a snapshot of a log and cuts the log behind the previous one; older ones go. `records` are what the records
+    /// of the log before the snapshot's end add up to, taken piece by piece. Returns the size of the file in bytes.
     ///
     /// One at a time for each log.
     pub async fn snapshot(
@@ -86,6 +89,12 @@ impl<I: Io> Storage<I> {
             log.log_start_offset() <= end_offset && end_offset <= log.durable_end_offset(),
             "a snapshot up to {end_offset} of {log:?}"
         );
+        assert!(
+            snapshot
+                .previous
+                .is_none_or(|previous| previous <= snapshot.id),
+            "{snapshot:?}"
+        );
         if inner.options.is_planted(PlantedFault::SnapshotCutsEarly) {
             self.cut_behind(log, snapshot.id).await?;
         }
@@ -93,8 +102,10 @@ impl<I: Io> Storage<I> {
             inner.remove_older_snapshots(log.id(), snapshot.id).await;
         }
         let bytes = inner.write_snapshot(log.id(), snapshot, records).await?;
-        self.cut_behind(log, snapshot.id).await?;
-        inner.remove_older_snapshots(log.id(), snapshot.id).await;
+        if let Some(previous) = snapshot.previous {
+            self.cut_behind(log, previous).await?;
+            inner.remove_older_snapshots(log.id(), previous).await;
+        }
         Ok(bytes)
     }
 
@@ -275,9 +286,9 @@ impl<I: Io> Inner<I> {
         SnapshotError::Storage(StorageError::Fenced(reason))
     }
 
-    /// Removes the snapshots that this one makes needless, and what is left of any that did not come to its end. One that
-    /// cannot be removed is removed behind the next; until then it is passed over.
-    async fn remove_older_snapshots(&self, partition: TopicPartition, newest: SnapshotId) {
+    /// Removes the snapshots before this one, and what is left of any that did not come to its end. One that cannot be
+    /// removed is removed behind the next; until then it is passed over.
+    async fn remove_older_snapshots(&self, partition: TopicPartition, kept: SnapshotId) {
         let directory = self.layout.partition(partition);
         let names = match self.io.read_dir(&directory).await {
             Ok(names) => names,
@@ -290,7 +301,7 @@ impl<I: Io> Inner<I> {
             if !self.life.is_running() {
                 return;
             }
-            let is_older = Layout::snapshot_of(&name).is_some_and(|id| id < newest);
+            let is_older = Layout::snapshot_of(&name).is_some_and(|id| id < kept);
             if is_older || Layout::is_snapshot_part(&name) {
                 remove(
                     &self.io,

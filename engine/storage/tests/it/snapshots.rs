@@ -60,6 +60,8 @@ struct Life {
     state: Rc<State>,
     /// The snapshot that it went on from.
     loaded: Option<SnapshotId>,
+    /// The newest one that is known to be sound.
+    newest: Rc<Cell<Option<SnapshotId>>>,
 }
 
 impl Bed {
@@ -108,6 +110,7 @@ impl Bed {
                 log,
                 state: self.state.clone(),
                 loaded,
+                newest: Rc::new(Cell::new(loaded)),
             })
         })?;
         life.storage.start(self.state.clone());
@@ -226,11 +229,14 @@ impl Life {
         let snapshot = NewSnapshot {
             id,
             last_contained_log_timestamp: Timestamp(1 << 40),
+            previous: self.newest.get(),
         };
         let written = self
             .storage
             .snapshot(&self.log, snapshot, values.into_iter());
-        written.await.map(|_| id)
+        written.await?;
+        self.newest.set(Some(id));
+        Ok(id)
     }
 }
 
@@ -243,11 +249,11 @@ struct Sights {
     uncut: u32,
     /// Half a file was there.
     parts: u32,
-    /// Both snapshots were there.
-    both: u32,
+    /// The new one, the one before it and the one that is to go were there.
+    all: u32,
 }
 
-/// How a life ends that is in the middle of its second snapshot.
+/// How a life ends that is in the middle of its third snapshot.
 #[derive(Clone, Copy)]
 struct Ending {
     moment: u32,
@@ -256,7 +262,7 @@ struct Ending {
 
 const MOMENTS: u32 = 24;
 
-/// A first snapshot, then a second one that is ended at a moment; how long the second takes if it is not.
+/// Two snapshots, then a third one that is ended at a moment; how long the third takes if it is not.
 fn ended(
     seed: u64,
     planted: Option<PlantedFault>,
@@ -265,15 +271,18 @@ fn ended(
 ) -> Result<Duration, String> {
     let bed = Bed::new(seed, planted);
     let life = bed.begin(1)?;
-    let first = bed.simulation.block_on(0, async {
-        life.fill(60).await;
-        let id = life.snapshot().await.map_err(|error| error.to_string())?;
+    let second = bed.simulation.block_on(0, async {
+        let mut last = None;
+        for _ in 0..2 {
+            life.fill(60).await;
+            last = Some(life.snapshot().await.map_err(|error| error.to_string())?);
+        }
         life.fill(60).await;
         // Removals of segments are another subject.
         pause(&life.io, 100_000).await;
-        Ok::<_, String>(id)
+        last.ok_or("no snapshot".to_owned())
     })?;
-    let second = life.log.durable_end_offset();
+    let third = life.log.durable_end_offset();
     let done = Rc::new(Cell::new(false));
     let (writing, told) = (life.clone(), done.clone());
     let begun_at = bed.simulation.now();
@@ -295,35 +304,43 @@ fn ended(
     drop(life);
     bed.end(ending.power_cut);
     sights.parts += u32::from(!bed.files(".part").is_empty());
-    sights.both += u32::from(bed.files(".checkpoint").len() > 1);
+    sights.all += u32::from(bed.files(".checkpoint").len() > 2);
     let life = bed.begin(1)?;
     let loaded = life.loaded.ok_or("no snapshot")?;
-    if loaded.end_offset == second {
+    if loaded.end_offset == third {
         sights.after += 1;
-        sights.uncut += u32::from(life.log.log_start_offset() < second);
-    } else if loaded == first {
+        sights.uncut += u32::from(life.log.log_start_offset() < second.end_offset);
+    } else if loaded == second {
         sights.before += 1;
     } else {
-        return Err(format!("{loaded} was never written"));
+        return Err(format!("{loaded} was never written, or not kept"));
     }
     // It goes on, and leaves nothing behind.
-    let third = bed.simulation.block_on(0, async {
+    let fourth = bed.simulation.block_on(0, async {
         life.fill(5).await;
         life.snapshot().await.map_err(|error| error.to_string())
     })?;
-    if !bed.files(".part").is_empty() || bed.files(".checkpoint").len() != 1 {
+    if !bed.files(".part").is_empty() || bed.files(".checkpoint").len() != 2 {
         return Err(format!("left: {:?}", bed.simulation.files(0)));
     }
     drop(life);
     bed.end(true);
     let life = bed.begin(1)?;
-    if life.loaded != Some(third) || life.log.log_start_offset() != third.end_offset {
+    if life.loaded != Some(fourth) || life.log.log_start_offset() != loaded.end_offset {
         return Err(format!("{:?} of {:?}", life.loaded, life.log));
+    }
+    drop(life);
+    // What the device spoils then is in the one before and in the log.
+    bed.end(true);
+    bed.simulation.flip_bit(0, &bed.newest(), 200, 1);
+    let life = bed.begin(1)?;
+    if life.loaded != Some(loaded) {
+        return Err(format!("{:?} instead of {loaded}", life.loaded));
     }
     Ok(took)
 }
 
-/// A second snapshot that is ended at every moment, by a kill and by a power cut.
+/// A third snapshot that is ended at every moment, by a kill and by a power cut.
 fn ended_everywhere(
     seed: u64,
     planted: Option<PlantedFault>,
@@ -352,9 +369,9 @@ fn a_snapshot_that_is_ended_at_any_moment_costs_nothing() {
         after,
         uncut,
         parts,
-        both,
+        all,
     } = sights;
-    for seen in [before, after, uncut, parts, both] {
+    for seen in [before, after, uncut, parts, all] {
         assert!(seen > 0, "{sights:?}");
     }
 }
@@ -429,22 +446,23 @@ fn lives_with_snapshots_forget_nothing() {
     assert!(written > 200, "{written} snapshots");
 }
 
-/// A log that begins behind its one snapshot, and some records.
-fn cut_log(seed: u64) -> (Bed, SnapshotId) {
+/// A log that begins behind the older one of its two snapshots, and some records; which snapshots these are.
+fn cut_log(seed: u64) -> (Bed, [SnapshotId; 2]) {
     let bed = Bed::new(seed, None);
     let life = bed.begin(1).unwrap();
-    let id = bed.simulation.block_on(0, async {
-        life.fill(40).await;
-        life.snapshot().await.unwrap();
-        life.fill(40).await;
-        let id = life.snapshot().await.unwrap();
+    let ids = bed.simulation.block_on(0, async {
+        let mut ids = Vec::new();
+        for _ in 0..3 {
+            life.fill(40).await;
+            ids.push(life.snapshot().await.unwrap());
+        }
         life.fill(10).await;
-        assert_eq!(life.log.log_start_offset(), id.end_offset);
-        id
+        assert_eq!(life.log.log_start_offset(), ids[1].end_offset);
+        [ids[1], ids[2]]
     });
-    assert_eq!(bed.files(".checkpoint").len(), 1);
+    assert_eq!(bed.files(".checkpoint").len(), 2);
     bed.end(false);
-    (bed, id)
+    (bed, ids)
 }
 
 /// Writes a file as it is not to be.
@@ -466,9 +484,12 @@ fn a_damaged_snapshot_is_refused_if_the_log_is_cut_behind_it() {
     for (seed, position) in [(1, 20), (2, 100), (3, 5000), (4, u64::MAX)] {
         let (bed, _) = cut_log(seed);
         let newest = bed.newest();
-        let len = bed.simulation.file_bytes(0, &newest).unwrap().len() as u64;
-        let position = position.min(len - 1);
-        bed.simulation.flip_bit(0, &newest, position, 3);
+        let flip = |file: &PathBuf| {
+            let len = bed.simulation.file_bytes(0, file).unwrap().len() as u64;
+            let position = position.min(len - 1);
+            bed.simulation.flip_bit(0, file, position, 3);
+        };
+        bed.files(".checkpoint").iter().for_each(flip);
         for _ in 0..2 {
             let refused = bed.begin(1).err().expect("refused");
             let name = newest.display().to_string();
@@ -477,15 +498,45 @@ fn a_damaged_snapshot_is_refused_if_the_log_is_cut_behind_it() {
             bed.end(false);
         }
         // What is put back is taken.
-        bed.simulation.flip_bit(0, &newest, position, 3);
+        flip(&newest);
         bed.begin(1).unwrap();
     }
 }
 
 #[test]
+fn a_snapshot_that_the_device_has_spoiled_costs_nothing() {
+    for unreadable in [false, true] {
+        let (bed, [older, newer]) = cut_log(10);
+        if unreadable {
+            let rule = FaultRule::new(Fault::ReadError).path(&newer.to_string());
+            bed.simulation.faults().add(rule);
+        } else {
+            bed.simulation.flip_bit(0, &bed.newest(), 100, 3);
+        }
+        let life = bed.begin(1).unwrap();
+        assert_eq!(life.loaded, Some(older));
+        // It is not built on: the next one keeps the older one, the one after that keeps the next.
+        for (kept, count) in [(older, 3), (newer, 2)] {
+            let next = bed.simulation.block_on(0, async {
+                life.fill(10).await;
+                life.snapshot().await.unwrap()
+            });
+            assert_eq!(bed.files(".checkpoint").len(), count);
+            let is_kept = life.log.log_start_offset() == kept.end_offset;
+            assert_eq!(is_kept, count == 3, "{next}");
+        }
+    }
+}
+
+#[test]
 fn half_a_snapshot_and_none_are_refused_if_the_log_is_cut_behind_it() {
-    let (bed, _) = cut_log(5);
+    let (bed, [older, _]) = cut_log(5);
     let newest = bed.newest();
+    let io = bed.simulation.io(0, 0);
+    bed.simulation.block_on(0, async {
+        let older = newest.with_file_name(format!("{older}.checkpoint"));
+        io.remove_file(&older).await.unwrap();
+    });
     let whole = bed.simulation.file_bytes(0, &newest).unwrap();
     for len in [whole.len() - 1, whole.len() / 2, 90] {
         let half = whole.slice(..len);
@@ -505,7 +556,7 @@ fn half_a_snapshot_and_none_are_refused_if_the_log_is_cut_behind_it() {
 
 #[test]
 fn a_damaged_snapshot_is_passed_over_if_the_log_says_the_same() {
-    let (bed, id) = cut_log(6);
+    let (bed, [_, id]) = cut_log(6);
     let layout = Layout::new(Path::new(DIRECTORY));
     let directory = layout.partition(kept());
     let end = bed.state.values.borrow().len();
@@ -529,12 +580,13 @@ fn a_damaged_snapshot_is_passed_over_if_the_log_says_the_same() {
         life.snapshot().await.unwrap()
     });
     assert_eq!(bed.newest(), directory.join(format!("{next}.checkpoint")));
-    assert_eq!(bed.files(".checkpoint").len(), 1);
+    // With the one that was taken and the next, until there is one more.
+    assert_eq!(bed.files(".checkpoint").len(), 2 + 3);
 }
 
 #[test]
 fn a_log_that_ends_before_its_snapshot_has_lost_something() {
-    let (bed, id) = cut_log(7);
+    let (bed, [_, id]) = cut_log(7);
     let newest = bed.newest();
     let bytes = bed.simulation.file_bytes(0, &newest).unwrap();
     let io = bed.simulation.io(0, 0);
@@ -562,6 +614,8 @@ fn a_full_disk_gives_a_snapshot_up_and_nothing_else() {
     bed.simulation.block_on(0, async {
         life.fill(40).await;
         let first = life.snapshot().await.unwrap();
+        life.fill(20).await;
+        life.snapshot().await.unwrap();
         life.fill(80).await;
         let held: usize = (bed.simulation.files(0).iter())
             .map(|path| bed.simulation.file_bytes(0, path).unwrap().len())
@@ -574,15 +628,15 @@ fn a_full_disk_gives_a_snapshot_up_and_nothing_else() {
                 "{refused:?}"
             );
             assert_eq!(life.log.log_start_offset(), first.end_offset);
-            assert_eq!(bed.files(".checkpoint").len(), 1);
+            assert_eq!(bed.files(".checkpoint").len(), 2);
             assert!(bed.files(".part").is_empty());
         }
         assert_eq!(life.storage.fence_reason(), None);
         bed.simulation.set_disk_capacity(0, u64::MAX);
         // Who waits for space finds it first.
         pause(&life.io, 2_000_000).await;
-        let second = life.snapshot().await.unwrap();
-        assert_eq!(life.log.log_start_offset(), second.end_offset);
+        life.snapshot().await.unwrap();
+        assert!(life.log.log_start_offset() > first.end_offset);
     });
 }
 

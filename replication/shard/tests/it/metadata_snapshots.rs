@@ -100,7 +100,7 @@ fn a_start_goes_on_from_a_snapshot() {
             churn(&simulation, &broker, 1 + life * 20);
             assert!(log_start(&broker) > begun_at, "seed {seed}: never cut");
             begun_at = log_start(&broker);
-            assert_eq!(snapshot_files(&simulation).len(), 1);
+            assert_eq!(snapshot_files(&simulation).len(), 2);
             let ids = simulation.block_on(0, broker[0].ask(ShardId(0), AllocateProducerIds));
             let before = topics(&broker);
             let end = broker[0].image().end_offset();
@@ -133,7 +133,9 @@ fn a_snapshot_alone_is_a_start() {
     let broker = try_start(&simulation, snapshots_after(1, 1)).unwrap();
     churn(&simulation, &broker, 1);
     let (before, end) = (topics(&broker), broker[0].image().end_offset());
-    assert_eq!(log_start(&broker), end, "nothing is left in the log");
+    let newest = snapshot_files(&simulation).pop().unwrap();
+    let name = newest.file_name().unwrap().to_str().unwrap();
+    assert!(name.starts_with(&format!("{:020}-", end.0)), "{name}");
     drop(broker);
     simulation.power_cut(0);
     restart(&simulation);
@@ -146,20 +148,93 @@ fn a_snapshot_alone_is_a_start() {
 }
 
 #[test]
-fn a_damaged_snapshot_is_a_reason_not_to_start() {
+fn a_damaged_snapshot_costs_nothing_and_two_are_a_reason_not_to_start() {
     let simulation = Simulation::new(10, 1, 2);
     let configure = snapshots_after(2000, 1);
     let broker = try_start(&simulation, &configure).unwrap();
     churn(&simulation, &broker, 1);
+    let (before, kept) = (topics(&broker), elsewhere(&broker, topic(2)));
     drop(broker);
     simulation.kill(0);
-    let file = snapshot_files(&simulation).pop().unwrap();
-    simulation.flip_bit(0, &file, 200, 1);
+    let [older, newer] = snapshot_files(&simulation).try_into().unwrap();
+    simulation.flip_bit(0, &newer, 200, 1);
+    restart(&simulation);
+    // No new one is due for an hour.
+    let broker = try_start(&simulation, snapshots_after(1 << 30, 2)).unwrap();
+    assert_eq!(topics(&broker), before);
+    drop(broker);
+    simulation.kill(0);
+    simulation.flip_bit(0, &older, 200, 1);
     restart(&simulation);
     let refused = try_start(&simulation, &configure).err().expect("refused");
-    assert!(refused.contains(&file.display().to_string()), "{refused}");
+    assert!(refused.contains(&newer.display().to_string()), "{refused}");
     assert!(refused.contains("does not match its checksum"), "{refused}");
-    assert_eq!(snapshot_files(&simulation), [file]);
+    assert!(refused.contains("--accept-lost-data"), "{refused}");
+    assert_eq!(snapshot_files(&simulation), [older, newer]);
+    // Accepted, all is set aside, and what comes then is kept.
+    simulation.kill(0);
+    restart(&simulation);
+    let broker = try_start(&simulation, |options| {
+        configure(options);
+        options.storage.accept_lost_data = true;
+    })
+    .unwrap();
+    assert!(topics(&broker).is_empty());
+    assert_eq!(segments_of(&simulation, "lost+found", kept), 1);
+    let aside = format!("/data/lost+found/{METADATA}");
+    let files = simulation.files(0);
+    let aside = files.iter().filter(|path| path.starts_with(&aside));
+    let snapshots = aside.filter(|path| path.extension().is_some_and(|end| end == "checkpoint"));
+    assert_eq!(snapshots.count(), 2);
+    churn(&simulation, &broker, 40);
+    let before = topics(&broker);
+    drop(broker);
+    simulation.power_cut(0);
+    restart(&simulation);
+    let broker = try_start(&simulation, snapshots_after(2000, 4)).unwrap();
+    assert_eq!(topics(&broker), before);
+}
+
+#[test]
+fn a_snapshot_that_says_more_than_the_log_is_taken_if_that_is_accepted() {
+    let simulation = Simulation::new(12, 1, 2);
+    let configure = snapshots_after(2000, 1);
+    let broker = try_start(&simulation, &configure).unwrap();
+    churn(&simulation, &broker, 1);
+    // All that is in the log is in the newest snapshot, too, but for registrations.
+    let before = topics(&broker);
+    let image_end = broker[0].image().end_offset();
+    drop(broker);
+    simulation.kill(0);
+    let io = restart(&simulation);
+    let newest = snapshot_files(&simulation).pop().unwrap();
+    let ahead = image_end.plus(500);
+    let name = newest.file_name().unwrap().to_str().unwrap();
+    let epoch = name.split_once('-').unwrap().1;
+    let renamed = newest.with_file_name(format!("{:020}-{epoch}", ahead.0));
+    simulation.block_on(0, async {
+        io.rename(&newest, &renamed).await.unwrap();
+    });
+    let refused = try_start(&simulation, &configure).err().expect("refused");
+    assert!(refused.contains("its end is missing"), "{refused}");
+    assert!(refused.contains("--accept-lost-data"), "{refused}");
+    simulation.kill(0);
+    restart(&simulation);
+    let broker = try_start(&simulation, |options| {
+        configure(options);
+        options.storage.accept_lost_data = true;
+    })
+    .unwrap();
+    assert_eq!(log_start(&broker), ahead);
+    let known = topics(&broker);
+    assert!(!known.is_empty() && known.iter().all(|topic| before.contains(topic)));
+    churn(&simulation, &broker, 40);
+    let before = topics(&broker);
+    drop(broker);
+    simulation.power_cut(0);
+    restart(&simulation);
+    let broker = try_start(&simulation, snapshots_after(2000, 3)).unwrap();
+    assert_eq!(topics(&broker), before);
 }
 
 #[test]
@@ -177,6 +252,8 @@ fn no_decision_waits_for_a_snapshot() {
         simulation.release_hung(0);
         // What was given up is tried again.
         simulation.run_for(Duration::from_secs(11));
+        assert!(!snapshot_files(&simulation).is_empty(), "{fault:?}");
+        churn(&simulation, &broker, 40);
         assert!(log_start(&broker) > Offset::ZERO, "{fault:?}: not cut");
         assert_eq!(broker[0].storage.fence_reason(), None);
     }
