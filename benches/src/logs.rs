@@ -119,7 +119,6 @@ impl Opened {
             durability: Durability::Flushed,
             now: payload::FIRST_TIMESTAMP,
             log_append_time: None,
-            urgent: false,
             check_producer: true,
         };
         self.storage

@@ -98,20 +98,20 @@ impl<I: Io> Inner<I> {
         Ok(())
     }
 
-    pub(crate) async fn admit(&self, bytes: usize, urgent: bool) -> Result<(), AppendError> {
-        let claim = if urgent { Claim::Urgent } else { Claim::Append };
+    pub(crate) async fn admit(&self, bytes: usize) -> Result<(), AppendError> {
+        let claim = Claim::Append;
         let entry = bytes.min(self.options.batch_bytes_max());
         let demand = entry + ENTRY_HEADER_BYTES;
         let mut deadline = None;
         loop {
-            self.check_writable(urgent)?;
+            self.check_writable(false)?;
             // As the append itself will look: who would be taken does not wait for a checkpoint that may never come.
             let has_room =
                 self.journal_has_room(demand, claim) || self.journal_takes(demand, claim);
             let journal_full = !has_room && self.journal_can_free();
             let tail_bytes = self.tail.borrow().bytes() + bytes.min(self.options.group_bytes_max);
-            let tail_full = tail_bytes > self.options.tail_bytes_max && !urgent;
-            let congested = self.journal_congested() && !urgent;
+            let tail_full = tail_bytes > self.options.tail_bytes_max;
+            let congested = self.journal_congested();
             if !congested && !tail_full && !journal_full {
                 return Ok(());
             }
@@ -186,14 +186,10 @@ impl<I: Io> Inner<I> {
         info: &BatchInfo,
         context: AppendContext,
     ) -> Result<Appended, AppendError> {
-        self.check_writable(context.urgent)?;
+        self.check_writable(false)?;
         self.check_takes(log)?;
         self.check_size(batch, &info.header)?;
-        let claim = if context.urgent {
-            Claim::Urgent
-        } else {
-            Claim::Append
-        };
+        let claim = Claim::Append;
         let bytes = ENTRY_HEADER_BYTES + batch.len();
         if !self.journal_has_room(bytes, claim) && !self.journal_takes(bytes, claim) {
             return Err(AppendError::JournalFull);

@@ -75,7 +75,7 @@ impl<I: Io> Storage<I> {
     pub fn reset_before_start(&self, log: &Rc<Log>, start: Offset) -> Result<(), CutError> {
         let inner = &self.inner;
         inner.life.check()?;
-        assert!(!inner.life.is_running(), "it has started");
+        assert!(inner.life.is_opening(), "it has started");
         if !inner.journal_has_room(ENTRY_HEADER_BYTES, Claim::Mark) {
             return Err(CutError::JournalFull);
         }

@@ -39,7 +39,22 @@ impl<I: Io> Storage<I> {
         durability: Durability,
         now: Timestamp,
     ) -> Result<Offset, FollowError> {
-        self.inner.append_replicated(log, batches, durability, now)
+        let claim = Claim::Append;
+        self.inner
+            .append_replicated(log, batches, durability, now, claim)
+    }
+
+    /// The same for what was decided already, durable when flushed: a full device takes it as it takes marks.
+    pub fn append_decided(
+        &self,
+        log: &Rc<Log>,
+        batches: &[ReplicatedBatch<'_>],
+        now: Timestamp,
+    ) -> Result<Offset, FollowError> {
+        let durability = Durability::Flushed;
+        let claim = Claim::Urgent;
+        self.inner
+            .append_replicated(log, batches, durability, now, claim)
     }
 
     /// Notes that `epoch` begins at the log's end, before anything is appended under it. Durable with the mark.
@@ -97,8 +112,9 @@ impl<I: Io> Inner<I> {
         batches: &[ReplicatedBatch<'_>],
         durability: Durability,
         now: Timestamp,
+        claim: Claim,
     ) -> Result<Offset, FollowError> {
-        self.check_writable(false)?;
+        self.check_writable(claim == Claim::Urgent)?;
         self.check_takes(log)?;
         let mut follows = log.log_end_offset();
         let mut epoch = log.latest_leader_epoch();
@@ -118,8 +134,8 @@ impl<I: Io> Inner<I> {
             headers.push((header, control));
         }
         drop(state);
-        let fits = self.journal_has_room(bytes, Claim::Append)
-            || (batches.len() == 1 && self.journal_takes(bytes, Claim::Append));
+        let fits = self.journal_has_room(bytes, claim)
+            || (batches.len() == 1 && self.journal_takes(bytes, claim));
         if !fits {
             return Err(AppendError::JournalFull.into());
         }

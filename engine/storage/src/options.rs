@@ -283,9 +283,6 @@ pub struct AppendContext {
     pub now: Timestamp,
     /// Set if the topic's timestamps are `LogAppendTime`: stamped into the batch.
     pub log_append_time: Option<Timestamp>,
-    /// It says how space comes back (the decision to delete a topic): taken on a full device, and into journal space
-    /// that other records leave free.
-    pub urgent: bool,
     /// Whether to hold an idempotent producer to its sequence (leaders do, followers do not).
     pub check_producer: bool,
 }

@@ -124,12 +124,7 @@ impl<I: Io> Storage<I> {
     /// Waits until there is room for `bytes` more. Returns at once unless the device or memory lags behind, and refuses
     /// after [`ADMISSION_TIME_MAX`].
     pub async fn admit(&self, bytes: usize) -> Result<(), AppendError> {
-        self.inner.admit(bytes, false).await
-    }
-
-    /// The same for an urgent append: a full device or full memory does not hold it up, only a journal without room.
-    pub async fn admit_urgent(&self, bytes: usize) -> Result<(), AppendError> {
-        self.inner.admit(bytes, true).await
+        self.inner.admit(bytes).await
     }
 
     /// Appends a validated batch to the open commit group: assigns offsets, stamps base offset and leader epoch.

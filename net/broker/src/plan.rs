@@ -151,6 +151,7 @@ impl BrokerPlan {
             shard,
             broker: self.config.node_id,
             cluster_id: opened.identity.cluster_id.as_str().into(),
+            directory_id: opened.identity.directory_id,
             registration: Arc::new(self.registration(opened)),
             config: self.config.clone(),
             storage: StorageOptions {

@@ -126,6 +126,8 @@ pub fn metadata(refusal: &MetadataRefusal) -> Refused {
         MetadataRefusal::Decided(error) => return controller(error.clone()),
         MetadataRefusal::TooLarge => ErrorCode::UnknownServerError,
         MetadataRefusal::NotWritten(error) => own_append(error),
+        // Retriable; a client asks again, and finds the controller that there is then.
+        MetadataRefusal::NotController | MetadataRefusal::Busy(_) => ErrorCode::NotController,
     };
     Refused {
         code,
@@ -135,7 +137,6 @@ pub fn metadata(refusal: &MetadataRefusal) -> Refused {
 
 fn own_append(error: &OwnAppendError) -> ErrorCode {
     match error {
-        OwnAppendError::Lead(refusal) => lead(refusal),
         OwnAppendError::Append(refusal) => append(refusal),
         OwnAppendError::NotAcknowledged(failure) => wait(failure),
     }

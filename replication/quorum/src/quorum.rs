@@ -334,11 +334,16 @@ impl Quorum {
             .snapshot_written(mark, self.settings.keep_entries)
     }
 
+    /// Whether this replica leads, as far as it knows.
+    pub fn leads(&self) -> bool {
+        self.life == Life::Running && self.machine.consensus().is_leader()
+    }
+
     /// Who takes part, and how far they are.
     pub fn status(&self) -> QuorumStatus {
         let (consensus, members) = (self.machine.consensus(), self.machine.members());
         let log = &consensus.store().log;
-        let is_leader = self.life == Life::Running && consensus.is_leader();
+        let is_leader = self.leads();
         let status = |key: &ReplicaKey, is_voter| {
             let follower = consensus.follower(key.id()).filter(|_| is_leader);
             ReplicaStatus {

@@ -101,6 +101,13 @@ pub struct RecoveredLog {
     pub(crate) voters: VoterSet,
 }
 
+impl RecoveredLog {
+    /// The voters, as far as the log is known to be committed.
+    pub fn voters(&self) -> &VoterSet {
+        &self.voters
+    }
+}
+
 /// The log of a replica as it is read.
 #[derive(Debug)]
 pub struct Recovery {

@@ -10,24 +10,15 @@ use bytes::Bytes;
 use model::record::{
     self, BatchCheck, BatchInfo, DecompressionScratch, ValidationError, ValidationRules,
 };
-use model::{LeaderEpoch, Offset, Timestamp, TopicPartition};
-use runtime::{Counter, Io, Oneshot};
+use model::{LeaderEpoch, Offset, Timestamp};
+use runtime::{Counter, Io};
 use storage::{AppendContext, Appended, Storage};
 
-use crate::partition::{AcknowledgeTarget, Partition};
+use crate::partition::Partition;
 use crate::partition_rules::PartitionRules;
 use crate::partitions::Partitions;
-use crate::refusal::{AppendRefusal, OwnAppendError, ProduceRefusal, ProduceRefused};
+use crate::refusal::{AppendRefusal, ProduceRefusal, ProduceRefused};
 use crate::request::{Acks, Checked, Produce, ProducePartition, Produced};
-
-/// What an append of the broker's own may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Urgency {
-    /// What clients' appends may use.
-    Ordinary,
-    /// It says how space comes back, or without it nobody could: a full device must take it.
-    FreesSpace,
-}
 
 /// Whether the next part of a request waits for room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,7 +170,6 @@ impl<I: Io> Appender<I> {
             durability: rules.durability,
             now,
             log_append_time: rules.log_append_time.then_some(now),
-            urgent: false,
             check_producer: true,
         };
         let appended = self.storage.append(&partition.log, batch, info, context)?;
@@ -200,7 +190,6 @@ impl<I: Io> Appender<I> {
         &self,
         partition: &Partition,
         batch: &[u8],
-        urgency: Urgency,
     ) -> Result<Appended, AppendRefusal> {
         let now = self.io.wall_clock();
         let rules = ValidationRules {
@@ -216,40 +205,11 @@ impl<I: Io> Appender<I> {
             durability: partition.rules().durability,
             now,
             log_append_time: None,
-            urgent: urgency == Urgency::FreesSpace,
             check_producer: false,
         };
         let appended = self.storage.append(&partition.log, batch, &info, context)?;
         self.own_bytes.add(batch.len() as u64);
         Ok(appended)
-    }
-
-    /// Appends a batch of the broker's own to a partition of this shard and waits until every in-sync replica has it.
-    /// Waits for room as clients do: after a restart the journal may be full until its records are in their segments.
-    pub(crate) async fn append_and_wait(
-        &self,
-        id: TopicPartition,
-        batch: &[u8],
-        urgency: Urgency,
-    ) -> Result<Offset, OwnAppendError> {
-        match urgency {
-            Urgency::Ordinary => {
-                self.admit(batch.len()).await;
-            }
-            Urgency::FreesSpace => {
-                let admitted = self.storage.admit_urgent(batch.len()).await;
-                admitted.map_err(AppendRefusal::from)?;
-            }
-        }
-        let partition = self.partitions.lead(id, LeaderEpoch::NONE)?;
-        let appended = self.append_own(&partition, batch, urgency)?;
-        let until = appended.last_offset.plus(1);
-        if !partition.is_acknowledged(Acks::All, until) {
-            let done = Oneshot::new();
-            partition.wait(Acks::All, until, AcknowledgeTarget::Internal(done.clone()));
-            done.take().await?;
-        }
-        Ok(appended.base_offset)
     }
 }
 

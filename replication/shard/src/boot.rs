@@ -13,12 +13,14 @@ use metadata::{MetadataImage, MetadataRecord};
 use model::{BrokerEpoch, ShardId, TopicPartition};
 use runtime::mailbox::{Inbox, Sender};
 use runtime::{Io, TaskClass};
-use storage::{CutError, OpenError, RecoveryReport, Storage, StorageOptions};
+use storage::{Log, OpenError, RecoveryReport, Storage, StorageOptions};
 
-use crate::append::Urgency;
-use crate::controller;
+use crate::controller::{self, Urgency};
 use crate::message::Envelope;
-use crate::metadata_log::{self, LoadError, Loaded};
+use crate::metadata_log::{self, LoadContext, LoadError, Loaded};
+use crate::metadata_quorum;
+use crate::metadata_replica::MetadataReplica;
+use crate::metadata_upgrade;
 use crate::partition_table;
 use crate::partitions::METADATA_PARTITION;
 use crate::peer::Peers;
@@ -37,9 +39,9 @@ pub enum BootError {
     /// The metadata log cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The metadata log cannot begin where its snapshot ends.
-    #[error("the metadata log cannot go on from its snapshot: {0}")]
-    Reset(#[from] CutError),
+    /// The storage was fenced meanwhile.
+    #[error("the storage is fenced: {0}")]
+    Fenced(String),
     /// There are logs that the metadata log does not know.
     #[error(transparent)]
     MetadataLost(#[from] MetadataLost),
@@ -83,22 +85,24 @@ async fn boot_first<I: Io>(
     let recovery = storage::recover_data_dir(&io, &options.storage, owner, count).await?;
     let Opened {
         storage,
+        log,
         loaded,
         deleted,
     } = open_metadata(&io, &options, owner, count, &recovery).await?;
     let Loaded {
-        image,
-        removed,
-        bytes,
-        last_timestamp,
-        snapshot,
+        contents,
+        recovered,
     } = loaded;
     let peers = Peers::new(options.shard, senders);
-    let log_config = metadata_log::log_config(&options.config);
-    let shard = Shard::assemble(io, options, storage, image, peers);
-    shard.partitions.open_metadata(log_config);
-    let snapshots = &shard.snapshots;
-    snapshots.start_with(removed, bytes, last_timestamp, snapshot);
+    let replica = MetadataReplica::new(io.now(), io.random(), log, recovered);
+    let shard = Shard::assemble(io, options, storage, contents.image, peers);
+    shard.take_part(replica);
+    shard.snapshots.start_with(
+        contents.removed,
+        contents.bytes,
+        contents.last_timestamp,
+        contents.snapshot,
+    );
     open_partitions(&shard, &deleted);
     let shared = Arc::new(shard.image().clone());
     let deleted = Arc::new(deleted);
@@ -123,6 +127,8 @@ async fn boot_first<I: Io>(
         shard.quorum.applied(ShardId(other), image_end);
     }
     tasks::start(&shard, inbox, early);
+    metadata_quorum::start(&shard);
+    become_active(&shard).await?;
     register(&shard, recovery.clean).await?;
     // Not before: decisions are made one at a time, and those of the registration are made outside of the queue.
     let driver = controller::run(shard.clone());
@@ -141,13 +147,14 @@ async fn boot_first<I: Io>(
 /// The storage of shard 0, and what the metadata log says.
 struct Opened<I: Io> {
     storage: Storage<I>,
+    log: Rc<Log>,
     loaded: Loaded,
     /// Logs of any shard whose topics were deleted.
     deleted: BTreeSet<TopicPartition>,
 }
 
 /// Opens shard 0 and reads the metadata log. Logs of any shard that belong to no topic must be set aside before that
-/// shard is opened, and only if somebody has said so: see [`unknown_logs`].
+/// shard is opened, and only if somebody has said so: see [`unknown_logs`]. After that it is read once more.
 async fn open_metadata<I: Io>(
     io: &I,
     options: &ShardOptions,
@@ -155,44 +162,56 @@ async fn open_metadata<I: Io>(
     count: u16,
     recovery: &RecoveryReport,
 ) -> Result<Opened<I>, BootError> {
-    let accepts = options.storage.accept_lost_data;
-    let mut storage = open_storage(io, options, count).await?;
-    let log_config = metadata_log::log_config(&options.config);
-    let log = storage.create_log(METADATA_PARTITION, log_config.clone());
-    let mut aside = BTreeSet::new();
-    let loaded = match metadata_log::load(&storage, &log, &options.cluster_id, accepts).await {
-        Err(LoadError::Snapshot(error)) if accepts && error.is_loss() => {
-            tracing::warn!(%error, "the metadata log is set aside");
-            aside.insert(METADATA_PARTITION);
-            Loaded::empty(&options.cluster_id)
-        }
-        loaded => loaded?,
-    };
-    let sorted = unknown_logs::sort(&recovery.found, &loaded.image, &loaded.removed);
-    if !sorted.unknown.is_empty() {
-        let lost = MetadataLost::new(&sorted.unknown, &loaded.image, recovery.torn_tail);
-        if !accepts {
-            return Err(lost.into());
-        }
-        tracing::warn!("{lost}");
-        aside.extend(sorted.unknown);
-    }
-    if !aside.is_empty() {
+    let accept_lost_data = options.storage.accept_lost_data;
+    let mut left = recovery.found.clone();
+    loop {
+        let storage = open_storage(io, options, count).await?;
+        let config = metadata_log::log_config(&options.config);
+        let log = storage.create_log(METADATA_PARTITION, config);
+        let context = LoadContext {
+            me: options.replica_key(),
+            cluster_id: &options.cluster_id,
+            found: &left,
+            accept_lost_data,
+        };
+        let aside = match read_metadata(&storage, &log, context).await {
+            Err(error) if accept_lost_data && error.is_loss() => {
+                tracing::warn!(%error, "the metadata log is set aside");
+                BTreeSet::from([METADATA_PARTITION])
+            }
+            Err(error) => return Err(error.into()),
+            Ok(loaded) => {
+                let sorted = unknown_logs::sort(&left, &loaded.contents);
+                if sorted.unknown.is_empty() {
+                    return Ok(Opened {
+                        storage,
+                        log,
+                        loaded,
+                        deleted: sorted.deleted,
+                    });
+                }
+                let image = &loaded.contents.image;
+                let lost = MetadataLost::new(&sorted.unknown, image, recovery.torn_tail);
+                if !accept_lost_data {
+                    return Err(lost.into());
+                }
+                tracing::warn!("{lost}");
+                sorted.unknown
+            }
+        };
         drop((log, storage));
-        storage::set_aside(io, &options.storage, owner, count, &aside).await?;
-        storage = open_storage(io, options, count).await?;
+        storage::set_aside(io, &options.storage, &owner, count, &aside).await?;
+        left.retain(|log| !aside.contains(log));
     }
-    let log = storage.create_log(METADATA_PARTITION, log_config);
-    let image_end = loaded.image.end_offset();
-    if image_end > log.log_end_offset() {
-        // A snapshot stands for more than was left of the log.
-        storage.reset_before_start(&log, image_end)?;
-    }
-    Ok(Opened {
-        storage,
-        loaded,
-        deleted: sorted.deleted,
-    })
+}
+
+async fn read_metadata<I: Io>(
+    storage: &Storage<I>,
+    log: &Rc<Log>,
+    context: LoadContext<'_>,
+) -> Result<Loaded, LoadError> {
+    metadata_upgrade::upgrade(storage, log, context).await?;
+    metadata_log::load(storage, log, context).await
 }
 
 async fn boot_other<I: Io>(
@@ -242,6 +261,19 @@ fn open_partitions<I: Io>(shard: &Shard<I>, deleted: &BTreeSet<TopicPartition>) 
     shard.partitions.delete_logs(deleted);
     let opened = shard.partitions.open_all();
     shard.changed(opened);
+}
+
+/// Waits until this broker is the controller, which knows all that was decided. The only voter becomes it as soon as its
+/// disk has taken the first entry of its term.
+async fn become_active<I: Io>(shard: &Rc<Shard<I>>) -> Result<(), BootError> {
+    let replica = shard.replica().expect("this is shard 0");
+    while !replica.is_active() {
+        if let Some(reason) = shard.storage.fence_reason() {
+            return Err(BootError::Fenced(reason));
+        }
+        replica.changed.wait().await;
+    }
+    Ok(())
 }
 
 /// Registers this process with the cluster and lifts its fence: in a quorum of one, it is its own controller.

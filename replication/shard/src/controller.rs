@@ -1,35 +1,40 @@
 //! The controller: decides about the cluster, commits to the metadata log, and tells every shard.
 //!
-//! Lives on shard 0. A quorum of one: a record is committed when this broker's log has made it durable. Decisions are
-//! carried out one at a time, each against the image that holds all earlier ones; an answer leaves only after every
-//! shard of the broker has applied its records, so a client sees its topic on whichever core it asks next.
+//! Lives on shard 0. Decisions are carried out one at a time, each against the image that holds all earlier ones; an answer
+//! leaves only after every shard of the broker has applied its records, so a client sees its topic on whichever core it
+//! asks next.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use metadata::controller::{
     Decision, allocate_producer_ids, create_partitions, create_topics, delete_topics,
 };
 use metadata::{ConfigMap, MetadataRecord};
-use model::Offset;
 use model::config::{BrokerConfig, TopicConfig};
 use model::record::BatchBuilder;
 use runtime::Io;
 
-use crate::append::Urgency;
-use crate::message::Envelope;
-use crate::partitions::METADATA_PARTITION;
+use crate::metadata_quorum;
 use crate::quorum_driver::ControllerWork;
-use crate::refusal::{MetadataRefusal, OwnAppendError};
+use crate::refusal::{AppendRefusal, MetadataRefusal, OwnAppendError, WaitFailure};
 use crate::request::AllocatedIds;
 use crate::shard::Shard;
 
 /// How long a decision waits for space on the device before it is refused; others wait behind it.
 const DISK_FULL_PATIENCE: Duration = Duration::from_secs(3);
 
-/// How often it is tried again meanwhile.
+/// How often it is looked at meanwhile.
 const DISK_FULL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What a full device means for a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// It waits, and is refused in the end.
+    Ordinary,
+    /// It says how space comes back, or without it nobody could: a full device must take it.
+    FreesSpace,
+}
 
 /// Carries out the controller's work, one piece at a time.
 pub(crate) async fn run<I: Io>(shard: Rc<Shard<I>>) {
@@ -104,43 +109,33 @@ pub(crate) async fn commit<I: Io>(
         tracing::error!(%error, "a decision does not fit into the metadata log");
         MetadataRefusal::TooLarge
     })?;
-    let base = append(shard, &batch, urgency)
-        .await
-        .map_err(MetadataRefusal::NotWritten)?;
-    let count = i64::try_from(records.len()).expect("a batch counts its records in 32 bits");
-    let end = base.plus(count);
-    let records: Arc<[MetadataRecord]> = records.into();
-    shard.apply_metadata(end, &records);
-    shard.snapshots.committed(end, batch.len(), now, &records);
-    // Before anything else is sent: what this shard asks or answers next comes behind it, on every road.
-    for other in shard.peers.others() {
-        let metadata = Envelope::Metadata(end, records.clone());
-        shard.peers.send(other, metadata);
-    }
-    shard.coordinators.deletions_done().await;
-    shard.quorum.applied(shard.id(), end);
+    wait_for_space(shard, urgency).await?;
+    let end = metadata_quorum::commit(shard, &batch).await?;
     shard.quorum.all_applied(end).await;
     Ok(())
 }
 
-/// Appends to the metadata log. A device without space is given some time: what frees it may be under way.
-async fn append<I: Io>(
+/// What was proposed cannot be taken back, so a full device refuses it before. It is given some time: what frees space may
+/// be under way.
+async fn wait_for_space<I: Io>(
     shard: &Rc<Shard<I>>,
-    batch: &[u8],
     urgency: Urgency,
-) -> Result<Offset, OwnAppendError> {
+) -> Result<(), MetadataRefusal> {
     let deadline = shard.io.now().plus(DISK_FULL_PATIENCE);
-    loop {
-        let appended = shard
-            .appender
-            .append_and_wait(METADATA_PARTITION, batch, urgency)
-            .await;
-        // On a full device the batch was refused. After a fence it may be in the log: never twice.
-        let is_full = shard.storage.is_disk_full() && shard.storage.fence_reason().is_none();
-        if appended.is_ok() || !is_full || shard.io.now() >= deadline {
-            return appended;
+    let takes = || urgency == Urgency::FreesSpace || !shard.storage.is_disk_full();
+    while !takes() && shard.storage.fence_reason().is_none() {
+        if shard.io.now() >= deadline {
+            let refusal = OwnAppendError::Append(AppendRefusal::DiskFull);
+            return Err(MetadataRefusal::NotWritten(refusal));
         }
         shard.io.sleep(DISK_FULL_INTERVAL).await;
+    }
+    match shard.storage.fence_reason() {
+        None => Ok(()),
+        Some(_) => {
+            let refusal = OwnAppendError::NotAcknowledged(WaitFailure::Fenced);
+            Err(MetadataRefusal::NotWritten(refusal))
+        }
     }
 }
 

@@ -28,8 +28,12 @@ impl MetadataCache {
         self.0.borrow().end_offset()
     }
 
-    /// Applies committed records that end before `end`.
+    /// Applies committed records that end before `end`; without any, `end` is passed over.
     pub(crate) fn apply(&self, end: Offset, records: &[MetadataRecord]) -> MetadataDelta {
+        if records.is_empty() {
+            self.0.borrow_mut().pass(end);
+            return MetadataDelta::default();
+        }
         let count = i64::try_from(records.len()).expect("bounded by a batch");
         let base = Offset(end.0 - count);
         let applied = self.0.borrow_mut().apply_batch(base, records);

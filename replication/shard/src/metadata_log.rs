@@ -1,14 +1,25 @@
-//! The metadata log read at start: what it adds up to.
+//! The metadata log read at start: what it adds up to, and what the quorum has to know of it.
+//!
+//! The only voter's log is committed as far as it is durable: all of it is applied, though the quorum says so only later.
+//! What of a decision is missing would be taken for its opposite: a log without a topic, offsets of a topic that is gone.
+//! A log of a release without a quorum was made one of a quorum before ([`crate::metadata_upgrade`]).
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use metadata::{ApplyError, MetadataImage, MetadataRecord, RecordError};
 use model::config::BrokerSettings;
-use model::record::{Batches, read_records_owned};
-use model::{Offset, Timestamp};
+use model::record::{BatchHeader, Batches, read_records_owned};
+use model::{Offset, Timestamp, TopicPartition};
+use quorum::{
+    CodecError, HardState, Recovered, RecoveredLog, Recovery, RecoveryError, ReplicaKey, Shown,
+    SnapshotMark, VoterSet, bootstrap, decode_mark,
+};
 use runtime::Io;
 use storage::{
-    LoadSnapshotError, Log, LogConfig, LogSnapshot, ReadError, ReadRequest, SnapshotId, Storage,
+    AppendError, CutError, FollowError, LoadSnapshotError, Log, LogConfig, LogSnapshot,
+    QuorumState, ReadError, ReadRequest, ReplicatedBatch, SnapshotError, SnapshotId, Storage,
 };
 
 use crate::removed_topics::RemovedTopics;
@@ -38,15 +49,40 @@ pub enum LoadError {
     /// The log says that it goes on, but gives nothing.
     #[error("the metadata log ends at offset {1}, but nothing can be read at offset {0}")]
     Stuck(Offset, Offset),
+    /// What a snapshot says of its place in the log.
+    #[error("the mark of snapshot {0}: {1}")]
+    Mark(SnapshotId, CodecError),
+    /// A mark and the name of its file differ.
+    #[error("snapshot {0} is one up to offset {1}")]
+    Misnamed(SnapshotId, Offset),
+    /// The log lacks what this replica has promised to keep.
+    #[error("the metadata log has lost what was durable: {0}{SET_ASIDE}")]
+    Lost(#[from] RecoveryError),
+    /// The voters are others, and they are not asked.
+    #[error(
+        "broker {0} is not the voter of its metadata log, which is {1:?}: was directory.id in meta.properties changed?"
+    )]
+    NotVoter(ReplicaKey, Vec<ReplicaKey>),
+    /// The log cannot begin where its snapshot ends.
+    #[error("the metadata log cannot go on from its snapshot: {0}")]
+    Reset(#[from] CutError),
+    /// The first entry, or a promise, cannot be written.
+    #[error("the metadata log cannot begin: {0}")]
+    Begin(#[from] AppendError),
+    #[error("the metadata log cannot begin: {0}")]
+    Follow(#[from] FollowError),
+    /// A log of a release without a quorum cannot be made one of a quorum.
+    #[error("the metadata log of an earlier release: {0}")]
+    Upgrade(#[from] SnapshotError),
 }
+
+const SET_ASIDE: &str = ", or start once with ringlog.accept.lost.data=true (--accept-lost-data): the metadata log and the logs \
+     of all topics are then set aside in lost+found";
 
 /// How to go on without what was lost.
 fn advice(error: &LoadSnapshotError) -> &'static str {
     match error {
-        LoadSnapshotError::Damaged { .. } | LoadSnapshotError::Missing { .. } => {
-            ", or start once with ringlog.accept.lost.data=true (--accept-lost-data): the metadata log and the logs of all \
-             topics are then set aside in lost+found"
-        }
+        LoadSnapshotError::Damaged { .. } | LoadSnapshotError::Missing { .. } => SET_ASIDE,
         LoadSnapshotError::Ahead { .. } => {
             ", or start once with ringlog.accept.lost.data=true (--accept-lost-data): what was decided since the snapshot is \
              then lost, and logs of topics made since are set aside in lost+found"
@@ -55,8 +91,31 @@ fn advice(error: &LoadSnapshotError) -> &'static str {
     }
 }
 
+impl LoadError {
+    /// Whether something is gone that trying again does not bring back.
+    pub(crate) fn is_loss(&self) -> bool {
+        match self {
+            LoadError::Snapshot(error) => error.is_loss(),
+            LoadError::Lost(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// What a start is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LoadContext<'a> {
+    /// This broker with its directory.
+    pub(crate) me: ReplicaKey,
+    pub(crate) cluster_id: &'a str,
+    /// Logs that were found in the data directory.
+    pub(crate) found: &'a BTreeSet<TopicPartition>,
+    /// To go on without what was lost.
+    pub(crate) accept_lost_data: bool,
+}
+
 /// What the metadata log adds up to.
-pub(crate) struct Loaded {
+pub(crate) struct Contents {
     pub(crate) image: MetadataImage,
     /// Topics whose removal was read: their logs may still be there.
     pub(crate) removed: RemovedTopics,
@@ -68,27 +127,121 @@ pub(crate) struct Loaded {
     pub(crate) snapshot: Option<SnapshotId>,
 }
 
-/// Reads the newest snapshot of the metadata log, and the log from there on, into an image. With `accept_lost_data` a
-/// snapshot counts that stands for more than the log has: the image then ends behind the log.
+/// The metadata log, read.
+pub(crate) struct Loaded {
+    pub(crate) contents: Contents,
+    pub(crate) recovered: RecoveredLog,
+}
+
+/// Reads the newest snapshot of the metadata log, and the log from there on. With `accept_lost_data` a snapshot counts
+/// that stands for more than the log has. The storage has not started: what is written here is in front of all that
+/// follows.
 pub(crate) async fn load<I: Io>(
     storage: &Storage<I>,
     log: &Rc<Log>,
-    cluster_id: &str,
-    accept_lost_data: bool,
+    context: LoadContext<'_>,
 ) -> Result<Loaded, LoadError> {
-    let mut loaded = match storage.load_snapshot(log).await {
-        Ok(Some(snapshot)) => Loaded::from_snapshot(cluster_id, &snapshot)?,
-        Ok(None) => Loaded::empty(cluster_id),
-        Err(error) => match error {
-            LoadSnapshotError::Ahead { ref snapshot, .. } if accept_lost_data => {
-                tracing::warn!(%error, "that is accepted");
-                Loaded::from_snapshot(cluster_id, snapshot)?
-            }
-            error => return Err(error.into()),
-        },
+    let state = log.quorum_state();
+    let is_new = log.log_end_offset() == Offset::ZERO && state.term <= 1 && state.vote == 0;
+    let first = match is_new {
+        true => Some(begin(storage, log, context.me)?),
+        false => None,
     };
+    loop {
+        let snapshot = newest(storage, log, context).await?;
+        let mark = snapshot.as_ref().map(mark_of).transpose()?;
+        let contents = match &snapshot {
+            Some(snapshot) => Contents::from_snapshot(context.cluster_id, snapshot)?,
+            None => Contents::empty(context.cluster_id),
+        };
+        let QuorumState { term, vote, commit } = log.quorum_state();
+        let state = HardState { term, vote, commit };
+        let recovery = Recovery::new(context.me, state, mark, log.log_start_offset())?;
+        let mut reading = Reading {
+            recovery,
+            contents,
+            waiting: Vec::new(),
+        };
+        read_log(storage, log, |batch| reading.show(batch)).await?;
+        if let Some(batch) = &first {
+            reading.show(batch.clone())?;
+        }
+        match reading.recovery.finish()? {
+            Recovered::Ready(recovered) => {
+                let voters = recovered.voters().keys();
+                if voters != [context.me] {
+                    return Err(LoadError::NotVoter(context.me, voters.to_vec()));
+                }
+                for batch in &reading.waiting {
+                    reading.contents.apply(batch)?;
+                }
+                return Ok(Loaded {
+                    contents: reading.contents,
+                    recovered,
+                });
+            }
+            Recovered::ResetLog(mark) => storage.reset_before_start(log, mark.end_offset)?,
+        }
+    }
+}
+
+/// What the storage keeps of a replica's hard state.
+pub(crate) fn stored(state: HardState) -> QuorumState {
+    let HardState { term, vote, commit } = state;
+    QuorumState { term, vote, commit }
+}
+
+/// The first entry of a cluster whose only voter this is. It is in the open commit group.
+fn begin<I: Io>(storage: &Storage<I>, log: &Rc<Log>, me: ReplicaKey) -> Result<Bytes, LoadError> {
+    let voters = VoterSet::new(vec![me]).expect("one voter clashes with nobody");
+    let begin = bootstrap(&voters);
+    storage.set_quorum_state(log, stored(begin.state))?;
+    let batch = ReplicatedBatch {
+        bytes: &begin.batch,
+        offset_delta_of_max_timestamp: 0,
+    };
+    storage.append_decided(log, &[batch], Timestamp(0))?;
+    Ok(begin.batch)
+}
+
+/// The snapshot to go on from. One that says more than the log is what a crash leaves behind when it was fetched from another
+/// voter; where there is none, the log has lost its end.
+async fn newest<I: Io>(
+    storage: &Storage<I>,
+    log: &Rc<Log>,
+    context: LoadContext<'_>,
+) -> Result<Option<LogSnapshot>, LoadError> {
+    let error = match storage.load_snapshot(log).await {
+        Ok(snapshot) => return Ok(snapshot),
+        Err(error) => error,
+    };
+    if let LoadSnapshotError::Ahead { snapshot, .. } = &error {
+        let mark = mark_of(snapshot)?;
+        let is_alone = mark.voters.keys() == [context.me];
+        if context.accept_lost_data || !is_alone {
+            tracing::warn!(%error, "the snapshot is taken");
+            return Ok(Some(LogSnapshot::clone(snapshot)));
+        }
+    }
+    Err(error.into())
+}
+
+fn mark_of(snapshot: &LogSnapshot) -> Result<SnapshotMark, LoadError> {
+    let mark = decode_mark(&snapshot.mark).map_err(|error| LoadError::Mark(snapshot.id, error))?;
+    match mark.end_offset == snapshot.id.end_offset {
+        true => Ok(mark),
+        false => Err(LoadError::Misnamed(snapshot.id, mark.end_offset)),
+    }
+}
+
+/// Shows every batch of the log that is durable.
+pub(crate) async fn read_log<I: Io>(
+    storage: &Storage<I>,
+    log: &Rc<Log>,
+    mut show: impl FnMut(Bytes) -> Result<(), LoadError>,
+) -> Result<(), LoadError> {
     let end = log.durable_end_offset();
-    let mut from = loaded.image.end_offset();
+    let mut from = log.log_start_offset();
     while from < end {
         let request = ReadRequest {
             from,
@@ -98,11 +251,15 @@ pub(crate) async fn load<I: Io>(
         };
         let asked = from;
         for bytes in storage.read(log, request).await?.batches {
-            from = loaded.apply(from, &bytes)?;
+            for batch in Batches::new(&bytes) {
+                let (header, batch) = batch.map_err(|_| LoadError::Damaged(from))?;
+                from = header.next_offset();
+                show(bytes.slice_ref(batch))?;
+            }
         }
         check_progress(asked, from, end)?;
     }
-    Ok(loaded)
+    Ok(())
 }
 
 /// After a read at `asked` that led to `reached`: asking for the same again would give the same, for ever.
@@ -114,9 +271,28 @@ fn check_progress(asked: Offset, reached: Offset, end: Offset) -> Result<(), Loa
     }
 }
 
-impl Loaded {
-    pub(crate) fn empty(cluster_id: &str) -> Loaded {
-        Loaded {
+/// A log that is being read.
+struct Reading {
+    recovery: Recovery,
+    contents: Contents,
+    /// Batches that come out of the quorum once more, when it knows that they are committed.
+    waiting: Vec<Bytes>,
+}
+
+impl Reading {
+    fn show(&mut self, batch: Bytes) -> Result<(), LoadError> {
+        match self.recovery.show(batch.clone())? {
+            Shown::Covered => {}
+            Shown::Apply => self.contents.apply(&batch)?,
+            Shown::Wait => self.waiting.push(batch),
+        }
+        Ok(())
+    }
+}
+
+impl Contents {
+    pub(crate) fn empty(cluster_id: &str) -> Contents {
+        Contents {
             image: MetadataImage::new(cluster_id),
             removed: RemovedTopics::default(),
             bytes: 0,
@@ -125,7 +301,10 @@ impl Loaded {
         }
     }
 
-    fn from_snapshot(cluster_id: &str, snapshot: &LogSnapshot) -> Result<Loaded, LoadError> {
+    pub(crate) fn from_snapshot(
+        cluster_id: &str,
+        snapshot: &LogSnapshot,
+    ) -> Result<Contents, LoadError> {
         let end_offset = snapshot.id.end_offset;
         let mut removed = RemovedTopics::default();
         let batches = snapshot.batches().map(|batch| {
@@ -148,7 +327,7 @@ impl Loaded {
             topics = image.topic_count(),
             "the metadata log goes on from a snapshot"
         );
-        Ok(Loaded {
+        Ok(Contents {
             image,
             removed,
             bytes: 0,
@@ -157,27 +336,45 @@ impl Loaded {
         })
     }
 
-    /// Applies batches of the log; returns the offset behind them.
-    fn apply(&mut self, mut from: Offset, bytes: &[u8]) -> Result<Offset, LoadError> {
-        for batch in Batches::new(bytes) {
-            let (header, batch) = batch.map_err(|_| LoadError::Damaged(from))?;
-            let records = records_of(batch, header.base_offset)?;
-            self.image.apply_batch(header.base_offset, &records)?;
-            from = header.next_offset();
-            for record in &records {
-                if let MetadataRecord::RemoveTopic(record) = record {
-                    self.removed.removed(record.topic_id, from);
-                }
-            }
-            self.bytes += batch.len() as u64;
-            self.last_timestamp = header.max_timestamp;
+    /// Applies a batch of the log.
+    pub(crate) fn apply(&mut self, batch: &[u8]) -> Result<(), LoadError> {
+        let Decoded { header, records } = Decoded::of(batch)?;
+        let end = header.next_offset();
+        if records.is_empty() {
+            self.image.pass(end);
+            return Ok(());
         }
-        Ok(from)
+        self.image.apply_batch(header.base_offset, &records)?;
+        for record in &records {
+            if let MetadataRecord::RemoveTopic(record) = record {
+                self.removed.removed(record.topic_id, end);
+            }
+        }
+        self.bytes += batch.len() as u64;
+        self.last_timestamp = header.max_timestamp;
+        Ok(())
+    }
+}
+
+/// A batch of the log: its records, or none if it is the quorum's own.
+struct Decoded {
+    header: BatchHeader,
+    records: Vec<MetadataRecord>,
+}
+
+impl Decoded {
+    fn of(batch: &[u8]) -> Result<Decoded, LoadError> {
+        let header = BatchHeader::parse(batch).map_err(|_| LoadError::Damaged(Offset::NONE))?;
+        let records = match header.is_control() {
+            true => Vec::new(),
+            false => records_of(batch, header.base_offset)?,
+        };
+        Ok(Decoded { header, records })
     }
 }
 
 /// The records of a batch at this offset.
-fn records_of(batch: &[u8], offset: Offset) -> Result<Vec<MetadataRecord>, LoadError> {
+pub(crate) fn records_of(batch: &[u8], offset: Offset) -> Result<Vec<MetadataRecord>, LoadError> {
     let records = read_records_owned(batch).map_err(|_| LoadError::Damaged(offset))?;
     let mut decoded = Vec::with_capacity(records.len());
     for record in records {
@@ -215,8 +412,5 @@ mod tests {
             let progress = check_progress(Offset(asked), Offset(reached), Offset(9));
             assert_eq!(progress.is_ok(), goes_on, "{asked} to {reached}");
         }
-        let mut loaded = Loaded::empty("cluster");
-        // A read that found no batch leads nowhere.
-        assert_eq!(loaded.apply(Offset(5), &[]).unwrap(), Offset(5));
     }
 }

@@ -14,7 +14,6 @@ use storage::Log;
 use crate::metrics::TopicCounters;
 use crate::partition_rules::PartitionRules;
 use crate::purgatory::OperationId;
-use crate::refusal::WaitFailure;
 use crate::request::{Acks, Isolation};
 use crate::watch::Watcher;
 
@@ -25,8 +24,6 @@ const WATCHERS_BEFORE_PURGE: usize = 64;
 pub(crate) enum AcknowledgeTarget {
     /// One partition of a produce request.
     Operation(OperationId, usize),
-    /// The broker's own append.
-    Internal(Rc<runtime::Oneshot<Result<(), WaitFailure>>>),
     /// A numbered batch of the group coordinator of this partition.
     Coordinator(TopicPartition, u64),
 }
@@ -81,11 +78,19 @@ impl Partition {
         self.rules.borrow().clone()
     }
 
-    /// The topic's configuration changed.
-    pub fn configure(&self, now: MonotonicTime, rules: PartitionRules, settings: LeaderSettings) {
+    /// The topic's configuration changed. Returns who need not wait any more.
+    #[must_use]
+    pub(crate) fn configure(
+        &self,
+        now: MonotonicTime,
+        rules: PartitionRules,
+        settings: LeaderSettings,
+    ) -> Vec<AcknowledgeTarget> {
         *self.rules.borrow_mut() = Rc::new(rules);
         self.replica.borrow_mut().handle_settings(now, settings);
-        self.tell_log();
+        let mut acknowledged = Vec::new();
+        self.settle(&mut acknowledged);
+        acknowledged
     }
 
     /// The log knows the high watermark at any time: what is stable depends on it.
@@ -120,10 +125,18 @@ impl Partition {
         self.replica.borrow().has_enough_in_sync()
     }
 
-    /// The metadata of the partition changed.
-    pub fn assigned(&self, now: MonotonicTime, assignment: Assignment<'_>) {
+    /// The metadata of the partition changed. Returns who need not wait any more: a smaller in-sync set may move the high
+    /// watermark.
+    #[must_use]
+    pub(crate) fn assigned(
+        &self,
+        now: MonotonicTime,
+        assignment: Assignment<'_>,
+    ) -> Vec<AcknowledgeTarget> {
         self.replica.borrow_mut().handle_metadata(now, assignment);
-        self.tell_log();
+        let mut acknowledged = Vec::new();
+        self.settle(&mut acknowledged);
+        acknowledged
     }
 
     /// Tells `target` once the records before `until` are acknowledged at this level.
@@ -155,11 +168,25 @@ impl Partition {
     ) {
         self.replica.borrow_mut().handle_durable(now, end);
         pop_until(&self.durable_waiters, end, acknowledged);
+        self.settle(acknowledged);
+    }
+
+    /// Records were removed from the front of the log: a transaction that was open there holds nobody up any more.
+    pub(crate) fn front_removed(&self) {
+        self.wake_if_readable();
+    }
+
+    /// What follows where the high watermark may have moved: nobody moves it in any other way.
+    fn settle(&self, acknowledged: &mut Vec<AcknowledgeTarget>) {
         let high_watermark = self.high_watermark();
         pop_until(&self.high_watermark_waiters, high_watermark, acknowledged);
         self.tell_log();
-        // Behind a slow replica the log grows and nothing more can be read: no watcher is looked at for that.
-        let readable = (high_watermark, self.last_stable_offset());
+        self.wake_if_readable();
+    }
+
+    /// Behind a slow replica the log grows and nothing more can be read: no watcher is looked at for that.
+    fn wake_if_readable(&self) {
+        let readable = (self.high_watermark(), self.last_stable_offset());
         if self.woken_for.replace(readable) != readable {
             self.wake_watchers();
         }

@@ -41,15 +41,6 @@ impl PartitionRules {
         }
     }
 
-    /// Of the metadata log.
-    pub(crate) fn of_metadata() -> PartitionRules {
-        PartitionRules {
-            deletes: false,
-            internal: true,
-            ..PartitionRules::unknown()
-        }
-    }
-
     /// Of a topic that is not known (any more).
     pub(crate) fn unknown() -> PartitionRules {
         PartitionRules {

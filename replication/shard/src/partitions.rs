@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use metadata::{ConfigResourceType, MetadataDelta, PartitionDelta, PartitionState, Topic};
 use model::config::{BrokerConfig, TopicConfig};
-use model::{
-    BrokerId, LeaderEpoch, PartitionEpoch, PartitionIndex, ShardId, TopicId, TopicPartition,
-};
+use model::{BrokerId, LeaderEpoch, PartitionIndex, ShardId, TopicId, TopicPartition};
 use replica::{Assignment, LeaderReplica, LeaderSettings};
 use runtime::{Io, Snapshot};
 use storage::{LogConfig, Storage};
@@ -50,6 +48,8 @@ pub(crate) enum PartitionChange {
         waiting: Vec<AcknowledgeTarget>,
         why: WaitFailure,
     },
+    /// These need not wait any more.
+    Settled(Vec<AcknowledgeTarget>),
 }
 
 /// The partitions of one shard.
@@ -147,32 +147,6 @@ impl<I: Io> Partitions<I> {
         }
     }
 
-    /// The metadata log is a partition like any other, but no client sees it.
-    pub(crate) fn open_metadata(&self, config: LogConfig) {
-        let log = self.storage.create_log(METADATA_PARTITION, config);
-        let end = log.durable_end_offset();
-        let broker = self.place.broker;
-        let replica = LeaderReplica::new(
-            self.io.now(),
-            broker,
-            LeaderSettings {
-                min_insync_replicas: 1,
-                replica_lag_max: self.replica_lag_max(),
-            },
-            Assignment {
-                leader_epoch: LeaderEpoch(0),
-                partition_epoch: PartitionEpoch(0),
-                replicas: &[broker],
-                isr: &[broker],
-            },
-            end,
-            end,
-        );
-        let rules = PartitionRules::of_metadata();
-        let partition = Partition::new(METADATA_PARTITION, log, rules, replica, Rc::default());
-        self.table.borrow_mut().insert(partition);
-    }
-
     /// Follows a change of the metadata, which the cache holds already.
     pub(crate) fn follow(&self, delta: &MetadataDelta) -> Vec<PartitionChange> {
         let mut changes = Vec::new();
@@ -187,7 +161,8 @@ impl<I: Io> Partitions<I> {
         }
         for (kind, name) in &delta.configs {
             if *kind == ConfigResourceType::Topic {
-                self.topic_configured(name);
+                let settled = self.topic_configured(name);
+                changes.push(PartitionChange::Settled(settled));
             }
         }
         changes
@@ -249,16 +224,18 @@ impl<I: Io> Partitions<I> {
         match self.get(id) {
             None => self.open(id),
             Some(partition) if state.leader == Some(self.place.broker) => {
-                partition.assigned(self.io.now(), assignment(&state));
-                None
+                let settled = partition.assigned(self.io.now(), assignment(&state));
+                Some(PartitionChange::Settled(settled))
             }
             Some(_) => Some(self.close(id, WaitFailure::NotLeader)),
         }
     }
 
-    fn topic_configured(&self, name: &str) {
+    /// Returns who need not wait any more.
+    fn topic_configured(&self, name: &str) -> Vec<AcknowledgeTarget> {
+        let mut settled = Vec::new();
         let Some(topic) = self.cache.image().topic_by_name(name).cloned() else {
-            return;
+            return settled;
         };
         let config = self.cache.topic_config(&topic, &self.place.config);
         for (index, _) in topic.partitions() {
@@ -272,11 +249,13 @@ impl<I: Io> Partitions<I> {
                 let mut table = self.table.borrow_mut();
                 table.durability_changes(before, rules.durability);
                 drop(table);
-                partition.configure(self.io.now(), rules, self.leader_settings(&config));
+                let settings = self.leader_settings(&config);
+                settled.extend(partition.configure(self.io.now(), rules, settings));
                 self.storage
                     .set_config(&partition.log, self.log_config(&config));
             }
         }
+        settled
     }
 
     /// `replica.lag.time.max.ms`.

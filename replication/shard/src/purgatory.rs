@@ -63,8 +63,8 @@ impl Ending {
         }
     }
 
-    /// Nothing was waited for.
-    fn at_once(now: MonotonicTime) -> Ending {
+    /// It is true now, but not for a commit group.
+    pub(crate) fn at_once(now: MonotonicTime) -> Ending {
         Ending {
             failure: None,
             commit: CommitTimes::default(),

@@ -241,6 +241,7 @@ impl<I: Io> Reader<I> {
                 .storage
                 .advance_log_start(&partition.log, before)
                 .map_err(AppendRefusal::from)?;
+            partition.front_removed();
             if let Err(error) = self.storage.wait_for_mark(mark).await {
                 tracing::warn!(partition = %asked.id, %error, "the new start is not durable");
                 return Err(DeleteRecordsRefusal::NotDurable);

@@ -3,6 +3,7 @@
 use metadata::controller::ControllerError;
 use model::record::ValidationError;
 use model::{LeaderEpoch, Offset};
+use quorum::{EntryError, ProposeRefusal};
 use storage::{AppendError, ReadError};
 
 /// The present leader of a partition, told to a client that asked somebody else.
@@ -202,16 +203,13 @@ pub enum DeleteRecordsRefusal {
     NotDurable,
 }
 
-/// Why an append of the broker's own failed.
+/// Why a decision is not in the metadata log, or may be there without anybody knowing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OwnAppendError {
-    /// This shard does not lead the partition.
-    #[error(transparent)]
-    Lead(#[from] LeadRefusal),
     /// The log does not take it.
     #[error(transparent)]
     Append(#[from] AppendRefusal),
-    /// It is in the log, but not acknowledged.
+    /// It may be in the log.
     #[error(transparent)]
     NotAcknowledged(#[from] WaitFailure),
 }
@@ -228,4 +226,25 @@ pub enum MetadataRefusal {
     /// What it decided could not be made durable.
     #[error("the metadata log cannot be written: {0}")]
     NotWritten(OwnAppendError),
+    /// Another broker is the controller, or becomes it: what was decided here last may stand or not.
+    #[error("this broker is not the controller")]
+    NotController,
+    /// Too much waits to be committed, or a snapshot is overdue.
+    #[error("the controller has too much to do: {0}")]
+    Busy(ProposeRefusal),
+}
+
+impl From<ProposeRefusal> for MetadataRefusal {
+    fn from(refusal: ProposeRefusal) -> MetadataRefusal {
+        match refusal {
+            ProposeRefusal::NotLeader(_) | ProposeRefusal::Transferring => {
+                MetadataRefusal::NotController
+            }
+            ProposeRefusal::Busy | ProposeRefusal::LogFull => MetadataRefusal::Busy(refusal),
+            ProposeRefusal::Malformed(EntryError::Size(..)) => MetadataRefusal::TooLarge,
+            ProposeRefusal::Malformed(_) | ProposeRefusal::Control => {
+                unreachable!("the controller builds batches of records: {refusal}")
+            }
+        }
+    }
 }

@@ -4,17 +4,18 @@
 //! by message. It holds the parts, takes questions to them ([`Shard::serve`]), and hands on what one part's outcome
 //! means for another. Each part owns its fields.
 
-use std::cell::{Cell, Ref, RefCell};
-use std::rc::{Rc, Weak};
+use std::cell::{Cell, OnceCell, Ref};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use coordinator::GroupAsk;
 use metadata::controller::BrokerRegistrationRequest;
-use metadata::{MetadataImage, MetadataRecord, Topic};
+use metadata::{MetadataImage, MetadataRecord, Topic, Uuid};
 use model::config::{BrokerConfig, TopicConfig};
 use model::{BrokerId, Offset, ProducerId, ShardId, TopicPartition};
+use quorum::{DirectoryId, ReplicaKey};
 use runtime::{Io, Oneshot, Signal, Snapshot, TaskClass};
-use storage::{CommitListener, CommitTimes, Durability, Log, Storage, StorageError};
+use storage::{Durability, Storage, StorageError};
 
 use crate::append::Appender;
 use crate::batch_check::BatchChecks;
@@ -23,6 +24,7 @@ use crate::coordinator_host::{CoordinatorHost, Tools};
 use crate::early_questions::EarlyQuestions;
 use crate::message::{Ask, Asked, Envelope, GroupQuestion, Reply, ReplyTo};
 use crate::metadata_cache::MetadataCache;
+use crate::metadata_replica::MetadataReplica;
 use crate::metadata_snapshots::{self, MetadataSnapshots};
 use crate::metrics::Counts;
 use crate::partition::{AcknowledgeTarget, Partition};
@@ -51,11 +53,23 @@ pub struct ShardOptions {
     pub broker: BrokerId,
     /// Identity of the cluster, from `meta.properties`.
     pub cluster_id: Arc<str>,
+    /// Identity of the data directory, from `meta.properties`.
+    pub directory_id: Uuid,
     /// What the broker tells the cluster about itself.
     pub registration: Arc<BrokerRegistrationRequest>,
     pub config: Arc<BrokerConfig>,
     /// Where and how to store.
     pub storage: storage::StorageOptions,
+}
+
+impl ShardOptions {
+    /// Which replica of the metadata log this broker has.
+    pub(crate) fn replica_key(&self) -> ReplicaKey {
+        ReplicaKey {
+            broker: self.broker,
+            directory: DirectoryId(self.directory_id.0),
+        }
+    }
 }
 
 /// Work that may wait for the device.
@@ -84,6 +98,8 @@ pub struct Shard<I: Io> {
     early_questions: EarlyQuestions<Asked>,
     pub(crate) remote_watches: RemoteWatches,
     pub(crate) quorum: QuorumDriver,
+    /// This broker's replica of the metadata log, on shard 0.
+    replica: OnceCell<Rc<MetadataReplica>>,
     pub(crate) snapshots: MetadataSnapshots,
     pub(crate) coordinators: Rc<CoordinatorHost<I>>,
     producer_ids: ProducerIds,
@@ -139,6 +155,7 @@ impl<I: Io> Shard<I> {
             early_questions: EarlyQuestions::default(),
             remote_watches: RemoteWatches::default(),
             quorum: QuorumDriver::new(shard_count),
+            replica: OnceCell::new(),
             snapshots: MetadataSnapshots::new(&options.config, io.now()),
             producer_ids: ProducerIds::default(),
             fenced: Cell::new(false),
@@ -155,6 +172,18 @@ impl<I: Io> Shard<I> {
 
     pub fn id(&self) -> ShardId {
         self.options.shard
+    }
+
+    /// This broker's replica of the metadata log, if this is shard 0.
+    pub(crate) fn replica(&self) -> Option<&Rc<MetadataReplica>> {
+        self.replica.get()
+    }
+
+    /// Gives shard 0 its replica of the metadata log, once.
+    pub(crate) fn take_part(&self, replica: MetadataReplica) {
+        assert_eq!(self.id(), ShardId(0), "the metadata log is shard 0's");
+        let taken = self.replica.set(Rc::new(replica));
+        assert!(taken.is_ok(), "a shard has one replica of the metadata log");
     }
 
     pub fn shard_count(&self) -> u16 {
@@ -371,15 +400,7 @@ impl<I: Io> Shard<I> {
             }
             Envelope::Metadata(end, records) => {
                 self.apply_metadata(end, &records);
-                let applied = Envelope::MetadataApplied(self.id(), end);
-                if !self.coordinators.has_deletions() {
-                    return self.peers.send(ShardId(0), applied);
-                }
-                let shard = self.clone();
-                self.io.spawn(TaskClass::Foreground, async move {
-                    shard.coordinators.deletions_done().await;
-                    shard.peers.send(ShardId(0), applied);
-                });
+                self.metadata_applied(end);
             }
             Envelope::MetadataApplied(shard, end) => self.quorum.applied(shard, end),
             Envelope::Serve => self.serve.set(()),
@@ -403,11 +424,36 @@ impl<I: Io> Shard<I> {
         }
     }
 
+    /// Lets shard 0 know that the records before `end` are applied here, once what must follow is done.
+    pub(crate) fn metadata_applied(self: &Rc<Self>, end: Offset) {
+        if !self.coordinators.has_deletions() {
+            return self.tell_applied(end);
+        }
+        let shard = self.clone();
+        self.io.spawn(TaskClass::Foreground, async move {
+            shard.coordinators.deletions_done().await;
+            shard.tell_applied(end);
+        });
+    }
+
+    fn tell_applied(&self, end: Offset) {
+        let me = self.id();
+        match me {
+            ShardId(0) => self.quorum.applied(me, end),
+            _ => self
+                .peers
+                .send(ShardId(0), Envelope::MetadataApplied(me, end)),
+        }
+    }
+
     /// Tells the others about partitions that came or went.
     pub(crate) fn changed(&self, changes: Vec<PartitionChange>) {
         for change in changes {
             match change {
                 PartitionChange::Opened(id, topic) => self.coordinators.opened(id, &topic),
+                PartitionChange::Settled(targets) => {
+                    self.tell(targets, Ending::at_once(self.io.now()));
+                }
                 PartitionChange::Closed { id, waiting, why } => {
                     self.coordinators.closed(id);
                     self.tell(waiting, Ending::failed(why, self.io.now()));
@@ -430,14 +476,17 @@ impl<I: Io> Shard<I> {
     }
 
     /// Tells everybody in `targets` how their wait ended.
-    fn tell(&self, targets: impl IntoIterator<Item = AcknowledgeTarget>, ending: Ending) {
+    pub(crate) fn tell(
+        &self,
+        targets: impl IntoIterator<Item = AcknowledgeTarget>,
+        ending: Ending,
+    ) {
         let outcome = || ending.failure.map_or(Ok(()), Err);
         for target in targets {
             match target {
                 AcknowledgeTarget::Operation(id, part) => {
                     self.produces.acknowledge(id, part, ending);
                 }
-                AcknowledgeTarget::Internal(slot) => slot.set(outcome()),
                 AcknowledgeTarget::Coordinator(id, batch) => {
                     self.coordinators.appended(id, batch, outcome());
                 }
@@ -445,50 +494,9 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    fn fence(&self) {
+    pub(crate) fn fence(&self) {
         self.fenced.set(true);
         let waiting = self.partitions.fail_all();
         self.tell(waiting, Ending::failed(WaitFailure::Fenced, self.io.now()));
-    }
-}
-
-/// What storage tells the shard.
-pub(crate) struct Commits<I: Io> {
-    shard: Weak<Shard<I>>,
-    acknowledged: RefCell<Vec<AcknowledgeTarget>>,
-}
-
-impl<I: Io> Commits<I> {
-    pub(crate) fn of(shard: &Rc<Shard<I>>) -> Rc<Commits<I>> {
-        Rc::new(Commits {
-            shard: Rc::downgrade(shard),
-            acknowledged: RefCell::default(),
-        })
-    }
-}
-
-impl<I: Io> CommitListener for Commits<I> {
-    fn committed(&self, log: &Rc<Log>, durable_end: Offset, times: CommitTimes) {
-        let Some(shard) = self.shard.upgrade() else {
-            return;
-        };
-        let Some(partition) = shard.partition(log.id()) else {
-            return;
-        };
-        let mut acknowledged = self.acknowledged.borrow_mut();
-        partition.durable(times.durable_at, durable_end, &mut acknowledged);
-        shard.tell(acknowledged.drain(..), Ending::committed(times));
-    }
-
-    fn group_done(&self) {}
-
-    fn fenced(&self, reason: &str) {
-        tracing::error!(
-            reason,
-            "the log is fenced: this shard acknowledges nothing until the broker is restarted"
-        );
-        if let Some(shard) = self.shard.upgrade() {
-            shard.fence();
-        }
     }
 }

@@ -8,12 +8,13 @@
 use std::rc::Rc;
 
 use metadata::removal_records;
-use model::{LeaderEpoch, Offset};
+use model::Offset;
+use quorum::encode_mark;
 use runtime::Io;
 use storage::{AppendError, NewSnapshot, SnapshotError, SnapshotId};
 
+use crate::metadata_quorum;
 use crate::partitions::METADATA_PARTITION;
-use crate::refusal::LeadRefusal;
 use crate::request::DeletionsDurable;
 use crate::shard::Shard;
 
@@ -27,8 +28,8 @@ enum Failure {
     Deletions,
     #[error("{0} topics were removed whose logs may still be there")]
     Removals(usize),
-    #[error("the metadata log: {0}")]
-    Lead(#[from] LeadRefusal),
+    #[error("nothing was decided yet")]
+    Nothing,
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
 }
@@ -74,23 +75,32 @@ async fn write<I: Io>(shard: &Rc<Shard<I>>) -> Result<(SnapshotId, u64), Failure
     if removed.len() > REMOVALS_MAX {
         return Err(Failure::Removals(removed.len()));
     }
-    let metadata = shard
-        .partitions
-        .lead(METADATA_PARTITION, LeaderEpoch::NONE)?;
     // From the list of removals to here nothing was awaited: all is of one moment, the one that the snapshot stands for.
+    let replica = shard.replica().expect("snapshots are written on shard 0");
+    let mark = replica.snapshot_mark().ok_or(Failure::Nothing)?;
     let image = shard.image().clone();
+    assert_eq!(
+        image.end_offset(),
+        mark.end_offset,
+        "what is committed is applied at once"
+    );
     let last_contained_log_timestamp = shard.snapshots.taken(shard.io.now());
     let snapshot = NewSnapshot {
         id: SnapshotId {
-            end_offset: image.end_offset(),
-            epoch: metadata.leader_epoch(),
+            end_offset: mark.end_offset,
+            epoch: mark.term.leader_epoch(),
         },
         last_contained_log_timestamp,
+        mark: encode_mark(&mark),
         previous: shard.snapshots.newest(),
     };
     let removals = removed.into_iter().flat_map(removal_records);
     let records = removals.chain(image.to_records());
     let records = records.map(|record| record.encode());
-    let written = shard.storage.snapshot(&metadata.log, snapshot, records);
-    Ok((snapshot.id, written.await?))
+    let log = shard.storage.log(METADATA_PARTITION);
+    let log = log.expect("shard 0 has opened it");
+    let id = snapshot.id;
+    let bytes = shard.storage.snapshot(&log, snapshot, records).await?;
+    metadata_quorum::snapshot_written(shard, &mark);
+    Ok((id, bytes))
 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 use runtime::mailbox::Inbox;
 use runtime::{Io, Signal, TaskClass};
 
+use crate::commits::Commits;
 use crate::message::Envelope;
+use crate::metadata_quorum;
 use crate::request::{FetchTimes, FetchedParts};
-use crate::shard::{Commits, Read, Shard};
+use crate::shard::{Read, Shard};
 
 /// Tasks that carry out reads which may wait for the device, for other shards.
 const READ_WORKERS: usize = 32;
@@ -96,6 +98,7 @@ async fn tick<I: Io>(shard: Rc<Shard<I>>) {
         shard.io.sleep(until_next.clamp(TICK_MIN, TICK_MAX)).await;
         shard.tick();
         let now = shard.io.now();
+        metadata_quorum::tick(&shard, now);
         if now.since(scanned_at) >= PRODUCE_SCAN_INTERVAL {
             scanned_at = now;
             shard.produces.expire(now);

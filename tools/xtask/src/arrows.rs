@@ -31,6 +31,7 @@ const ARROWS: [Arrows; 19] = [
             "metadata",
             "replica",
             "coordinator",
+            "quorum",
         ],
     ),
     ("protocol", &["model"]),

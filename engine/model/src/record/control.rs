@@ -2,13 +2,13 @@
 //!
 //! The key is (version i16, type i16); an end marker's value is (version i16, coordinator epoch i32). KIP-98.
 //! A snapshot of a log begins with a header, whose value is (version i16, timestamp of the last record it stands for i64,
-//! tagged fields), and ends with a footer (version i16, tagged fields). KIP-630.
+//! tagged fields), and ends with a footer (version i16, tagged fields). KIP-630. The header may hold a tagged field of ours.
 
 use bytes::{BufMut as _, Bytes};
 
 use crate::ids::{LeaderEpoch, ProducerEpoch, ProducerId};
 use crate::offset::Offset;
-use crate::primitives::{PrimitiveError, Reader, put_no_tagged_fields};
+use crate::primitives::{PrimitiveError, Reader, put_no_tagged_fields, put_tagged_fields};
 use crate::time::Timestamp;
 
 use super::batch::split_first_batch;
@@ -20,6 +20,9 @@ use super::record::{Record, RecordError, read_records};
 const KEY_VERSION: i16 = 0;
 const END_MARKER_VERSION: i16 = 0;
 const SNAPSHOT_VERSION: i16 = 0;
+
+/// The tagged field of a snapshot's header that is ours. Kafka passes over tags that it does not know.
+const SNAPSHOT_MARK_TAG: u32 = 10_000;
 
 /// Types of control records.
 const ABORT: i16 = 0;
@@ -156,17 +159,34 @@ pub fn end_marker_batch(
     builder.build()
 }
 
-/// The batch that begins a snapshot; its offset is 0.
+/// The batch that begins a snapshot; its offset is 0. `mark` is whatever its owner keeps with it; empty: nothing.
 pub fn snapshot_header_batch(
     epoch: LeaderEpoch,
     last_contained_log_timestamp: Timestamp,
+    mark: &[u8],
     now: Timestamp,
 ) -> Result<Bytes, BuildError> {
     let mut value = Vec::new();
     value.put_i16(SNAPSHOT_VERSION);
     value.put_i64(last_contained_log_timestamp.0);
-    put_no_tagged_fields(&mut value);
+    let marks = [(SNAPSHOT_MARK_TAG, mark)];
+    put_tagged_fields(&mut value, &marks[..usize::from(!mark.is_empty())]);
     snapshot_control(SNAPSHOT_HEADER, &value, Offset::ZERO, epoch, now)
+}
+
+/// What its owner keeps with a snapshot, in the record that begins it; empty: nothing.
+pub fn snapshot_mark<'a>(header: &Record<'a>) -> Result<&'a [u8], PrimitiveError> {
+    let mut value = Reader::new(header.value.ok_or(PrimitiveError::UnexpectedNull)?);
+    value.i16()?;
+    value.i64()?;
+    let mut mark: &[u8] = &[];
+    value.tagged_fields(|tag, field| {
+        if tag == SNAPSHOT_MARK_TAG {
+            mark = field;
+        }
+        Ok::<(), PrimitiveError>(())
+    })?;
+    Ok(mark)
 }
 
 /// The batch that ends a snapshot, at the offset behind that of its last record.

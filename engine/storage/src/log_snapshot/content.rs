@@ -5,7 +5,9 @@
 //! checksums do not cover, are known. So what passes [`check`] is what was written, all of it.
 
 use bytes::Bytes;
-use model::record::control::{decode_control_record, snapshot_footer_batch, snapshot_header_batch};
+use model::record::control::{
+    decode_control_record, snapshot_footer_batch, snapshot_header_batch, snapshot_mark,
+};
 use model::record::{
     BatchBuilder, BatchHeader, Batches, ControlRecord, DecompressionScratch, crc_matches,
     read_records,
@@ -29,9 +31,10 @@ impl SnapshotEncoder {
     pub(crate) fn begin(
         epoch: LeaderEpoch,
         last_contained_log_timestamp: Timestamp,
+        mark: &[u8],
         now: Timestamp,
     ) -> (SnapshotEncoder, Bytes) {
-        let header = snapshot_header_batch(epoch, last_contained_log_timestamp, now);
+        let header = snapshot_header_batch(epoch, last_contained_log_timestamp, mark, now);
         let mut encoder = SnapshotEncoder {
             epoch,
             now,
@@ -78,6 +81,8 @@ impl SnapshotEncoder {
 pub(crate) struct Content {
     /// Of the last record that the snapshot stands for.
     pub(crate) last_contained_log_timestamp: Timestamp,
+    /// What its owner keeps with it.
+    pub(crate) mark: Bytes,
     /// Where its batches of records lie, in bytes.
     pub(crate) records: std::ops::Range<usize>,
 }
@@ -94,31 +99,38 @@ pub(crate) struct Damage {
 pub(crate) fn check(bytes: &[u8], epoch: LeaderEpoch) -> Result<Content, Damage> {
     let mut position = 0;
     let mut next_offset = Offset::ZERO;
-    let mut begun: Option<(Timestamp, usize)> = None;
+    let mut begun: Option<(Timestamp, Bytes, usize)> = None;
     let mut batches = Batches::new(bytes);
     while let Some(batch) = batches.next() {
         let damage = |reason| Damage { position, reason };
         let (header, batch) = batch.map_err(|_| damage("not a whole record batch"))?;
         check_batch(&header, batch, next_offset, epoch).map_err(damage)?;
         let end = position + batch.len();
-        match (begun, control(&header, batch).map_err(damage)?) {
+        match (begun.take(), control(&header, batch).map_err(damage)?) {
             (
                 None,
-                Some(ControlRecord::SnapshotHeader {
-                    last_contained_log_timestamp,
-                }),
+                Some((
+                    ControlRecord::SnapshotHeader {
+                        last_contained_log_timestamp,
+                    },
+                    mark,
+                )),
             ) => {
-                begun = Some((last_contained_log_timestamp, end));
+                begun = Some((last_contained_log_timestamp, mark, end));
             }
             (None, _) => return Err(damage("it does not begin with the header of a snapshot")),
-            (Some(_), None) => {}
-            (Some((last_contained_log_timestamp, start)), Some(ControlRecord::SnapshotFooter)) => {
+            (Some(known), None) => begun = Some(known),
+            (
+                Some((last_contained_log_timestamp, mark, start)),
+                Some((ControlRecord::SnapshotFooter, _)),
+            ) => {
                 check_end(batches.rest()).map_err(|reason| Damage {
                     position: end,
                     reason,
                 })?;
                 return Ok(Content {
                     last_contained_log_timestamp,
+                    mark,
                     records: start..position,
                 });
             }
@@ -151,8 +163,11 @@ fn check_batch(
     Ok(())
 }
 
-/// What a control batch says; `None` for a batch of records.
-fn control(header: &BatchHeader, batch: &[u8]) -> Result<Option<ControlRecord>, &'static str> {
+/// What a control batch says, and the mark of a header; `None` for a batch of records.
+fn control(
+    header: &BatchHeader,
+    batch: &[u8],
+) -> Result<Option<(ControlRecord, Bytes)>, &'static str> {
     if !header.is_control() {
         return Ok(None);
     }
@@ -161,8 +176,14 @@ fn control(header: &BatchHeader, batch: &[u8]) -> Result<Option<ControlRecord>, 
     let mut records = read_records(batch, &mut scratch).map_err(|_| unreadable)?;
     let record = records.next().and_then(Result::ok).ok_or(unreadable)?;
     let said = decode_control_record(&record).map_err(|_| unreadable)?;
+    let mark = match said {
+        ControlRecord::SnapshotHeader { .. } => {
+            Bytes::copy_from_slice(snapshot_mark(&record).map_err(|_| unreadable)?)
+        }
+        _ => Bytes::new(),
+    };
     match records.next() {
-        None => Ok(Some(said)),
+        None => Ok(Some((said, mark))),
         Some(_) => Err("a control batch of more than one record"),
     }
 }
@@ -185,9 +206,10 @@ mod tests {
     const EPOCH: LeaderEpoch = LeaderEpoch(3);
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
     const LAST: Timestamp = Timestamp(1_600_000_000_000);
+    const MARK: &[u8] = &[4, 5, 6];
 
     fn snapshot(records: usize, value_bytes: usize) -> Vec<u8> {
-        let (mut encoder, header) = SnapshotEncoder::begin(EPOCH, LAST, NOW);
+        let (mut encoder, header) = SnapshotEncoder::begin(EPOCH, LAST, MARK, NOW);
         let mut bytes = header.to_vec();
         for number in 0..records {
             let full = encoder.push(&vec![number as u8; value_bytes]);
@@ -203,6 +225,7 @@ mod tests {
     fn values(bytes: &[u8]) -> Vec<Vec<u8>> {
         let content = check(bytes, EPOCH).unwrap();
         assert_eq!(content.last_contained_log_timestamp, LAST);
+        assert_eq!(content.mark, MARK);
         let mut values = Vec::new();
         for batch in Batches::new(&bytes[content.records]) {
             let (_, batch) = batch.unwrap();

@@ -77,7 +77,7 @@ pub enum LoadSnapshotError {
         /// Where the log does.
         log_end_offset: Offset,
         /// It is sound, and says more than the log.
-        snapshot: LogSnapshot,
+        snapshot: Box<LogSnapshot>,
     },
 }
 
@@ -100,6 +100,8 @@ pub struct LogSnapshot {
     pub last_contained_log_timestamp: Timestamp,
     /// Size of the file in bytes.
     pub size_bytes: u64,
+    /// What its owner keeps with it; empty: nothing.
+    pub mark: Bytes,
     batches: Bytes,
 }
 
@@ -158,7 +160,7 @@ fn check_end(
         path,
         end_offset,
         log_end_offset,
-        snapshot,
+        snapshot: Box::new(snapshot),
     })
 }
 
@@ -227,6 +229,7 @@ async fn read<I: Io>(
         id,
         last_contained_log_timestamp: content.last_contained_log_timestamp,
         size_bytes,
+        mark: content.mark,
         batches: bytes.slice(content.records),
     }))
 }

@@ -33,12 +33,14 @@ const CUT_ATTEMPTS_MAX: u32 = 100;
 const CUT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A snapshot to be written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct NewSnapshot {
     /// What it stands for: records that are durable and that the log still has, or has none of.
     pub id: SnapshotId,
     /// Of the last record that it stands for.
     pub last_contained_log_timestamp: Timestamp,
+    /// What its owner keeps with it, a few hundred bytes; empty: nothing.
+    pub mark: Bytes,
     /// The newest one before it that is known to be sound: it was loaded at start, or written since. It stays, with the
     /// log behind it, so that damage to the new one costs nothing.
     pub previous: Option<SnapshotId>,
@@ -101,12 +103,24 @@ impl<I: Io> Storage<I> {
         if inner.options.is_planted(PlantedFault::SnapshotRemovesEarly) {
             inner.remove_older_snapshots(log.id(), snapshot.id).await;
         }
+        let previous = snapshot.previous;
         let bytes = inner.write_snapshot(log.id(), snapshot, records).await?;
-        if let Some(previous) = snapshot.previous {
+        if let Some(previous) = previous {
             self.cut_behind(log, previous).await?;
             inner.remove_older_snapshots(log.id(), previous).await;
         }
         Ok(bytes)
+    }
+
+    /// Writes a snapshot before [`Storage::start`]; the log stays as it is.
+    pub async fn snapshot_before_start(
+        &self,
+        log: &Rc<Log>,
+        snapshot: NewSnapshot,
+        records: impl Iterator<Item = Bytes>,
+    ) -> Result<u64, SnapshotError> {
+        assert!(self.inner.life.is_opening(), "it has started");
+        self.inner.write_snapshot(log.id(), snapshot, records).await
     }
 
     /// Lets the log begin where the snapshot ends, durably.
@@ -140,23 +154,23 @@ impl<I: Io> Inner<I> {
         records: impl Iterator<Item = Bytes>,
     ) -> Result<u64, SnapshotError> {
         let directory = self.layout.partition(partition);
-        let made = self.io.create_dir(&directory).await;
+        let made = self.on_device(self.io.create_dir(&directory)).await;
         made.map_err(|error| self.snapshot_failed("making the directory", &error))?;
         // Segments may have made the directory: whose name is durable is known only now.
         self.flush_names(&self.layout.partitions()).await?;
         let part = self.layout.snapshot_part(partition, snapshot.id);
-        let written = self.write_part(&part, snapshot, records).await;
+        let written = self.write_part(&part, &snapshot, records).await;
         let named = match written.and_then(|bytes| self.check_snapshots().map(|()| bytes)) {
             Ok(bytes) => {
                 let path = self.layout.snapshot(partition, snapshot.id);
-                let renamed = self.io.rename(&part, &path).await;
+                let renamed = self.on_device(self.io.rename(&part, &path)).await;
                 renamed
                     .map_err(|error| self.snapshot_failed("naming", &error))
                     .map(|()| bytes)
             }
             Err(error) => Err(error),
         };
-        if named.is_err() && self.life.is_running() {
+        if named.is_err() && self.check_snapshots().is_ok() {
             // What there is of it is of no use, and takes space.
             remove(&self.io, &part).await;
         }
@@ -168,7 +182,7 @@ impl<I: Io> Inner<I> {
     async fn write_part(
         &self,
         part: &Path,
-        snapshot: NewSnapshot,
+        snapshot: &NewSnapshot,
         records: impl Iterator<Item = Bytes>,
     ) -> Result<u64, SnapshotError> {
         // A file that was left there may be longer, and its old bytes are not to be written over in place.
@@ -179,6 +193,7 @@ impl<I: Io> Inner<I> {
         let (mut encoder, header) = SnapshotEncoder::begin(
             snapshot.id.epoch,
             snapshot.last_contained_log_timestamp,
+            &snapshot.mark,
             self.io.wall_clock(),
         );
         let mut pieces = Pieces {
@@ -248,7 +263,7 @@ impl<I: Io> Inner<I> {
     /// Whether snapshots may still be written.
     fn check_snapshots(&self) -> Result<(), SnapshotError> {
         self.life.check()?;
-        if self.life.is_running() {
+        if self.life.is_running() || self.life.is_opening() {
             Ok(())
         } else {
             Err(SnapshotError::Closing)
@@ -265,7 +280,7 @@ impl<I: Io> Inner<I> {
 
     /// Makes names in a directory durable.
     async fn flush_names(&self, directory: &Path) -> Result<(), SnapshotError> {
-        let synced = self.sync_dir(directory).await;
+        let synced = self.on_device(self.sync_dir(directory)).await;
         synced.map_err(|error| self.snapshot_flush_failed(&error))
     }
 

@@ -104,7 +104,6 @@ pub(crate) fn context(durability: Durability) -> AppendContext {
         durability,
         now: Timestamp(1 << 40),
         log_append_time: None,
-        urgent: false,
         check_producer: true,
     }
 }

@@ -229,6 +229,7 @@ impl Life {
         let snapshot = NewSnapshot {
             id,
             last_contained_log_timestamp: Timestamp(1 << 40),
+            mark: Bytes::new(),
             previous: self.newest.get(),
         };
         let written = self

@@ -6,10 +6,13 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use model::{Offset, ShardId, TopicPartition};
+use model::{Offset, ShardId, Timestamp, TopicPartition};
 use runtime::Io;
 use runtime::sim::{Fault, FaultRule, SimIo, Simulation};
-use storage::{AppendError, Durability, Log, LogConfig, Storage, StorageOptions, recover_data_dir};
+use storage::{
+    AppendError, Durability, Log, LogConfig, ReplicatedBatch, Storage, StorageOptions,
+    recover_data_dir,
+};
 
 use crate::harness::{
     DIRECTORY, Model, append, batch, check_all, listener, open_single, partition, pause, tiny_log,
@@ -310,21 +313,22 @@ fn a_large_batch_does_not_wait_for_a_file_that_cannot_be_made() {
 
 /// What was decided about a full disk must find its place in the journal although appends do not.
 #[test]
-fn a_full_disk_takes_urgent_appends() {
-    each_seed(20, "an urgent append was refused", |seed| {
+fn a_full_disk_takes_what_was_decided() {
+    each_seed(20, "what was decided was refused", |seed| {
         let disk = FullDisk::new(seed);
         disk.simulation.block_on(0, async {
             let storage = disk.fill_up().await;
             let log = storage.create_log(partition(9, 0), tiny_log());
             let bytes = batch(&disk.io, 1, 100, 1);
-            let mut context = crate::harness::context(Durability::Flushed);
-            context.urgent = true;
-            let info = crate::harness::info(&bytes);
-            let Ok(appended) = storage.append(&log, &bytes, &info, context) else {
+            let decided = [ReplicatedBatch {
+                bytes: &bytes,
+                offset_delta_of_max_timestamp: 0,
+            }];
+            let Ok(end) = storage.append_decided(&log, &decided, Timestamp(1)) else {
                 return false;
             };
             pause(&disk.io, 1_000_000).await;
-            log.durable_end_offset() > appended.last_offset
+            log.durable_end_offset() == end
         })
     });
 }

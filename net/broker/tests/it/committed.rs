@@ -44,7 +44,6 @@ fn append(shard: &Shard<SimIo>, id: TopicPartition, batch: &Bytes) {
         durability: Durability::Flushed,
         now: shard.io.wall_clock(),
         log_append_time: None,
-        urgent: false,
         check_producer: true,
     };
     let appended = shard.storage.append(&partition.log, batch, &info, context);

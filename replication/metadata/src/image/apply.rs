@@ -110,6 +110,12 @@ impl MetadataImage {
         Ok(delta)
     }
 
+    /// Passes over offsets that hold no records for an image: the control batches of the log's own making.
+    pub fn pass(&mut self, end: Offset) {
+        assert!(end > self.end_offset, "the metadata log went back to {end}");
+        self.end_offset = end;
+    }
+
     /// Applies one record and adds what changed to `delta`. Does not move `end_offset`.
     pub fn apply(
         &mut self,

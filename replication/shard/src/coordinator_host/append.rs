@@ -16,7 +16,6 @@ use runtime::Io;
 
 use super::CoordinatorHost;
 use super::hosted::{Hosted, Purpose, record_bytes};
-use crate::append::Urgency;
 use crate::partition::{AcknowledgeTarget, Partition};
 use crate::refusal::{AppendRefusal, LeadRefusal, WaitFailure};
 use crate::request::Acks;
@@ -150,7 +149,7 @@ fn append_batch<I: Io>(
     let appended = host
         .tools
         .appender
-        .append_own(&partition, batch, Urgency::Ordinary)
+        .append_own(&partition, batch)
         .map_err(|refusal| refused(&refusal))?;
     hosted.add_load_bytes(batch.len());
     let end = appended.last_offset.plus(1);

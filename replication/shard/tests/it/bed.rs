@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use metadata::BrokerEndpoint;
 use metadata::controller::BrokerRegistrationRequest;
+use metadata::{BrokerEndpoint, Uuid};
 use model::config::BrokerConfig;
 use model::{BrokerId, ShardId};
 use runtime::mailbox;
@@ -83,6 +83,7 @@ pub(crate) fn options(shard: ShardId) -> ShardOptions {
         shard,
         broker: BrokerId(1),
         cluster_id: Arc::from("cluster"),
+        directory_id: Uuid([5; 16]),
         registration: Arc::new(registration),
         config: Arc::new(BrokerConfig::defaults().unwrap()),
         storage: StorageOptions {

@@ -1,5 +1,6 @@
 //! Starts on data directories that have lost something: no log is removed for it.
 
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
@@ -101,14 +102,25 @@ fn filled(simulation: &Simulation) -> (TopicPartition, TopicPartition) {
     (first, last)
 }
 
-/// Where the last group of a shard's journal begins.
-fn last_group(simulation: &Simulation, journal: &Path) -> u64 {
+/// Damages the end of shard 0's journal, from the group on that holds the decision on the last topic: that one at `byte`,
+/// and those behind it, in which the quorum notes that it is committed.
+fn damage_end(simulation: &Simulation, byte: u64) {
+    let journal = Path::new("/data/journal/0/0.journal");
     let bytes = simulation.file_bytes(0, journal).unwrap();
     let sequence = |block: &[u8]| u64::from_le_bytes(block[16..24].try_into().unwrap());
     let groups = (0..).zip(bytes.chunks(4096));
     let groups = groups.filter(|(_, block)| block.starts_with(b"RLGJ"));
-    let last = groups.max_by_key(|(_, block)| sequence(block)).unwrap();
-    last.0 * 4096
+    let groups: Vec<(u64, &[u8])> = groups.collect();
+    let names = |block: &[u8]| block.windows(LAST.0.len()).any(|window| window == LAST.0);
+    let decided = groups.iter().filter(|(_, block)| names(block));
+    let decided = decided.map(|(_, block)| sequence(block)).max().unwrap();
+    for (number, block) in &groups {
+        match sequence(block).cmp(&decided) {
+            Ordering::Less => {}
+            Ordering::Equal => simulation.flip_bit(0, journal, number * 4096 + byte, 3),
+            Ordering::Greater => simulation.flip_bit(0, journal, number * 4096 + 17, 3),
+        }
+    }
 }
 
 pub(crate) fn restart(simulation: &Simulation) -> SimIo {
@@ -167,9 +179,7 @@ fn a_damaged_last_record_of_the_metadata_log_costs_no_log() {
         let simulation = Simulation::new(seed, 1, 2);
         let (first, last) = filled(&simulation);
         simulation.kill(0);
-        let journal = Path::new("/data/journal/0/0.journal");
-        let position = last_group(&simulation, journal) + byte;
-        simulation.flip_bit(0, journal, position, 3);
+        damage_end(&simulation, byte);
         // It stays refused, also when the torn end has been cut off.
         for _ in 0..2 {
             restart(&simulation);
@@ -195,9 +205,7 @@ fn a_torn_end_of_the_metadata_log_with_no_log_behind_it_is_cut_off() {
     });
     drop(broker);
     simulation.kill(0);
-    let journal = Path::new("/data/journal/0/0.journal");
-    let position = last_group(&simulation, journal) + 70;
-    simulation.flip_bit(0, journal, position, 3);
+    damage_end(&simulation, 70);
     restart(&simulation);
     let broker = start(&simulation);
     assert!(broker[0].image().topic_by_name("last").is_none());
@@ -288,9 +296,7 @@ fn refused(seed: u64) -> (Simulation, TopicPartition, TopicPartition) {
     let simulation = Simulation::new(seed, 1, 2);
     let (first, last) = filled(&simulation);
     simulation.kill(0);
-    let journal = Path::new("/data/journal/0/0.journal");
-    let position = last_group(&simulation, journal) + 70;
-    simulation.flip_bit(0, journal, position, 3);
+    damage_end(&simulation, 70);
     restart(&simulation);
     try_start(&simulation, |_| {}).err().expect("refused");
     simulation.kill(0);

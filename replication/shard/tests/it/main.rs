@@ -9,5 +9,7 @@ mod groups;
 mod late_owner;
 mod lost_metadata;
 mod metadata_answers;
+mod metadata_quorum;
 mod metadata_snapshots;
+mod metadata_upgrade;
 mod transactions;

@@ -62,7 +62,6 @@ impl Bed {
             durability: Durability::Flushed,
             now: self.shard.io.wall_clock(),
             log_append_time: None,
-            urgent: false,
             check_producer: true,
         };
         let storage = &self.shard.storage;

@@ -254,7 +254,8 @@ fn end_markers_round_trip() {
 #[test]
 fn snapshot_header_and_footer_round_trip() {
     let epoch = LeaderEpoch(7);
-    let header = control::snapshot_header_batch(epoch, Timestamp(0x0102), NOW).unwrap();
+    let header = control::snapshot_header_batch(epoch, Timestamp(0x0102), &[], NOW).unwrap();
+    let marked = control::snapshot_header_batch(epoch, Timestamp(0x0102), &[7, 8], NOW).unwrap();
     let footer = control::snapshot_footer_batch(Offset(41), epoch, NOW).unwrap();
     let expected = [
         (
@@ -262,6 +263,15 @@ fn snapshot_header_and_footer_round_trip() {
             Offset(0),
             vec![0, 3],
             vec![0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0],
+            ControlRecord::SnapshotHeader {
+                last_contained_log_timestamp: Timestamp(0x0102),
+            },
+        ),
+        (
+            &marked,
+            Offset(0),
+            vec![0, 3],
+            vec![0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 1, 0x90, 0x4e, 2, 7, 8],
             ControlRecord::SnapshotHeader {
                 last_contained_log_timestamp: Timestamp(0x0102),
             },
@@ -286,6 +296,14 @@ fn snapshot_header_and_footer_round_trip() {
         assert_eq!(record.key.unwrap(), [vec![0, 0], kind].concat());
         assert_eq!(record.value.unwrap(), value);
         assert_eq!(control::decode_control_record(record).unwrap(), meaning);
+        if meaning != ControlRecord::SnapshotFooter {
+            let mark: &[u8] = if value.ends_with(&[7, 8]) {
+                &[7, 8]
+            } else {
+                &[]
+            };
+            assert_eq!(control::snapshot_mark(record).unwrap(), mark);
+        }
     }
 }
 

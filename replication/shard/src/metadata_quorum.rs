@@ -1,0 +1,355 @@
+//! Drives this broker's replica of the metadata log: what the quorum wants is done here, on shard 0.
+//!
+//! [`settle`] is called after everything that the quorum is told. Writes go to one task, which carries them out in order, and
+//! another one tells the quorum when they are durable; what is committed is applied to this shard's image at once and told
+//! to the other shards.
+//! Invariant: the image of shard 0 ends where the quorum's committed entries end, or later: a start may have applied more.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use metadata::MetadataRecord;
+use model::record::{BatchHeader, Batches};
+use model::{MonotonicTime, Offset};
+use quorum::{Committed, EntryId, EntryKind, HardState, Output, ReadEntries, SnapshotMark, Write};
+use runtime::{Io, Oneshot, TaskClass};
+use storage::{
+    AppendError, FollowError, Log, Mark, ReadRequest, ReplicatedBatch, Storage, StorageError,
+};
+
+use crate::message::Envelope;
+use crate::metadata_log::{records_of, stored};
+use crate::metadata_replica::{MetadataReplica, Proposal, UnderWay};
+use crate::refusal::{MetadataRefusal, WaitFailure};
+use crate::shard::Shard;
+
+/// Pause before a full journal is tried again: what is in it goes to segments meanwhile.
+const ROOM_PAUSE: Duration = Duration::from_millis(1);
+
+/// Bytes of the log that are read at once for a follower.
+const READ_BYTES: usize = 1 << 20;
+
+/// Starts the replica's tasks. The storage runs already.
+pub(crate) fn start<I: Io>(shard: &Rc<Shard<I>>) {
+    let class = TaskClass::Foreground;
+    shard.io.spawn(class, write_all(shard.clone()));
+    shard.io.spawn(class, tell_durable(shard.clone()));
+    shard.io.spawn(class, read_entries(shard.clone()));
+    settle(shard);
+}
+
+/// Time has passed.
+pub(crate) fn tick<I: Io>(shard: &Rc<Shard<I>>, now: MonotonicTime) {
+    let Some(replica) = shard.replica() else {
+        return;
+    };
+    let due = replica.quorum.borrow().next_timeout();
+    if due.is_some_and(|due| due <= now) {
+        replica.quorum.borrow_mut().handle_timeout(now);
+        settle(shard);
+    }
+}
+
+/// The storage is fenced: this replica promises nothing any more.
+pub(crate) fn fenced<I: Io>(shard: &Rc<Shard<I>>) {
+    if let Some(replica) = shard.replica() {
+        replica.fail(WaitFailure::Fenced);
+        settle(shard);
+    }
+}
+
+/// Makes a batch of records part of the metadata log and of every shard's image. Returns the offset behind it, once this
+/// shard has applied it and the others are told.
+pub(crate) async fn commit<I: Io>(
+    shard: &Rc<Shard<I>>,
+    batch: &[u8],
+) -> Result<Offset, MetadataRefusal> {
+    let replica = shard
+        .replica()
+        .expect("the controller is on shard 0")
+        .clone();
+    if !replica.is_active() {
+        return Err(MetadataRefusal::NotController);
+    }
+    let image_end = shard.image().end_offset();
+    let proposed = replica.quorum.borrow_mut().propose(batch)?;
+    assert_eq!(
+        proposed.base_offset, image_end,
+        "a decision is made of everything that was decided"
+    );
+    let done = Oneshot::new();
+    replica.proposals.borrow_mut().push_back(Proposal {
+        proposed,
+        done: done.clone(),
+    });
+    settle(shard);
+    done.take().await?;
+    Ok(proposed.end_offset)
+}
+
+/// A snapshot that had this mark is durable.
+pub(crate) fn snapshot_written<I: Io>(shard: &Rc<Shard<I>>, mark: &SnapshotMark) {
+    let replica = shard.replica().expect("snapshots are written on shard 0");
+    // Where the log may begin is the snapshot's own matter: it keeps one generation more than the quorum needs.
+    let _: Option<Offset> = replica.quorum.borrow_mut().handle_snapshot_written(mark);
+    settle(shard);
+}
+
+/// Does what the quorum wants after it was told something.
+fn settle<I: Io>(shard: &Rc<Shard<I>>) {
+    let replica = shard.replica().expect("the quorum is on shard 0");
+    loop {
+        let output = replica.quorum.borrow_mut().poll_output();
+        let Some(output) = output else {
+            return;
+        };
+        match output {
+            Output::Write(write) => {
+                replica.writes.borrow_mut().push_back(write);
+                replica.write_wanted.raise();
+            }
+            Output::Committed(committed) => {
+                if committed.end_offset > shard.image().end_offset() {
+                    apply(shard, &committed);
+                }
+                replica.log.set_high_watermark(committed.end_offset);
+                let (index, term) = (committed.index, committed.term);
+                replica.committed.set(EntryId { index, term });
+                replica.answer(&committed);
+                replica.changed.raise();
+            }
+            Output::Leadership(leadership) => {
+                let leader = leadership.leader.map(|leader| leader.broker);
+                tracing::info!(
+                    term = leadership.term.0,
+                    ?leader,
+                    "the leader of the metadata log"
+                );
+                replica.leadership.set(leadership);
+                if !replica.quorum.borrow().leads() {
+                    replica.fail_proposals(&MetadataRefusal::NotController);
+                }
+                replica.changed.raise();
+            }
+            Output::ReadEntries(wanted) => {
+                replica.reads.borrow_mut().push_back(wanted);
+                replica.read_wanted.raise();
+            }
+            Output::Send(_) | Output::FetchSnapshot(..) | Output::DiscardSnapshot(_) => {
+                unreachable!("a replica that is the only voter has no peers")
+            }
+        }
+    }
+}
+
+/// Applies an entry to this shard's image and tells the other shards.
+fn apply<I: Io>(shard: &Rc<Shard<I>>, committed: &Committed) {
+    let end = committed.end_offset;
+    let records: Arc<[MetadataRecord]> = match committed.kind {
+        EntryKind::Decision => {
+            let header = BatchHeader::parse(&committed.batch).expect("an entry is a batch");
+            // Whoever proposed it has encoded these records; a release that does not know them cannot go on.
+            let records = records_of(&committed.batch, header.base_offset)
+                .unwrap_or_else(|error| panic!("a committed entry of the metadata log: {error}"));
+            let bytes = committed.batch.len();
+            shard
+                .snapshots
+                .committed(end, bytes, header.max_timestamp, &records);
+            records.into()
+        }
+        EntryKind::LeaderChange | EntryKind::Voters(_) => Arc::default(),
+    };
+    shard.apply_metadata(end, &records);
+    // Before anything else is sent: what this shard asks or answers next comes behind it, on every road.
+    for other in shard.peers.others() {
+        let metadata = Envelope::Metadata(end, records.clone());
+        shard.peers.send(other, metadata);
+    }
+    shard.metadata_applied(end);
+}
+
+/// Carries out the quorum's writes, in order.
+async fn write_all<I: Io>(shard: Rc<Shard<I>>) {
+    let replica = shard.replica().expect("the quorum is on shard 0").clone();
+    loop {
+        let next = replica.writes.borrow_mut().pop_front();
+        let Some(write) = next else {
+            replica.write_wanted.wait().await;
+            continue;
+        };
+        match carry_out(&shard.io, &shard.storage, &replica.log, write).await {
+            Ok(under_way) => {
+                replica.under_way.borrow_mut().push_back(under_way);
+                replica.durable_wanted.raise();
+            }
+            Err(reason) => {
+                tracing::info!(%reason, "the metadata log takes nothing more");
+                replica.fail(WaitFailure::Fenced);
+                return settle(&shard);
+            }
+        }
+    }
+}
+
+/// Why a write cannot be carried out, now or later.
+#[derive(Debug, thiserror::Error)]
+enum WriteFailure {
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+    #[error(transparent)]
+    Cut(#[from] storage::CutError),
+}
+
+async fn carry_out<I: Io>(
+    io: &I,
+    storage: &Storage<I>,
+    log: &Rc<Log>,
+    write: Write,
+) -> Result<UnderWay, WriteFailure> {
+    assert!(write.install.is_none(), "snapshots come from peers");
+    let mut mark = None;
+    if let Some(state) = write.state {
+        mark = Some(set_state(io, storage, log, state).await?);
+    }
+    if let Some(to) = write.truncate_to {
+        storage.truncate(&[(log.clone(), to)]).await?;
+    }
+    if !write.append.is_empty() {
+        append(io, storage, log, &write.append).await?;
+    }
+    Ok(UnderWay {
+        number: write.number,
+        mark,
+        end: log.log_end_offset(),
+    })
+}
+
+async fn set_state<I: Io>(
+    io: &I,
+    storage: &Storage<I>,
+    log: &Rc<Log>,
+    state: HardState,
+) -> Result<Mark, AppendError> {
+    loop {
+        match storage.set_quorum_state(log, stored(state)) {
+            Err(AppendError::JournalFull) => io.sleep(ROOM_PAUSE).await,
+            set => return set,
+        }
+    }
+}
+
+async fn append<I: Io>(
+    io: &I,
+    storage: &Storage<I>,
+    log: &Rc<Log>,
+    batches: &[Bytes],
+) -> Result<(), FollowError> {
+    for bytes in batches {
+        let batch = ReplicatedBatch {
+            bytes,
+            offset_delta_of_max_timestamp: 0,
+        };
+        loop {
+            match storage.append_decided(log, &[batch], io.wall_clock()) {
+                Err(FollowError::Append(AppendError::JournalFull)) => io.sleep(ROOM_PAUSE).await,
+                appended => {
+                    appended?;
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Tells the quorum what is durable, in order.
+async fn tell_durable<I: Io>(shard: Rc<Shard<I>>) {
+    let replica = shard.replica().expect("the quorum is on shard 0").clone();
+    loop {
+        let next = replica.under_way.borrow_mut().pop_front();
+        let Some(write) = next else {
+            replica.durable_wanted.wait().await;
+            continue;
+        };
+        if let Err(reason) = durable(&shard.storage, &replica, &write).await {
+            tracing::debug!(%reason, "a write of the metadata log is not durable");
+            replica.fail(WaitFailure::Fenced);
+            return settle(&shard);
+        }
+        replica.quorum.borrow_mut().handle_persisted(write.number);
+        settle(&shard);
+    }
+}
+
+async fn durable<I: Io>(
+    storage: &Storage<I>,
+    replica: &MetadataReplica,
+    write: &UnderWay,
+) -> Result<(), StorageError> {
+    if let Some(mark) = write.mark {
+        storage.wait_for_mark(mark).await?;
+    }
+    // A later write may have cut what this one has written, which was durable before that.
+    while replica.log.durable_end_offset() < write.end.min(replica.log.log_end_offset()) {
+        if let Some(reason) = storage.fence_reason() {
+            return Err(StorageError::Fenced(reason));
+        }
+        replica.durable_wanted.wait().await;
+    }
+    Ok(())
+}
+
+/// Reads entries for followers.
+async fn read_entries<I: Io>(shard: Rc<Shard<I>>) {
+    let replica = shard.replica().expect("the quorum is on shard 0").clone();
+    loop {
+        let next = replica.reads.borrow_mut().pop_front();
+        let Some(wanted) = next else {
+            replica.read_wanted.wait().await;
+            continue;
+        };
+        let read = read(&shard.storage, &replica.log, &wanted).await;
+        replica
+            .quorum
+            .borrow_mut()
+            .handle_entries_read(wanted.first, read);
+        settle(&shard);
+    }
+}
+
+/// The batches of a range; `None` if they cannot be read, or are not there any more.
+async fn read<I: Io>(
+    storage: &Storage<I>,
+    log: &Rc<Log>,
+    wanted: &ReadEntries,
+) -> Option<Vec<Bytes>> {
+    let mut from = wanted.start_offset;
+    let mut batches = Vec::new();
+    while from < wanted.end_offset {
+        let request = ReadRequest {
+            from,
+            end: wanted.end_offset,
+            bytes_max: READ_BYTES,
+            at_least_one_batch: true,
+        };
+        let read = storage.read(log, request).await;
+        let read =
+            read.inspect_err(|error| tracing::warn!(%error, "reading the metadata log failed"));
+        let before = from;
+        for slice in &read.ok()?.batches {
+            for batch in Batches::new(slice) {
+                let (header, batch) = batch.ok()?;
+                batches.push(slice.slice_ref(batch));
+                from = header.next_offset();
+            }
+        }
+        if from == before {
+            return None;
+        }
+    }
+    Some(batches)
+}
