@@ -13,6 +13,7 @@ pub mod partitions;
 pub mod producer_ids;
 mod refusal;
 mod replica_assignment;
+pub mod sessions;
 pub mod topics;
 
 use crate::record::MetadataRecord;
@@ -29,6 +30,7 @@ pub use isr::{IsrChange, alter_partition};
 pub use partitions::{CreatePartitionsRequest, MorePartitions, create_partitions};
 pub use producer_ids::{PRODUCER_ID_BLOCK_SIZE, ProducerIdBlock, allocate_producer_ids};
 pub use refusal::{ControllerError, Refusal};
+pub use sessions::{Heartbeat, HeartbeatAnswer, Sessions, Verdict};
 pub use topics::{
     CreateTopicsRequest, CreatedTopic, DeletableTopic, DeletedTopic, ManualAssignment, NewTopic,
     TopicConfigRules, create_topics, delete_topics,
