@@ -62,8 +62,9 @@ impl UringListener {
             socket.set_reuse_port(true)?;
         }
         socket.bind(&address.into())?;
-        // Accepted sockets inherit it.
+        // Accepted sockets inherit both. The kernel finds peers that are gone without a word, by its own times.
         note_arrivals(socket.as_raw_fd());
+        socket.set_keepalive(true)?;
         socket.listen(BACKLOG)?;
         let address = socket
             .local_addr()?

@@ -7,12 +7,14 @@
 pub mod data_directory;
 pub mod identity;
 pub mod links;
+pub mod listeners;
 pub mod plan;
 pub mod running;
 pub mod start;
 
 pub use data_directory::DirectoryError;
 pub use links::{INBOX_CAPACITY, Links, links};
-pub use plan::{BrokerPlan, ListenerRefused, Resources};
+pub use listeners::{ListenerRefused, PlannedListener};
+pub use plan::{BrokerPlan, Resources};
 pub use running::{CLOSE_PATIENCE, DRAIN_MARGIN, Running, StopError};
 pub use start::{StartError, start};

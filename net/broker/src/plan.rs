@@ -3,7 +3,7 @@
 //! Pure. Made once, cloned for every shard. What only a start can find out (identity, bound port) is added by
 //! [`crate::start()`].
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,32 +11,23 @@ use metadata::Uuid;
 use metadata::controller::BrokerRegistrationRequest;
 use metadata::record::{BrokerEndpoint, BrokerFeature};
 use model::ShardId;
-use model::config::{BrokerConfig, Listener};
+use model::config::BrokerConfig;
 use server::ServerOptions;
+use server::connection::ConnectionLimit;
 use server::memory::Oversize;
 use server::outbox::OutboxLimits;
 use shard::ShardOptions;
 use storage::StorageOptions;
 
 use crate::identity::{Identity, Owner};
+use crate::listeners::{ListenerRefused, PlannedListener, plan_listeners};
 
 /// The feature levels that clients of Kafka 4.3 expect (`metadata.version`, 30 is 4.3-IV0).
 const METADATA_VERSION_MIN: i16 = 7;
 const METADATA_VERSION: i16 = 30;
 
-/// The only listener that is served, and its `security.protocol`.
-const PLAINTEXT: &str = "PLAINTEXT";
+/// The `security.protocol` of what is served.
 const PLAINTEXT_PROTOCOL: i16 = 0;
-
-/// Why a configuration cannot be served.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("listeners={listener}: {reason}")]
-pub struct ListenerRefused {
-    /// As configured.
-    pub listener: String,
-    /// Why not.
-    pub reason: String,
-}
 
 /// One shard's share of the machine, as far as a shard does not find it out itself. Sizes are bytes.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +42,7 @@ pub struct Resources {
     pub answer_bytes: usize,
     /// Segment and index files open at once.
     pub open_files: usize,
-    /// Connections.
+    /// Connections of the whole broker.
     pub connections: usize,
 }
 
@@ -64,10 +55,8 @@ pub struct BrokerPlan {
     pub shards: u16,
     /// The cluster to be of. `None`: whichever the data directory belongs to, or a new one.
     pub cluster_id: Option<String>,
-    /// Where to listen; port 0 is any free one.
-    pub address: SocketAddr,
-    /// Where clients are told to connect; port 0 is the bound one.
-    pub advertised: Listener,
+    /// Where to listen.
+    pub listeners: Vec<PlannedListener>,
     /// How every shard stores. Number and count of the shards are filled in, and what the directory knows of them.
     pub storage: StorageOptions,
     /// How every shard serves.
@@ -80,59 +69,26 @@ pub(crate) struct Opened {
     pub(crate) identity: Identity,
     /// Of this process.
     pub(crate) incarnation: Uuid,
-    /// Where clients connect.
-    pub(crate) bound: SocketAddr,
-}
-
-/// The listener that a broker of this configuration serves.
-pub fn served_listener(config: &BrokerConfig) -> Result<&Listener, ListenerRefused> {
-    let refused = |listener: String, reason: &str| ListenerRefused {
-        listener,
-        reason: reason.to_owned(),
-    };
-    let Some(listener) = config.listeners.first() else {
-        return Err(refused(String::new(), "no listener is configured"));
-    };
-    let refuse = |reason| Err(refused(listener.to_string(), reason));
-    if config.listeners.len() > 1 {
-        return refuse("this release serves one listener");
-    }
-    if listener.name != PLAINTEXT {
-        return refuse("this release serves PLAINTEXT only; put TLS in front of it");
-    }
-    Ok(listener)
+    /// Where clients connect: for each listener of the plan.
+    pub(crate) bound: Vec<SocketAddr>,
 }
 
 impl BrokerPlan {
-    /// The plan that a configuration asks for, on `shards` cores of a machine. `address` is that of its listener,
+    /// The plan that a configuration asks for, on `shards` cores of a machine. `addresses` are those of its listeners,
     /// `host_name` what clients are told if the configuration names no host.
     pub fn new(
         config: Arc<BrokerConfig>,
         shards: u16,
         resources: Resources,
-        address: SocketAddr,
+        addresses: &[SocketAddr],
         host_name: &str,
     ) -> Result<BrokerPlan, ListenerRefused> {
-        let listener = served_listener(&config)?;
-        let advertised = config.advertised_listeners.first().unwrap_or(listener);
-        let is_any = advertised.host.is_empty()
-            || advertised
-                .host
-                .parse::<IpAddr>()
-                .is_ok_and(|ip| ip.is_unspecified());
-        let host = if is_any { host_name } else { &advertised.host };
-        let advertised = Listener {
-            name: listener.name.clone(),
-            host: host.to_owned(),
-            port: advertised.port,
-        };
         Ok(BrokerPlan {
             shards,
             cluster_id: None,
-            address,
+            listeners: plan_listeners(&config, addresses, host_name)?,
             storage: storage_options(&config, resources),
-            server: server_options(&config, &listener.name, resources),
-            advertised,
+            server: server_options(&config, resources),
             config,
         })
     }
@@ -163,20 +119,24 @@ impl BrokerPlan {
     }
 
     fn registration(&self, opened: &Opened) -> BrokerRegistrationRequest {
-        let port = match self.advertised.port {
-            0 => opened.bound.port(),
-            port => port,
-        };
+        let listeners = self.listeners.iter().zip(&opened.bound);
+        let endpoints = listeners.filter_map(|(listener, bound)| {
+            let told = listener.advertised.as_ref()?;
+            Some(BrokerEndpoint {
+                name: told.name.clone(),
+                host: told.host.clone(),
+                port: match told.port {
+                    0 => bound.port(),
+                    port => port,
+                },
+                security_protocol: PLAINTEXT_PROTOCOL,
+            })
+        });
         BrokerRegistrationRequest {
             cluster_id: opened.identity.cluster_id.clone(),
             broker_id: self.config.node_id,
             incarnation_id: opened.incarnation,
-            endpoints: vec![BrokerEndpoint {
-                name: self.server.listener.clone(),
-                host: self.advertised.host.clone(),
-                port,
-                security_protocol: PLAINTEXT_PROTOCOL,
-            }],
+            endpoints: endpoints.collect(),
             features: vec![BrokerFeature {
                 name: "metadata.version".to_owned(),
                 min_supported_version: METADATA_VERSION_MIN,
@@ -214,10 +174,9 @@ fn storage_options(config: &BrokerConfig, resources: Resources) -> StorageOption
     }
 }
 
-fn server_options(config: &BrokerConfig, listener: &str, resources: Resources) -> ServerOptions {
+fn server_options(config: &BrokerConfig, resources: Resources) -> ServerOptions {
     let read_timeout = millis(i64::from(config.request_read_timeout_ms));
     ServerOptions {
-        listener: listener.to_owned(),
         request_bytes_max: bytes(config.socket_request_max_bytes),
         request_memory_bytes: resources.request_bytes,
         answer_memory_bytes: resources.answer_bytes,
@@ -226,9 +185,9 @@ fn server_options(config: &BrokerConfig, listener: &str, resources: Resources) -
             requests_max: config.connection_requests_max,
             bytes_max: bytes(config.connection_bytes_max),
         },
-        connections_max: resources.connections,
+        connections: ConnectionLimit::new(resources.connections),
         idle_max: millis(config.connections_max_idle_ms),
-        frame_duration_max: read_timeout,
+        frame_still_max: read_timeout,
         write_duration_max: read_timeout,
     }
 }
@@ -255,8 +214,9 @@ mod tests {
     }
 
     fn plan(settings: &[(&str, &str)]) -> Result<BrokerPlan, ListenerRefused> {
-        let address = SocketAddr::from(([127, 0, 0, 1], 9092));
-        BrokerPlan::new(config(settings), 3, RESOURCES, address, "the-host")
+        let config = config(settings);
+        let addresses = vec![SocketAddr::from(([127, 0, 0, 1], 9092)); config.listeners.len()];
+        BrokerPlan::new(config, 3, RESOURCES, &addresses, "the-host")
     }
 
     fn opened() -> Opened {
@@ -268,41 +228,27 @@ mod tests {
                 shards: 2,
             },
             incarnation: Uuid([6; 16]),
-            bound: SocketAddr::from(([127, 0, 0, 1], 4000)),
+            bound: vec![
+                SocketAddr::from(([127, 0, 0, 1], 4000)),
+                SocketAddr::from(([127, 0, 0, 1], 5000)),
+            ],
         }
     }
 
     #[test]
-    fn what_clients_are_told() {
-        // (listeners, advertised.listeners) -> host and port
-        let table = [
-            ("PLAINTEXT://a:1", "", "a", 1),
-            ("PLAINTEXT://a:0", "", "a", 4000),
-            ("PLAINTEXT://:1", "", "the-host", 1),
-            ("PLAINTEXT://0.0.0.0:1", "", "the-host", 1),
-            ("PLAINTEXT://[::]:1", "", "the-host", 1),
-            ("PLAINTEXT://:1", "PLAINTEXT://b:2", "b", 2),
-            ("PLAINTEXT://:1", "PLAINTEXT://:0", "the-host", 4000),
+    fn a_port_that_was_left_to_the_kernel_is_told_as_bound() {
+        let map = "IN:PLAINTEXT,OUT:PLAINTEXT";
+        let settings = [
+            ("listeners", "IN://a:0,OUT://b:0"),
+            ("advertised.listeners", "OUT://c:7,IN://a:0"),
+            ("listener.security.protocol.map", map),
         ];
-        for (listeners, advertised, host, port) in table {
-            let mut settings = vec![("listeners", listeners)];
-            if !advertised.is_empty() {
-                settings.push(("advertised.listeners", advertised));
-            }
-            let told = plan(&settings).unwrap().registration(&opened());
-            let told = &told.endpoints[0];
-            assert_eq!((told.host.as_str(), told.port), (host, port), "{listeners}");
-        }
-    }
-
-    #[test]
-    fn listeners_that_are_not_served_are_refused() {
-        let two = "PLAINTEXT://a:1,PLAINTEXT2://b:2";
-        let map = "PLAINTEXT:PLAINTEXT,PLAINTEXT2:PLAINTEXT";
-        let refused = plan(&[("listeners", two), ("listener.security.protocol.map", map)]).err();
-        assert!(refused.unwrap().to_string().contains("one listener"));
-        let refused = plan(&[("listeners", "SSL://a:1")]).err();
-        assert!(refused.unwrap().to_string().contains("PLAINTEXT only"));
+        let told = plan(&settings).unwrap().registration(&opened());
+        let told = told.endpoints.iter();
+        let told: Vec<_> = told
+            .map(|told| (told.name.as_str(), told.host.as_str(), told.port))
+            .collect();
+        assert_eq!(told, [("IN", "a", 4000), ("OUT", "c", 7)]);
     }
 
     #[test]

@@ -41,8 +41,8 @@ pub struct Running<I: Io> {
     pub server: Rc<Server<I>>,
     /// What recovery did; on shard 0.
     pub recovery: Option<RecoveryReport>,
-    /// Where clients connect.
-    pub address: SocketAddr,
+    /// Where clients connect: for each listener of the plan.
+    pub addresses: Vec<SocketAddr>,
     /// On shard 0.
     pub(crate) directory: Option<DataDirectory<I>>,
     pub(crate) drained: Barrier,

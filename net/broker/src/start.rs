@@ -1,11 +1,12 @@
-//! The start of a shard, in this order: shard 0 locks the data directory and learns whose it is, binds the port and
-//! tells the others both; they bind it too. Then the shards boot (`shard::boot`: recovery and metadata log on shard 0
+//! The start of a shard, in this order: shard 0 locks the data directory and learns whose it is, binds the ports and
+//! tells the others both; they bind them, too. Then the shards boot (`shard::boot`: recovery and metadata log on shard 0
 //! first), the count of shards is noted, and each accepts connections.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use model::MonotonicTime;
 use runtime::{Io, Listener};
 use server::{Server, listener};
 use shard::{BootError, Booted, boot};
@@ -60,26 +61,29 @@ pub async fn start<I: Io>(io: I, plan: BrokerPlan, links: Links) -> Result<Runni
         "links are of the plan's shards"
     );
     // The port is known before anything is registered: with port 0, clients must be told the real one.
-    let (opened, listener, mut directory) = match opened {
+    let (opened, listeners, mut directory) = match opened {
         OpenedLink::Tells(others) => {
             let owner = plan.owner();
             let directory = DataDirectory::open(&io, &plan.storage.directory, &owner).await?;
-            let listener = listen_first(&io, &plan).await?;
+            let (listeners, bound) = listen_first(&io, &plan).await?;
             let opened = Opened {
                 identity: directory.identity.clone(),
                 incarnation: random_uuid([io.random(), io.random()]),
-                bound: bound(&listener, plan.address)?,
+                bound,
             };
             for other in others {
                 let told = other.try_send(opened.clone());
                 assert!(told.is_ok(), "each shard is told once");
             }
-            (opened, listener, Some(directory))
+            (opened, listeners, Some(directory))
         }
         OpenedLink::Hears(mut inbox) => {
             let opened = inbox.next().await;
-            let listener = listen(&io, opened.bound, true).await?;
-            (opened, listener, None)
+            let mut listeners = Vec::with_capacity(opened.bound.len());
+            for address in &opened.bound {
+                listeners.push(listen(&io, *address, true).await?);
+            }
+            (opened, listeners, None)
         }
     };
     let options = plan.shard_options(shard, &opened);
@@ -89,33 +93,55 @@ pub async fn start<I: Io>(io: I, plan: BrokerPlan, links: Links) -> Result<Runni
         directory.note_shards(plan.shards.max(report.shards)).await;
     }
     let server = Server::new(shard.clone(), plan.server.clone());
-    listener::start(&server, listener);
+    for (planned, listener) in plan.listeners.iter().zip(listeners) {
+        listener::start(&server, &planned.name, listener);
+    }
+    listener::look_after(&server);
     Ok(Running {
         shard,
         server,
         recovery,
-        address: opened.bound,
+        addresses: opened.bound,
         directory,
         drained,
         closed,
     })
 }
 
-/// The listener of shard 0. The shards share the address (SO_REUSEPORT), so the kernel would let a second broker in
-/// beside a first one: whether it is free shows when nobody shares it.
-async fn listen_first<I: Io>(io: &I, plan: &BrokerPlan) -> Result<I::Listener, StartError> {
+/// The listeners of shard 0, and where they are bound.
+async fn listen_first<I: Io>(
+    io: &I,
+    plan: &BrokerPlan,
+) -> Result<(Vec<I::Listener>, Vec<SocketAddr>), StartError> {
     let deadline = io.now().plus(PORT_PATIENCE);
+    let (mut listeners, mut addresses) = (Vec::new(), Vec::new());
+    for planned in &plan.listeners {
+        let listener = listen_alone(io, planned.address, plan.shards, deadline).await?;
+        addresses.push(bound(&listener, planned.address)?);
+        listeners.push(listener);
+    }
+    Ok((listeners, addresses))
+}
+
+/// The shards share an address (SO_REUSEPORT), so the kernel would let a second broker in beside a first one: whether it
+/// is free shows when nobody shares it.
+async fn listen_alone<I: Io>(
+    io: &I,
+    address: SocketAddr,
+    shards: u16,
+    deadline: MonotonicTime,
+) -> Result<I::Listener, StartError> {
     loop {
-        let alone = listen(io, plan.address, false).await;
+        let alone = listen(io, address, false).await;
         match alone {
             Err(StartError::Listen { source, .. })
                 if source.kind() == io::ErrorKind::AddrInUse && io.now() < deadline =>
             {
                 io.sleep(PORT_INTERVAL).await;
             }
-            Ok(listener) if plan.shards > 1 => {
+            Ok(listener) if shards > 1 => {
                 drop(listener);
-                return listen(io, plan.address, true).await;
+                return listen(io, address, true).await;
             }
             outcome => return outcome,
         }

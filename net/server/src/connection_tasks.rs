@@ -5,13 +5,15 @@
 //! looked at (as Kafka does). The writer sends what is complete. Bad input ends this connection and nothing else.
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use model::MonotonicTime;
 use protocol::{FRAME_LENGTH_BYTES, FrameError};
 use runtime::{Io, Stream, TaskClass};
 
-use crate::connection::{Connection, ConnectionEnd};
+use crate::connection::{Connection, ConnectionEnd, Incoming};
 use crate::dispatch;
 use crate::memory::RequestCharge;
 use crate::outbox::{Front, SendBatch};
@@ -27,16 +29,30 @@ const READ_BYTES_MAX: usize = 64 << 10;
 /// Bytes of answers the writer takes at a time.
 const WRITE_BYTES_MAX: usize = 4 << 20;
 
-/// Bytes it hands to the socket at a time: a client that has not taken that many is seen as standing still.
-const WRITE_STEP_BYTES: usize = 256 << 10;
+/// Bytes it hands to the socket at a time: a client that has not taken that many is seen as standing still. A client that
+/// takes them at once gets more at a time, which costs it and the broker fewer wake-ups.
+const WRITE_STEP_MIN: usize = 256 << 10;
+const WRITE_STEP_MAX: usize = 1 << 20;
+
+/// A step that took longer is a small one next time.
+const WRITE_STEP_QUICK: Duration = Duration::from_millis(20);
 
 /// Starts the two tasks of a new connection.
-pub(crate) fn start<I: Io>(server: &Rc<Server<I>>, stream: I::Stream) {
-    let connection = Connection::new(stream, server.options.outbox, server.io.now());
+pub(crate) fn start<I: Io>(server: &Rc<Server<I>>, listener: Arc<str>, stream: I::Stream) {
+    let limits = server.options.outbox;
+    let connection = Connection::new(stream, listener, limits, server.io.now());
     let connection = Rc::new(connection);
     if !server.connections.add(&connection) {
         server.metrics.connections_refused.increment();
         connection.stream.shutdown();
+        if let Some(withheld) = server.memory.refused.due(server.io.now()) {
+            tracing::warn!(
+                peer = ?connection.stream.peer_addr().ok(),
+                withheld,
+                max = server.options.connections.max(),
+                "a connection was refused: there are as many as max.connections or the limit of open files allows"
+            );
+        }
         return;
     }
     server.metrics.connections_accepted.increment();
@@ -54,7 +70,7 @@ pub(crate) fn start<I: Io>(server: &Rc<Server<I>>, stream: I::Stream) {
                 server.metrics.protocol_errors.increment();
             }
         }
-        connection.frame_started_at.set(None);
+        connection.incoming.set(None);
         connection.outbox.close();
         server.connections.task_ended(&connection);
     });
@@ -108,8 +124,9 @@ async fn read<I: Io>(
                 return Err(ConnectionEnd::Draining);
             }
             // The time in which it must be complete begins now: it was the broker that did not read.
-            connection.frame_started_at.set(Some(server.io.now()));
-            connection.active_at.set(server.io.now());
+            let now = server.io.now();
+            connection.incoming.set(Some(Incoming::begin(now)));
+            connection.active_at.set(now);
             connection.holds_request.set(true);
             let mut whole = BytesMut::with_capacity(wanted);
             whole.extend_from_slice(&buffer);
@@ -132,6 +149,10 @@ async fn read<I: Io>(
             }
             let now = server.io.now();
             connection.active_at.set(now);
+            let incoming = connection.incoming.get();
+            connection
+                .incoming
+                .set(incoming.map(|it| it.received(now, received)));
             arrival.arrived_at = connection.stream.arrived_at().unwrap_or(now).min(now);
             if buffer.len() == received {
                 arrival.frame_begun_at = arrival.arrived_at;
@@ -162,7 +183,7 @@ async fn take_requests<I: Io>(
             .map(|body| body + FRAME_LENGTH_BYTES);
         match size {
             Some(size) if buffer.len() >= size => {
-                connection.frame_started_at.set(None);
+                connection.incoming.set(None);
                 let has_room = connection.outbox.has_room();
                 connection.outbox.room().await;
                 // While memory for answers is short, who has one to read is not given another.
@@ -188,8 +209,10 @@ async fn take_requests<I: Io>(
             }
             _ => {
                 let incomplete = !buffer.is_empty();
-                if incomplete && connection.frame_started_at.get().is_none() {
-                    connection.frame_started_at.set(Some(server.io.now()));
+                if incomplete && connection.incoming.get().is_none() {
+                    connection
+                        .incoming
+                        .set(Some(Incoming::begin(server.io.now())));
                 }
                 return Ok(size);
             }
@@ -233,13 +256,15 @@ fn adapt(read_bytes: usize, received: usize, offered: usize) -> usize {
 
 async fn write<I: Io>(server: Rc<Server<I>>, connection: Rc<Connection<I>>) {
     let mut batch = SendBatch::default();
+    let mut step_bytes = WRITE_STEP_MIN;
     let errors = &server.metrics.errors;
     loop {
         let outbox = &connection.outbox;
         match outbox.collect(&mut batch, errors, WRITE_BYTES_MAX) {
             Front::Send => {
                 connection.holds_answer.set(!batch.charges.is_empty());
-                let sent = send(&server, &connection, &mut batch.slices).await;
+                let slices = &mut batch.slices;
+                let sent = send(&server, &connection, slices, &mut step_bytes).await;
                 connection.holds_answer.set(false);
                 batch.charges.clear();
                 if let Err(error) = sent {
@@ -272,19 +297,20 @@ async fn send<I: Io>(
     server: &Server<I>,
     connection: &Connection<I>,
     slices: &mut Vec<Bytes>,
+    step_bytes: &mut usize,
 ) -> std::io::Result<()> {
     let mut left: usize = slices.iter().map(Bytes::len).sum();
     let mut waiting = Vec::new();
-    if left > WRITE_STEP_BYTES {
+    if left > *step_bytes {
         waiting = std::mem::take(slices);
         waiting.reverse();
     }
     while left > 0 {
         let mut step: usize = slices.iter().map(Bytes::len).sum();
-        while step < WRITE_STEP_BYTES
+        while step < *step_bytes
             && let Some(mut next) = waiting.pop()
         {
-            let room = WRITE_STEP_BYTES - step;
+            let room = *step_bytes - step;
             if next.len() > room {
                 let rest = next.split_off(room);
                 waiting.push(rest);
@@ -292,13 +318,49 @@ async fn send<I: Io>(
             step += next.len();
             slices.push(next);
         }
-        connection.write_started_at.set(Some(server.io.now()));
+        let begun_at = server.io.now();
+        connection.write_started_at.set(Some(begun_at));
         let sent = connection.stream.write_all(slices).await;
         connection.write_started_at.set(None);
         sent?;
-        connection.active_at.set(server.io.now());
+        let now = server.io.now();
+        connection.active_at.set(now);
         connection.outbox.sent(step);
+        *step_bytes = adapt_step(*step_bytes, step, now.since(begun_at));
         left -= step;
     }
     Ok(())
+}
+
+/// The size of the next step, after one of `step` bytes took so long.
+fn adapt_step(step_bytes: usize, step: usize, took: Duration) -> usize {
+    if took > WRITE_STEP_QUICK {
+        WRITE_STEP_MIN
+    } else if step >= step_bytes {
+        (step_bytes * 2).min(WRITE_STEP_MAX)
+    } else {
+        step_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_grow_while_a_client_reads_and_are_small_for_one_that_does_not() {
+        let quick = Duration::from_millis(1);
+        let slow = Duration::from_millis(21);
+        // (step before, bytes of it that there were, took, next)
+        let table = [
+            (WRITE_STEP_MIN, WRITE_STEP_MIN, quick, 2 * WRITE_STEP_MIN),
+            (WRITE_STEP_MIN, 100, quick, WRITE_STEP_MIN),
+            (WRITE_STEP_MAX, WRITE_STEP_MAX, quick, WRITE_STEP_MAX),
+            (WRITE_STEP_MAX, WRITE_STEP_MAX, slow, WRITE_STEP_MIN),
+            (WRITE_STEP_MAX, 100, quick, WRITE_STEP_MAX),
+        ];
+        for (before, step, took, expected) in table {
+            assert_eq!(adapt_step(before, step, took), expected, "{before} {step}");
+        }
+    }
 }

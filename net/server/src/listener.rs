@@ -1,6 +1,7 @@
 //! Accepting connections and looking after them: deadlines, limits, drain.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::MonotonicTime;
@@ -21,11 +22,11 @@ const SHORTAGE_INTERVAL: Duration = Duration::from_millis(100);
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Accepts connections until the server drains.
-pub async fn accept<I: Io>(server: Rc<Server<I>>, listener: I::Listener) {
+pub async fn accept<I: Io>(server: Rc<Server<I>>, name: Arc<str>, listener: I::Listener) {
     loop {
         match listener.accept().await {
             Ok(stream) if server.is_draining() => stream.shutdown(),
-            Ok(stream) => connection_tasks::start(&server, stream),
+            Ok(stream) => connection_tasks::start(&server, name.clone(), stream),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 server.io.sleep(ACCEPT_RETRY).await;
@@ -84,7 +85,8 @@ fn overdue<I: Io>(
     let since = |start: Option<_>| start.map_or(Duration::ZERO, |at| now.since(at));
     let quiet = now.since(connection.active_at.get());
     let is_idle = connection.outbox.is_empty() && !connection.busy.get() && quiet > limits.idle_max;
-    let sends_slowly = since(connection.frame_started_at.get()) > limits.frame_duration_max;
+    let incoming = connection.incoming.get();
+    let sends_slowly = incoming.is_some_and(|it| it.is_overdue(now, limits.frame_still_max));
     let reads_slowly = since(connection.write_started_at.get()) > limits.write_duration_max
         && quiet > limits.write_duration_max;
     if sends_slowly || reads_slowly {
@@ -107,8 +109,8 @@ fn tell<I: Io>(server: &Server<I>, connection: &Connection<I>, reason: Overdue) 
                 tracing::warn!(
                     ?peer,
                     withheld,
-                    "a connection was closed: it sent a request or read an answer for longer \
-                    than ringlog.request.read.timeout.ms"
+                    "a connection was closed: it stood still inside a request or an answer for longer \
+                    than ringlog.request.read.timeout.ms, or sent less than 1 KiB a second"
                 );
             }
         }
@@ -144,10 +146,16 @@ pub async fn drain<I: Io>(server: &Rc<Server<I>>, patience: Duration) {
     }
 }
 
-pub fn start<I: Io>(server: &Rc<Server<I>>, listener: I::Listener) {
-    server
-        .io
-        .spawn(TaskClass::Foreground, accept(server.clone(), listener));
+/// Accepts connections on a listener of this name.
+pub fn start<I: Io>(server: &Rc<Server<I>>, name: &Arc<str>, listener: I::Listener) {
+    server.io.spawn(
+        TaskClass::Foreground,
+        accept(server.clone(), name.clone(), listener),
+    );
+}
+
+/// Looks after the connections of all listeners.
+pub fn look_after<I: Io>(server: &Rc<Server<I>>) {
     server
         .io
         .spawn(TaskClass::Foreground, housekeeping(server.clone()));

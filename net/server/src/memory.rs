@@ -101,6 +101,8 @@ pub struct Memory {
     pub cut_off: Notice,
     /// Connections that were cut off because they did not read or send for too long.
     pub too_slow: Notice,
+    /// Connections beyond what there may be.
+    pub refused: Notice,
 }
 
 impl Memory {
@@ -115,6 +117,7 @@ impl Memory {
             too_long: Notice::default(),
             cut_off: Notice::default(),
             too_slow: Notice::default(),
+            refused: Notice::default(),
         }
     }
 

@@ -8,7 +8,7 @@ use runtime::metrics::Labels;
 use runtime::{Io, Snapshot};
 use shard::Shard;
 
-use crate::connection::Connections;
+use crate::connection::{ConnectionLimit, Connections};
 use crate::fetch_session::FetchSessions;
 use crate::memory::{Memory, Oversize};
 use crate::metrics::{self, ServerMetrics};
@@ -17,8 +17,6 @@ use crate::outbox::OutboxLimits;
 /// Limits of a shard's connections.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
-    /// Name of the listener, such as `PLAINTEXT`: metadata tells clients the addresses for it.
-    pub listener: String,
     /// Longest request, in bytes (`socket.request.max.bytes`).
     pub request_bytes_max: usize,
     /// Memory for requests larger than a read buffer or on their way to another shard, in bytes.
@@ -29,12 +27,12 @@ pub struct ServerOptions {
     pub oversize: Oversize,
     /// What one connection may owe its client.
     pub outbox: OutboxLimits,
-    /// Open connections (`max.connections`, and what the descriptor limit allows).
-    pub connections_max: usize,
+    /// Open connections of the whole broker (`max.connections`, and what the descriptor limit allows).
+    pub connections: ConnectionLimit,
     /// A connection without traffic ends after this (`connections.max.idle.ms`).
     pub idle_max: Duration,
-    /// A request must be complete this long after its first byte.
-    pub frame_duration_max: Duration,
+    /// A request that has begun must not stand still for so long.
+    pub frame_still_max: Duration,
     /// A client that does not read its answers for this long is cut off.
     pub write_duration_max: Duration,
 }
@@ -56,7 +54,7 @@ impl<I: Io> Server<I> {
     pub fn new(shard: Rc<Shard<I>>, options: ServerOptions) -> Rc<Server<I>> {
         Rc::new(Server {
             io: shard.io.clone(),
-            connections: Connections::new(options.connections_max),
+            connections: Connections::new(options.connections.clone()),
             fetch_sessions: RefCell::default(),
             metrics: ServerMetrics::default(),
             memory: Memory::new(

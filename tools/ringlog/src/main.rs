@@ -8,6 +8,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod allocator;
+mod cgroup;
 mod commands;
 mod configuration;
 mod descriptors;

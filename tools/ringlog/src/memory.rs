@@ -5,12 +5,20 @@
 
 use model::config::BrokerConfig;
 
+use crate::cgroup;
+
 /// Used when nothing is configured: this share of the machine's memory, within bounds. Modest on purpose: the tail needs
 /// to cover the time until records are in their segments and their consumers have seen them, and memory that is touched
 /// for the first time costs more CPU than anything the broker does with it.
 const MACHINE_SHARE: u64 = 32;
 const DEFAULT_MIN: u64 = 256 << 20;
 const DEFAULT_MAX: u64 = 4 << 30;
+
+/// What the process takes besides twice the budgets under the worst of loads.
+const OUTSIDE_BYTES: u64 = 200 << 20;
+/// In a container smaller than that there is no budget that is safe: this is the least to work with, and the least that
+/// `ringlog.memory.bytes` may be.
+const CONTAINER_MIN: u64 = 64 << 20;
 
 /// Budgets of one shard, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,8 +73,20 @@ impl MemoryPlan {
 }
 
 fn default_bytes() -> u64 {
-    let machine = machine_bytes().unwrap_or(DEFAULT_MIN * MACHINE_SHARE);
-    (machine / MACHINE_SHARE).clamp(DEFAULT_MIN, DEFAULT_MAX)
+    share_of(machine_bytes(), cgroup::memory_limit())
+}
+
+/// A share of the machine, and never more than a container can hold.
+fn share_of(machine: Option<u64>, container: Option<u64>) -> u64 {
+    let machine = machine.unwrap_or(DEFAULT_MIN * MACHINE_SHARE);
+    let share = (machine / MACHINE_SHARE).clamp(DEFAULT_MIN, DEFAULT_MAX);
+    match container {
+        Some(limit) if limit < machine => {
+            let holds = (limit.max(OUTSIDE_BYTES) - OUTSIDE_BYTES) / 2;
+            share.min(holds).max(CONTAINER_MIN)
+        }
+        _ => share,
+    }
 }
 
 fn machine_bytes() -> Option<u64> {
@@ -89,6 +109,28 @@ pub fn descriptor_limit() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_default_is_what_machine_and_container_hold() {
+        const GIB: u64 = 1 << 30;
+        // (machine, container, default in MiB)
+        let table = [
+            (None, None, 256),
+            (Some(4 * GIB), None, 256),
+            (Some(64 * GIB), None, 2048),
+            (Some(1024 * GIB), None, 4096),
+            (Some(24 * GIB), Some(400 << 20), 100),
+            (Some(24 * GIB), Some(300 << 20), 64),
+            (Some(24 * GIB), Some(100 << 20), 64),
+            (Some(24 * GIB), Some(GIB), 412),
+            (Some(24 * GIB), Some(8 * GIB), 768),
+            (Some(24 * GIB), Some(25 * GIB), 768),
+        ];
+        for (machine, container, expected) in table {
+            let mib = share_of(machine, container) >> 20;
+            assert_eq!(mib, expected, "{machine:?} {container:?}");
+        }
+    }
 
     #[test]
     fn what_the_settings_promise_and_memory_cannot_hold_is_said() {

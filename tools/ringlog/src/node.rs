@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker::plan::served_listener;
+use broker::listeners::served_listeners;
 use broker::{
     BrokerPlan, CLOSE_PATIENCE, DRAIN_MARGIN, INBOX_CAPACITY, Links, ListenerRefused, Resources,
     StartError, StopError,
@@ -46,13 +46,13 @@ pub enum NodeError {
     /// A listener cannot be served.
     #[error(transparent)]
     Listener(#[from] ListenerRefused),
-    /// The address of a listener is taken.
+    /// The address of a listener is taken: it may be any of them.
     #[error(
-        "listeners={listener}: {source}. Is another broker running there? Use --listen HOST:PORT"
+        "listeners={listeners}: {source}. Is another broker running there? Use --listen HOST:PORT"
     )]
     Taken {
         /// As configured.
-        listener: String,
+        listeners: String,
         /// What the system said.
         source: std::io::Error,
     },
@@ -121,9 +121,9 @@ pub struct Node {
     console: Option<Console>,
     fences: FenceWatch,
     /// As configured.
-    listener: String,
-    /// Where clients connect.
-    pub address: SocketAddr,
+    listeners: String,
+    /// Where clients connect: for each listener.
+    pub addresses: Vec<SocketAddr>,
     /// Shards, one per core.
     pub shard_count: usize,
     /// The data directory.
@@ -178,7 +178,6 @@ impl Node {
             pool_bytes_max: memory.buffer_pool_bytes,
             ..UringOptions::default()
         };
-        let address = threads.plan.address;
         let running = uring::start(&cpus, options, move |index, io| threads.of(index).run(io))?;
         let mut node = Node {
             running,
@@ -187,8 +186,8 @@ impl Node {
             drain_patience: drain_patience(&config),
             console,
             fences,
-            listener: served_listener(&config)?.to_string(),
-            address,
+            listeners: comma_separated(&served_listeners(&config)?),
+            addresses: Vec::new(),
             shard_count: cpus.len(),
             data_dir: PathBuf::from(&config.data_dir),
             recovery: None,
@@ -205,8 +204,14 @@ impl Node {
     fn wait_until_serving(&mut self, deadline: Instant) -> Result<(), NodeError> {
         for _ in 0..self.shard_count {
             match self.next_report(deadline, "start")? {
-                (_, Report::Serving { address, recovery }) => {
-                    self.address = address;
+                (
+                    _,
+                    Report::Serving {
+                        addresses,
+                        recovery,
+                    },
+                ) => {
+                    self.addresses = addresses;
                     let described = recovery.as_ref().and_then(describe_recovery);
                     self.recovery = self.recovery.take().or(described);
                 }
@@ -232,8 +237,8 @@ impl Node {
             Report::NotStarted(StartError::Listen { source, .. })
                 if source.kind() == ErrorKind::AddrInUse =>
             {
-                let listener = self.listener.clone();
-                NodeError::Taken { listener, source }
+                let listeners = self.listeners.clone();
+                NodeError::Taken { listeners, source }
             }
             Report::NotStarted(error) => NodeError::NotStarted { shard, error },
             Report::Stopped(Err(error)) => NodeError::Stop { shard, error },
@@ -342,11 +347,15 @@ fn plan(
     cores: usize,
     memory: MemoryPlan,
 ) -> Result<BrokerPlan, NodeError> {
-    let listener = served_listener(config)?;
-    let address = resolve(listener).map_err(|reason| ListenerRefused {
-        listener: listener.to_string(),
-        reason,
-    })?;
+    let mut addresses = Vec::new();
+    for listener in served_listeners(config)? {
+        let address = resolve(listener).map_err(|reason| ListenerRefused {
+            key: "listeners",
+            listener: listener.to_string(),
+            reason,
+        })?;
+        addresses.push(address);
+    }
     let descriptors = plan_descriptors(config, cores)?;
     let resources = Resources {
         tail_bytes: memory.tail_bytes,
@@ -354,7 +363,7 @@ fn plan(
         request_bytes: memory.request_bytes,
         answer_bytes: memory.answer_bytes,
         open_files: descriptors.shard_files,
-        connections: descriptors.connections / cores,
+        connections: descriptors.connections,
     };
     let shards = u16::try_from(cores).expect("cores fit 16 bits");
     let host_name = host_name();
@@ -362,9 +371,15 @@ fn plan(
         config.clone(),
         shards,
         resources,
-        address,
+        &addresses,
         &host_name,
     )?)
+}
+
+/// As a configuration file has it.
+pub(crate) fn comma_separated<T: ToString>(items: &[T]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    items.join(",")
 }
 
 fn drain_patience(config: &BrokerConfig) -> Duration {
@@ -431,11 +446,21 @@ fn describe_recovery(report: &RecoveryReport) -> Option<String> {
 
 /// The cores that the broker runs on, a shard each.
 fn cpus(config: &BrokerConfig) -> Result<Vec<usize>, NodeError> {
-    if config.cores.is_empty() {
-        Ok(uring::allowed_cpus()?)
-    } else {
-        Ok(config.cores.clone())
+    if !config.cores.is_empty() {
+        return Ok(config.cores.clone());
     }
+    let mut cpus = uring::allowed_cpus()?;
+    // It counts the quota of the process's control group, too: more shards would only wait for each other.
+    let quota = std::thread::available_parallelism().map_or(cpus.len(), usize::from);
+    if quota < cpus.len() {
+        tracing::info!(
+            cores = quota,
+            of = cpus.len(),
+            "a limit of CPU time (container) allows fewer cores than there are: --cores overrides"
+        );
+        cpus.truncate(quota);
+    }
+    Ok(cpus)
 }
 
 fn host_name() -> String {

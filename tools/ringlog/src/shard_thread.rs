@@ -20,8 +20,8 @@ use crate::http;
 pub enum Report {
     /// Every connection will be served.
     Serving {
-        /// Where clients connect.
-        address: SocketAddr,
+        /// Where clients connect: for each listener.
+        addresses: Vec<SocketAddr>,
         /// On shard 0.
         recovery: Option<RecoveryReport>,
     },
@@ -74,7 +74,7 @@ impl ShardThread {
         http::answer(&io, shard, server, self.questions);
         fence::report(&io, self.index, shard, self.fences);
         let serving = Report::Serving {
-            address: running.address,
+            addresses: running.addresses.clone(),
             recovery: running.recovery.clone(),
         };
         if self.reports.send((self.index, serving)).is_err() {

@@ -200,7 +200,7 @@ impl Broker {
         };
         let config = self.settings.config.clone();
         let host = address.ip().to_string();
-        let plan = BrokerPlan::new(config, shard_count, resources, address, &host);
+        let plan = BrokerPlan::new(config, shard_count, resources, &[address], &host);
         let plan = plan.expect("the simulation's own listener is served");
         BrokerPlan {
             storage: storage.clone(),

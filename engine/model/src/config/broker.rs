@@ -30,6 +30,10 @@ typed_settings! {
         listeners: Vec<Listener> = listeners("listeners"),
         /// What clients are told; empty: the listeners.
         advertised_listeners: Vec<Listener> = listeners("advertised.listeners"),
+        /// `NAME:PROTOCOL`, separated by commas.
+        listener_security_protocol_map: String = string("listener.security.protocol.map"),
+        /// Listeners that are not for clients.
+        controller_listener_names: Vec<String> = optional_list("controller.listener.names"),
         /// Where everything is kept; also from `log.dirs` or `log.dir`.
         data_dir: String = data_dir("ringlog.data.dir"),
         /// CPUs to run on, ascending; empty: all.

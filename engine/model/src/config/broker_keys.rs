@@ -47,10 +47,9 @@ pub(super) const BROKER_KEYS: &[Key] = &[
     string(
         "listener.security.protocol.map",
         Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"),
-        "Security protocol of each listener name, as `NAME:PROTOCOL`, separated by commas.",
+        "Security protocol of each listener name, as `NAME:PROTOCOL`, separated by commas. PLAINTEXT is what is served.",
     )
-    .per_broker()
-    .ignored(SECURITY),
+    .per_broker(),
     list(
         "early.start.listeners",
         None,

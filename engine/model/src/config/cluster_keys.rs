@@ -110,9 +110,8 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
     list(
         "controller.listener.names",
         None,
-        "Listeners of the controller.",
-    )
-    .ignored(CLUSTER),
+        "Listeners of the controller: they are not opened as long as there are no other brokers.",
+    ),
     int(
         "controller.socket.timeout.ms",
         Some("30000"),

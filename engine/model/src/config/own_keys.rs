@@ -74,7 +74,7 @@ pub(super) const OWN_KEYS: &[Key] = &[
     int(
         "ringlog.request.read.timeout.ms",
         Some("30000"),
-        "Time allowed between the first and the last byte of a request.",
+        "Time that a request which has begun may stand still. One that takes longer in all must come in with 1 KiB per second at least.",
     )
     .at_least(100),
     int(

@@ -111,6 +111,14 @@ impl Values {
         })
     }
 
+    /// Empty if nothing was said.
+    pub(super) fn optional_list(&self, name: &'static str) -> Result<Vec<String>, ConfigError> {
+        match self.0.contains_key(name) {
+            true => self.list(name),
+            false => Ok(Vec::new()),
+        }
+    }
+
     pub(super) fn durability(&self, name: &'static str) -> Result<Durability, ConfigError> {
         Ok(if self.text(name)? == "written" {
             Durability::Written
@@ -176,6 +184,10 @@ impl Values {
         } else {
             Ok(None)
         }
+    }
+
+    pub(super) fn string(&self, name: &'static str) -> Result<String, ConfigError> {
+        self.text(name).map(str::to_owned)
     }
 
     pub(super) fn optional_text(&self, name: &'static str) -> Result<Option<String>, ConfigError> {

@@ -26,6 +26,16 @@ pub(crate) type Outcome = Result<Running<SimIo>, StartError>;
 pub(crate) struct Started(Rc<RefCell<BTreeMap<usize, Outcome>>>);
 
 pub(crate) fn plan(shards: u16, address: SocketAddr) -> BrokerPlan {
+    let listeners = [("listeners", "PLAINTEXT://:0")];
+    plan_with(shards, &[address], &listeners)
+}
+
+/// With these settings, and an address for each of its listeners.
+pub(crate) fn plan_with(
+    shards: u16,
+    addresses: &[SocketAddr],
+    settings: &[(&str, &str)],
+) -> BrokerPlan {
     let storage = StorageOptions {
         directory: PathBuf::from(DATA),
         journal_first_file_bytes: 64 << 10,
@@ -47,12 +57,12 @@ pub(crate) fn plan(shards: u16, address: SocketAddr) -> BrokerPlan {
         open_files: storage.open_files_max,
         connections: 100,
     };
-    let settings = [("node.id", "1"), ("listeners", "PLAINTEXT://:0")];
-    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let settings = settings.iter().chain(&[("node.id", "1")]);
+    let settings = settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let none = BTreeMap::new();
-    let config = BrokerConfig::from_layers(&none, &none, &BTreeMap::from(settings)).unwrap();
-    let host = address.ip().to_string();
-    let plan = BrokerPlan::new(Arc::new(config), shards, resources, address, &host);
+    let config = BrokerConfig::from_layers(&none, &none, &settings.collect()).unwrap();
+    let host = addresses[0].ip().to_string();
+    let plan = BrokerPlan::new(Arc::new(config), shards, resources, addresses, &host);
     BrokerPlan {
         storage,
         ..plan.unwrap()

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use broker::StartError;
+use client::{Cluster, ClusterOptions};
 use runtime::sim::{Fault, FaultRule, Generator, Simulation};
 use runtime::{Io, Listener as _};
 
-use crate::bed::{PORT, plan, start, start_as};
+use crate::bed::{PORT, plan, plan_with, start, start_as};
 
 /// A first start, on however many shards, ends after at most so long if nothing keeps it.
 const FIRST_START_MAX: Duration = Duration::from_millis(60);
@@ -74,7 +75,7 @@ fn a_port_is_waited_for_and_not_shared_with_another_process() {
         assert!(!started.serves(shards));
         drop(other);
         let running = started.running(&simulation, shards);
-        assert!(running.iter().all(|shard| shard.address == address));
+        assert!(running.iter().all(|shard| shard.addresses == [address]));
     }
 }
 
@@ -83,10 +84,10 @@ fn clients_are_told_the_port_that_was_bound() {
     let simulation = Simulation::new(1, 1, 3);
     let started = start_as(&simulation, plan(3, simulation.address(0, 0)));
     let running = started.running(&simulation, 3);
-    let bound = running[0].address;
+    let bound = running[0].addresses[0];
     assert_ne!(bound.port(), 0);
     for shard in &running {
-        assert_eq!(shard.address, bound, "all share it");
+        assert_eq!(shard.addresses, [bound], "all share it");
         let image = shard.shard.image();
         let broker = image.broker(shard.shard.options.broker).unwrap();
         assert_eq!(broker.endpoints[0].port, bound.port());
@@ -125,4 +126,39 @@ fn a_broker_that_cannot_boot_says_why() {
     simulation.faults().add(rule);
     let error = start(&simulation, 3).refused(&simulation, 3);
     assert!(matches!(error, StartError::Boot(_)), "{error}");
+}
+
+#[test]
+fn each_listener_tells_its_own_address() {
+    let simulation = Simulation::new(2, 1, 3);
+    let inside = simulation.address(0, PORT);
+    let outside = simulation.address(0, PORT + 1);
+    // What clients outside are told is an address of the host's, whatever the port is there.
+    let advertised = format!("IN://{inside},OUT://{outside}");
+    let settings = [
+        ("listeners", "IN://:9092,OUT://:9093"),
+        ("advertised.listeners", advertised.as_str()),
+        (
+            "listener.security.protocol.map",
+            "IN:PLAINTEXT,OUT:PLAINTEXT",
+        ),
+    ];
+    let plan = plan_with(3, &[inside, outside], &settings);
+    let running = start_as(&simulation, plan).running(&simulation, 3);
+    assert!(
+        running
+            .iter()
+            .all(|shard| shard.addresses == [inside, outside])
+    );
+    let io = simulation.io(simulation.client(), 0);
+    for address in [inside, outside] {
+        let told = simulation.block_on(simulation.client(), async {
+            let options = ClusterOptions::default();
+            let cluster = Cluster::connect(&io, &address.to_string(), options).await;
+            let cluster = cluster.unwrap();
+            let brokers: Vec<_> = cluster.brokers().map(|broker| broker.port).collect();
+            brokers
+        });
+        assert_eq!(told, [address.port()]);
+    }
 }

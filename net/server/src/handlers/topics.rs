@@ -44,7 +44,7 @@ pub async fn catch_up<'a, I: Io>(
 
 /// The address of a broker for the listener that the request came in on.
 pub fn address<I: Io>(context: &Context<'_, I>, broker: &BrokerRegistration) -> Option<Address> {
-    let endpoint = broker.endpoint(&context.server.options.listener)?;
+    let endpoint = broker.endpoint(&context.connection.listener)?;
     Some(Address {
         id: broker.id,
         host: Text::copy_from(&endpoint.host),

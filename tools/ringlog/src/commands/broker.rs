@@ -1,16 +1,16 @@
-//! `ringlog broker`: runs a broker until SIGTERM or Ctrl-C.
+//! `ringlog broker`: runs a broker until SIGTERM, SIGHUP or Ctrl-C.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use model::config::BrokerConfig;
 use shard::Closed;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::CommandError;
 use crate::configuration::{Flag, Layers};
-use crate::node::{Node, NodeError};
+use crate::node::{Node, NodeError, comma_separated};
 use crate::stdio;
 
 /// How often the main thread looks whether a shard has died.
@@ -151,7 +151,7 @@ pub fn announce(node: &Node) {
     }
     stdio::announce(format_args!(
         "ringlog ready listen={} shards={} data={} start_ms={} http={}",
-        node.address,
+        comma_separated(&node.addresses),
         node.shard_count,
         node.data_dir.display(),
         node.started_in.as_millis(),
@@ -160,9 +160,20 @@ pub fn announce(node: &Node) {
     ));
 }
 
-/// SIGTERM and SIGINT, from now on.
+/// SIGTERM, SIGINT and, unless the process was told to ignore it (nohup), SIGHUP, from now on: each is a stop in order. A
+/// terminal that is closed sends SIGHUP.
 pub fn signals() -> Result<Signals, CommandError> {
-    Signals::new([SIGTERM, SIGINT]).map_err(|error| CommandError::io("signals", error))
+    let hangup = (!is_ignored(SIGHUP)).then_some(SIGHUP);
+    let wanted = [SIGTERM, SIGINT].into_iter().chain(hangup);
+    Signals::new(wanted).map_err(|error| CommandError::io("signals", error))
+}
+
+/// Whether this process ignores a signal.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// Waits for the end: a signal, a shard that died, or a fence that has lasted for as long as it may. Returns the fence

@@ -71,7 +71,7 @@ pub fn run(args: DemoArgs) -> Result<(), CommandError> {
         broker::announce(&node);
     }
     let demo = Demo {
-        bootstrap: node.address.to_string(),
+        bootstrap: node.addresses[0].to_string(),
         duration: written(args.duration),
         text: args.format == Format::Text,
         interrupt,

@@ -1,10 +1,10 @@
 //! Ctrl-C in the middle of things: what there is by then is told, soon, and the status says why it ended.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::broker::{Broker, Folder, RINGLOG, command, end, signal};
+use crate::broker::{Broker, Folder, RINGLOG, broker_arguments, command, end, signal};
 
 /// How long an interrupted command may take to end. It takes under a second on a machine that does nothing else.
 const SOON: Duration = Duration::from_secs(4);
@@ -154,4 +154,37 @@ fn following_ends_with_ctrl_c_and_waiting_for_an_end_is_cut_short_by_it() {
         let (status, _) = interrupted(process, Duration::from_millis(700), "INT");
         assert_eq!(status, Some(expected), "{words}");
     }
+}
+
+/// A broker that another program may have started; returns once it serves.
+fn broker_below(program: &str, words: &[&str], folder: &Folder) -> Child {
+    let mut process = command(program)
+        .args(words)
+        .args(broker_arguments(&folder.0))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    let mut out = BufReader::new(process.stdout.take().unwrap());
+    out.read_line(&mut ready).unwrap();
+    assert!(ready.starts_with("ringlog ready"), "{ready:?}");
+    process
+}
+
+#[test]
+fn a_broker_whose_terminal_is_closed_ends_in_order_unless_it_was_told_not_to() {
+    let folder = Folder::new();
+    let mut process = broker_below(RINGLOG, &[], &folder);
+    signal(&process, "HUP");
+    assert_eq!(end(&mut process).code(), Some(0));
+    let mut process = broker_below("nohup", &[RINGLOG], &folder);
+    signal(&process, "HUP");
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(
+        process.try_wait().unwrap().is_none(),
+        "nohup was not obeyed"
+    );
+    signal(&process, "TERM");
+    assert_eq!(end(&mut process).code(), Some(0));
 }
