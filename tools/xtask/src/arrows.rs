@@ -13,7 +13,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 type Arrows = (&'static str, &'static [&'static str]);
 
 /// The allow-list.
-const ARROWS: [Arrows; 19] = [
+const ARROWS: [Arrows; 20] = [
     ("model", &[]),
     ("runtime", &["model"]),
     ("storage", &["model", "runtime"]),
@@ -47,6 +47,7 @@ const ARROWS: [Arrows; 19] = [
             "protocol",
         ],
     ),
+    ("peer", &["model", "quorum"]),
     (
         "broker",
         &["model", "runtime", "storage", "metadata", "shard", "server"],

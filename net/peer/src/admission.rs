@@ -1,0 +1,81 @@
+//! Whether a broker that says hello is let in.
+//!
+//! Pure. One function over plain values, so that the order of the checks is a table in the tests.
+
+use model::ShardId;
+use quorum::DirectoryId;
+
+use crate::handshake::{Hello, Refusal, VERSIONS, Welcome};
+use crate::identity::PeerIdentity;
+use crate::purpose::Purpose;
+use crate::settings::PlantedFault;
+
+/// What the answering side knows when a hello comes.
+#[derive(Clone, Debug)]
+pub struct House<'a> {
+    /// Its cluster.
+    pub cluster: &'a str,
+    /// Who it is.
+    pub identity: PeerIdentity,
+    /// The shard that accepted.
+    pub shard: ShardId,
+    /// Purposes that somebody serves.
+    pub served: &'a [Purpose],
+    /// The caller's directory, if the address book has it.
+    pub caller_directory: Option<DirectoryId>,
+    /// It takes no new connections.
+    pub is_closing: bool,
+    /// It has as many as it may have.
+    pub is_full: bool,
+    /// What is wrong on purpose.
+    pub planted: Option<PlantedFault>,
+}
+
+impl House<'_> {
+    /// Decides. What is wrong for good comes before what may pass, so that an operator reads the reason that matters.
+    pub fn admit(&self, hello: &Hello) -> Result<(Purpose, Welcome), Refusal> {
+        let us = self.identity.key;
+        let version = VERSIONS.common(hello.versions);
+        let version = version.ok_or(Refusal::Version(VERSIONS))?;
+        let is_ours = hello.cluster == self.cluster;
+        if !is_ours && self.planted != Some(PlantedFault::ClusterUnchecked) {
+            return Err(Refusal::Cluster(self.cluster.to_owned()));
+        }
+        if hello.from.key == us {
+            return Err(Refusal::Oneself);
+        }
+        if hello.from.node() == us.broker {
+            return Err(Refusal::DuplicateNode(us.directory));
+        }
+        if hello.to.node != us.broker {
+            return Err(Refusal::Node(us.broker));
+        }
+        let is_meant = hello
+            .to
+            .directory
+            .is_none_or(|wanted| wanted == us.directory);
+        if !is_meant && self.planted != Some(PlantedFault::DirectoryUnchecked) {
+            return Err(Refusal::Directory(us.directory));
+        }
+        if let Some(known) = self.caller_directory
+            && known != hello.from.key.directory
+            && self.planted != Some(PlantedFault::DirectoryUnchecked)
+        {
+            return Err(Refusal::CallerDirectory(known));
+        }
+        let purpose = Purpose::from_code(hello.purpose);
+        let purpose = purpose.filter(|purpose| self.served.contains(purpose));
+        let purpose = purpose.ok_or(Refusal::Purpose(hello.purpose))?;
+        if hello.target_shard != self.shard {
+            return Err(Refusal::Shard(hello.target_shard));
+        }
+        if self.is_closing {
+            return Err(Refusal::ShuttingDown);
+        }
+        if self.is_full {
+            return Err(Refusal::TooManyConnections);
+        }
+        let identity = self.identity;
+        Ok((purpose, Welcome { version, identity }))
+    }
+}

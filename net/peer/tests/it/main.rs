@@ -1,0 +1,5 @@
+//! Brokers among themselves: the bytes.
+
+extern crate ringlog_peer as peer;
+
+mod frames;
