@@ -47,7 +47,7 @@ const ARROWS: [Arrows; 20] = [
             "protocol",
         ],
     ),
-    ("peer", &["model", "quorum"]),
+    ("peer", &["model", "runtime", "quorum"]),
     (
         "broker",
         &["model", "runtime", "storage", "metadata", "shard", "server"],

@@ -1,0 +1,107 @@
+//! What all parts of one network share.
+//!
+//! One shard. It holds parts, each of which owns its state.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use model::{BrokerEpoch, BrokerId};
+use runtime::{Counter, Io};
+
+use crate::book::{Book, Resolve};
+use crate::events::Events;
+use crate::identity::{Local, PeerIdentity};
+use crate::keeper::Table;
+use crate::pauses::Pauses;
+use crate::purpose::Purpose;
+use crate::service::Service;
+use crate::settings::Settings;
+use crate::told::Told;
+
+/// What a network has counted.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections whose handshake succeeded, in either direction.
+    pub greeted: Counter,
+    /// Connections that this side refused.
+    pub refused: Counter,
+    /// Connections that were closed unread: too many had not shown who they are.
+    pub turned_away: Counter,
+    /// Connections that ended because the other side broke the protocol.
+    pub broken: Counter,
+    /// Attempts to connect that failed.
+    pub failed: Counter,
+}
+
+pub(crate) struct Context<I: Io> {
+    pub(crate) io: I,
+    pub(crate) local: Local,
+    pub(crate) epoch: Cell<BrokerEpoch>,
+    pub(crate) settings: Settings,
+    pub(crate) resolve: Resolve,
+    pub(crate) book: Book,
+    pub(crate) table: Table<I>,
+    pub(crate) events: Events,
+    pub(crate) pauses: Pauses,
+    pub(crate) told: Told,
+    pub(crate) counters: Counters,
+    /// Attempts to connect that have not ended, abandoned ones too.
+    pub(crate) attempts: Cell<usize>,
+    pub(crate) is_closing: Cell<bool>,
+    services: RefCell<BTreeMap<Purpose, Rc<dyn Service<I>>>>,
+}
+
+impl<I: Io> Context<I> {
+    pub(crate) fn new(
+        io: I,
+        local: Local,
+        settings: Settings,
+        resolve: Resolve,
+        events: Events,
+    ) -> Rc<Context<I>> {
+        Rc::new(Context {
+            io,
+            local,
+            epoch: Cell::new(BrokerEpoch(-1)),
+            settings,
+            resolve,
+            book: Book::default(),
+            table: Table::new(),
+            events,
+            pauses: Pauses::default(),
+            told: Told::default(),
+            counters: Counters::default(),
+            attempts: Cell::new(0),
+            is_closing: Cell::new(false),
+            services: RefCell::default(),
+        })
+    }
+
+    /// This broker, as a handshake shows it.
+    pub(crate) fn identity(&self) -> PeerIdentity {
+        PeerIdentity {
+            key: self.local.key,
+            epoch: self.epoch.get(),
+        }
+    }
+
+    pub(crate) fn serve(&self, purpose: Purpose, service: Rc<dyn Service<I>>) {
+        let other = self.services.borrow_mut().insert(purpose, service);
+        assert!(other.is_none(), "two services of one purpose");
+    }
+
+    pub(crate) fn service(&self, purpose: Purpose) -> Option<Rc<dyn Service<I>>> {
+        self.services.borrow().get(&purpose).cloned()
+    }
+
+    pub(crate) fn served(&self) -> Vec<Purpose> {
+        self.services.borrow().keys().copied().collect()
+    }
+
+    /// A handshake with that broker has succeeded.
+    pub(crate) fn is_well(&self, node: BrokerId) {
+        self.counters.greeted.increment();
+        self.told.forget(node);
+    }
+}

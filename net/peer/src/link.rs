@@ -1,0 +1,302 @@
+//! The way to one shard of one broker for one purpose: a queue, a connection when there is one, and the task that makes it.
+//!
+//! One shard. A connection is made when something is to be sent, and made again when it ended and something is to be sent.
+//! Between two attempts there is a pause ([`crate::backoff`]); what is sent during a pause is refused at once, and what waits
+//! when an attempt fails or a connection ends is lost, and the driver is told. So nothing old is ever sent late.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use model::MonotonicTime;
+use runtime::{Io, Signal, TaskClass};
+
+use crate::backoff::Backoff;
+use crate::call_codec;
+use crate::calls::Calls;
+use crate::connection::{self, Connection, End, Inbound, Receiver, Side};
+use crate::context::Context;
+use crate::dial::{DialError, dial};
+use crate::events::PeerEvent;
+use crate::greeting;
+use crate::handshake::Refusal;
+use crate::identity::{PeerIdentity, Target};
+use crate::not_sent::{self, NotSent};
+use crate::outbox::{Outbox, Parcel};
+use crate::payload::Payload;
+use crate::purpose::{Kind, Purpose};
+use crate::service::misplaced;
+use crate::ticket::{CallError, Ticket};
+use crate::told::By;
+
+/// Where a link is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// Nothing is to be sent.
+    Idle,
+    /// Connecting, or the handshake.
+    Connecting,
+    /// Connected.
+    Up,
+    /// The next attempt is not due.
+    Paused,
+    /// It will not connect any more.
+    Removed,
+}
+
+/// What is to be seen of a link.
+#[derive(Clone, Copy, Debug)]
+pub struct LinkStatus {
+    /// The other end.
+    pub target: Target,
+    /// What for.
+    pub purpose: Purpose,
+    /// Where it is.
+    pub state: LinkState,
+    /// Who answers there, while it is connected.
+    pub identity: Option<PeerIdentity>,
+    /// The last ping, there and back.
+    pub round_trip: Option<Duration>,
+    /// Bytes that wait to be sent, about.
+    pub queued_bytes: usize,
+}
+
+pub(crate) struct Link<I: Io> {
+    target: Target,
+    purpose: Purpose,
+    state: Cell<LinkState>,
+    outbox: RefCell<Rc<Outbox>>,
+    pub(crate) calls: Calls,
+    connection: RefCell<Option<Rc<Connection<I>>>>,
+    /// Something was to be sent.
+    is_wanted: Cell<bool>,
+    is_removed: Cell<bool>,
+    wake: Signal,
+}
+
+/// How an attempt and the connection that came of it went.
+struct Course {
+    end: Result<End, DialError>,
+    greeted_at: Option<MonotonicTime>,
+}
+
+impl<I: Io> Link<I> {
+    /// Starts the link's task.
+    pub(crate) fn start(context: &Rc<Context<I>>, target: Target, purpose: Purpose) -> Rc<Link<I>> {
+        let link = Rc::new(Link {
+            target,
+            purpose,
+            state: Cell::new(LinkState::Idle),
+            outbox: RefCell::new(Outbox::new(&context.settings)),
+            calls: Calls::new(&context.settings),
+            connection: RefCell::new(None),
+            is_wanted: Cell::new(false),
+            is_removed: Cell::new(false),
+            wake: Signal::default(),
+        });
+        let task = run(context.clone(), link.clone());
+        context.io.spawn(TaskClass::Foreground, task);
+        link
+    }
+
+    /// Puts a message behind the others.
+    pub(crate) fn send(&self, payload: Payload) -> Result<(), NotSent> {
+        not_sent::check(self.purpose, Kind::Message, &payload)?;
+        self.push(Parcel::Message(payload))
+    }
+
+    /// Puts a request behind the others. Its ticket says what becomes of it.
+    pub(crate) fn call(
+        &self,
+        payload: Payload,
+        deadline: MonotonicTime,
+    ) -> Result<Rc<Ticket>, NotSent> {
+        not_sent::check(self.purpose, Kind::Request, &payload)?;
+        let (number, ticket) = self.calls.open(deadline).ok_or(NotSent::Full)?;
+        if let Err(why) = self.push(Parcel::Request(number, payload, ticket.clone())) {
+            self.calls.take_back(number, why);
+        }
+        Ok(ticket)
+    }
+
+    fn push(&self, parcel: Parcel) -> Result<(), NotSent> {
+        self.is_wanted.set(true);
+        self.wake.raise();
+        if self.is_removed.get() {
+            return Err(NotSent::Closing);
+        }
+        if self.state.get() == LinkState::Paused {
+            return Err(NotSent::Unreachable);
+        }
+        self.outbox.borrow().push(parcel)
+    }
+
+    /// Sends what waits and connects no more.
+    pub(crate) fn finish(&self) {
+        self.is_removed.set(true);
+        self.outbox.borrow().finish();
+        self.wake.raise();
+    }
+
+    /// Ends at once, and what waits is lost.
+    pub(crate) fn remove(&self) {
+        self.is_removed.set(true);
+        self.outbox.borrow().abandon();
+        self.calls.connection_ended();
+        self.wake.raise();
+        if let Some(connection) = &*self.connection.borrow() {
+            connection.close(End::Closing);
+        }
+    }
+
+    /// Whether its task has ended, or is about to.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state.get() == LinkState::Removed
+    }
+
+    pub(crate) fn status(&self) -> LinkStatus {
+        let connection = self.connection.borrow();
+        let connection = connection.as_ref();
+        let remote = connection.and_then(|connection| connection.remote());
+        LinkStatus {
+            target: self.target,
+            purpose: self.purpose,
+            state: self.state.get(),
+            identity: remote.map(|remote| remote.identity),
+            round_trip: connection.and_then(|connection| connection.round_trip()),
+            queued_bytes: self.outbox.borrow().bytes(),
+        }
+    }
+
+    /// What waited is lost.
+    fn clear(&self, context: &Context<I>) {
+        *self.connection.borrow_mut() = None;
+        self.outbox.borrow().abandon();
+        *self.outbox.borrow_mut() = Outbox::new(&context.settings);
+        self.calls.connection_ended();
+    }
+}
+
+async fn run<I: Io>(context: Rc<Context<I>>, link: Rc<Link<I>>) {
+    let mut backoff = Backoff::new(&context.settings);
+    let node = link.target.node;
+    loop {
+        while !link.is_wanted.get() && !link.is_removed.get() {
+            link.wake.wait().await;
+        }
+        if link.is_removed.get() && link.outbox.borrow().is_empty() {
+            break;
+        }
+        link.is_wanted.set(false);
+        link.state.set(LinkState::Connecting);
+        let course = connect(&context, &link).await;
+        // Before anybody is told: whoever sends again because of it must not find the old queue.
+        link.state.set(LinkState::Paused);
+        link.clear(&context);
+        if link.is_removed.get() {
+            break;
+        }
+        if matches!(course.end, Ok(End::Idle)) {
+            // What was wanted while it was there went there.
+            link.is_wanted.set(false);
+            link.state.set(LinkState::Idle);
+            continue;
+        }
+        tell(&context, &link, &course);
+        let now = context.io.now();
+        let stayed = course.greeted_at.map(|at| now.since(at));
+        if stayed.is_some_and(|stayed| stayed >= context.settings.backoff_max) {
+            backoff.succeeded();
+        }
+        let pause = backoff.failed(context.io.random());
+        context.pauses.wait(&context.io, node, pause).await;
+        link.state.set(LinkState::Idle);
+    }
+    link.state.set(LinkState::Removed);
+    link.clear(&context);
+}
+
+/// One attempt, and the connection until it ends.
+async fn connect<I: Io>(context: &Rc<Context<I>>, link: &Rc<Link<I>>) -> Course {
+    let failed = |error| Course {
+        end: Err(error),
+        greeted_at: None,
+    };
+    let Some(entry) = context.book.get(link.target.node) else {
+        let gone = std::io::ErrorKind::NotFound.into();
+        return failed(DialError::NoAddress(gone));
+    };
+    let stream = match dial(context, &entry).await {
+        Ok(stream) => stream,
+        Err(error) => return failed(error),
+    };
+    let outbox = link.outbox.borrow().clone();
+    let connection = Connection::new(stream, Side::Dialled, outbox, context.io.now());
+    let place = context.table.add(connection.clone());
+    *link.connection.borrow_mut() = Some(connection.clone());
+    let (target, purpose) = (link.target, link.purpose);
+    let mut greeted_at = None;
+    let found = match greeting::ask(context, &connection, target, purpose).await {
+        Err(end) => end,
+        Ok(buffer) => {
+            link.state.set(LinkState::Up);
+            greeted_at = Some(context.io.now());
+            let writer = connection::write(context.io.clone(), connection.clone());
+            context.io.spawn(TaskClass::Foreground, writer);
+            let planted = context.settings.planted;
+            let io = context.io.clone();
+            let receiver = Receiver::new(io, connection.clone(), buffer, planted);
+            read(link, receiver).await
+        }
+    };
+    let end = connection.ended(found);
+    context.table.remove(place);
+    Course {
+        end: Ok(end),
+        greeted_at,
+    }
+}
+
+/// Reads what the other side answers.
+async fn read<I: Io>(link: &Link<I>, mut receiver: Receiver<I>) -> End {
+    loop {
+        let (number, payload) = match receiver.next().await {
+            Ok(Inbound::Answer(number, payload)) => (number, payload),
+            Ok(other) => return misplaced(&other, link.purpose),
+            Err(end) => return end,
+        };
+        let taken = call_codec::read_answer(&payload)
+            .and_then(|answer| link.calls.answered(number, answer.map_err(CallError::from)));
+        if let Err(error) = taken {
+            return error.into();
+        }
+    }
+}
+
+/// Tells the driver, and the log what it has not heard yet.
+fn tell<I: Io>(context: &Context<I>, link: &Link<I>, course: &Course) {
+    let (target, purpose) = (link.target, link.purpose);
+    context.counters.failed.increment();
+    context.events.tell(PeerEvent::Unreachable(target, purpose));
+    let node = target.node;
+    match &course.end {
+        Err(DialError::Refused) => {
+            context.events.tell(PeerEvent::Suspect(target));
+            tracing::debug!(%node, ?purpose, "a broker refuses connections");
+        }
+        Err(error) => tracing::debug!(%node, ?purpose, %error, "a broker cannot be reached"),
+        Ok(End::Refused(refusal)) => {
+            let is_new = context.told.is_new(node, By::Them, refusal.code());
+            let passes = matches!(refusal, Refusal::ShuttingDown);
+            if is_new && !passes {
+                tracing::warn!(%node, ?purpose, %refusal, "a broker refuses this one");
+            }
+        }
+        Ok(end) => {
+            if matches!(end, End::Frame(_) | End::Handshake(_)) {
+                context.counters.broken.increment();
+            }
+            tracing::info!(%node, ?purpose, %end, "a connection to a broker ended");
+        }
+    }
+}

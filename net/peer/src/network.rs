@@ -1,0 +1,265 @@
+//! The connections of one shard to other brokers: what a driver holds.
+//!
+//! One shard. It joins the parts and owns the links.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::{BrokerEpoch, BrokerId};
+use runtime::{Io, Signal, TaskClass};
+
+use crate::book::{BookEntry, Resolve, TooManyBrokers};
+use crate::call_codec;
+use crate::connection::{End, Side};
+use crate::context::{Context, Counters};
+use crate::events::{Events, PeerEvent};
+use crate::handshake::CLUSTER_BYTES_MAX;
+use crate::identity::{Local, PeerIdentity, Target};
+use crate::incoming::{Incoming, Received};
+use crate::link::{Link, LinkStatus};
+use crate::listener;
+use crate::not_sent::NotSent;
+use crate::payload::Payload;
+use crate::probe::{ProbeError, probe};
+use crate::purpose::Purpose;
+use crate::requests::{RequestHandler, Requests};
+use crate::service::{Probes, Service};
+use crate::settings::Settings;
+use crate::ticket::CallError;
+
+/// How often times are looked at: the precision of every deadline here.
+const KEEPER_INTERVAL: Duration = Duration::from_millis(20);
+/// How often an end in order looks whether all is sent.
+const CLOSE_INTERVAL: Duration = Duration::from_millis(5);
+/// Most links of one network.
+const LINKS_MAX: usize = 4096;
+
+/// A cluster's name that no handshake can carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a cluster's name has 1 to {CLUSTER_BYTES_MAX} bytes, not {0}")]
+pub struct ClusterName(pub usize);
+
+/// The connections of one shard to other brokers. See the crate's text. Clones share them.
+#[derive(Clone)]
+pub struct PeerNetwork<I: Io> {
+    parts: Rc<Parts<I>>,
+}
+
+type Links<I> = BTreeMap<(Target, Purpose), Rc<Link<I>>>;
+
+struct Parts<I: Io> {
+    context: Rc<Context<I>>,
+    links: RefCell<Links<I>>,
+    incoming: Rc<Incoming>,
+}
+
+impl<I: Io> PeerNetwork<I> {
+    /// A network without addresses that accepts nobody yet. It raises `wake` whenever there is something to take.
+    pub fn new(
+        io: I,
+        local: Local,
+        settings: Settings,
+        resolve: Resolve,
+        wake: Rc<Signal>,
+    ) -> Result<PeerNetwork<I>, ClusterName> {
+        settings.check();
+        let length = local.cluster.len();
+        if length == 0 || length > CLUSTER_BYTES_MAX {
+            return Err(ClusterName(length));
+        }
+        let incoming = Incoming::new(settings.incoming_bytes_max, wake.clone());
+        let context = Context::new(io, local, settings, resolve, Events::new(wake));
+        context.serve(Purpose::Raft, incoming.clone());
+        context.serve(Purpose::Probe, Rc::new(Probes));
+        let network = PeerNetwork {
+            parts: Rc::new(Parts {
+                context,
+                links: RefCell::default(),
+                incoming,
+            }),
+        };
+        let io = network.context().io.clone();
+        io.spawn(TaskClass::Foreground, keep(network.clone()));
+        Ok(network)
+    }
+
+    fn context(&self) -> &Rc<Context<I>> {
+        &self.parts.context
+    }
+
+    /// Accepts connections for as long as the process lives. What is to be served is set before.
+    pub fn listen(&self, listener: I::Listener) {
+        let task = listener::accept(self.context().clone(), listener);
+        self.context().io.spawn(TaskClass::Foreground, task);
+    }
+
+    /// Has the connections of a purpose served. Once for each; raft messages and probes are served already.
+    pub fn serve(&self, purpose: Purpose, service: Rc<dyn Service<I>>) {
+        self.context().serve(purpose, service);
+    }
+
+    /// Has requests of other brokers answered.
+    pub fn serve_requests(&self, handler: impl RequestHandler + 'static) {
+        let requests = Requests::new(handler, &self.context().settings);
+        self.serve(Purpose::Forward, requests);
+    }
+
+    /// The registration that handshakes show from now on.
+    pub fn set_epoch(&self, epoch: BrokerEpoch) {
+        self.context().epoch.set(epoch);
+    }
+
+    /// Replaces the address book. Links to brokers that are not in it, or in it with another directory than before, end, and
+    /// what waits on them is lost: it was meant for somebody else. So do connections with a broker whose directory is
+    /// another one than the book says.
+    pub fn set_book(&self, book: BTreeMap<BrokerId, BookEntry>) -> Result<(), TooManyBrokers> {
+        let context = self.context();
+        let before = context.book.set(book)?;
+        self.parts.links.borrow_mut().retain(|(target, _), link| {
+            let was = before.get(&target.node).and_then(|entry| entry.directory);
+            let is = context.book.directory(target.node);
+            let stays = context.book.has(target.node) && (was.is_none() || was == is);
+            if !stays {
+                link.remove();
+            }
+            stays
+        });
+        for connection in context.table.all() {
+            let Some(remote) = connection.remote() else {
+                continue;
+            };
+            let known = context.book.directory(remote.identity.node());
+            if known.is_some_and(|known| known != remote.identity.key.directory) {
+                connection.close(End::Closing);
+            }
+        }
+        let has_moved = |node| context.book.get(node).as_ref() != before.get(&node);
+        context.pauses.cut_short(has_moved);
+        Ok(())
+    }
+
+    fn link(&self, target: Target, purpose: Purpose) -> Result<Rc<Link<I>>, NotSent> {
+        let context = self.context();
+        if context.is_closing.get() {
+            return Err(NotSent::Closing);
+        }
+        if !context.book.has(target.node) {
+            return Err(NotSent::Unknown);
+        }
+        let mut links = self.parts.links.borrow_mut();
+        if let Some(link) = links.get(&(target, purpose)) {
+            return Ok(link.clone());
+        }
+        if links.len() >= LINKS_MAX {
+            return Err(NotSent::Full);
+        }
+        let link = Link::start(context, target, purpose);
+        links.insert((target, purpose), link.clone());
+        Ok(link)
+    }
+
+    /// Sends a message, without waiting. `Ok` says that it is in the queue of a connection that is there or being made; it
+    /// is lost if that ends ([`PeerEvent::Unreachable`]). An error says that it was not taken.
+    pub fn send(
+        &self,
+        to: impl Into<Target>,
+        purpose: Purpose,
+        payload: impl Into<Payload>,
+    ) -> Result<(), NotSent> {
+        self.link(to.into(), purpose)?.send(payload.into())
+    }
+
+    /// Sends a request and waits for its answer, `timeout` at most.
+    pub async fn call(
+        &self,
+        to: impl Into<Target>,
+        purpose: Purpose,
+        body: impl Into<Payload>,
+        timeout: Duration,
+    ) -> Result<Bytes, CallError> {
+        let link = self.link(to.into(), purpose)?;
+        let deadline = self.context().io.now().plus(timeout);
+        let ticket = link.call(call_codec::request(body.into()), deadline)?;
+        ticket.wait().await
+    }
+
+    /// Asks once whether a broker is there, and which.
+    pub async fn probe(&self, target: impl Into<Target>) -> Result<PeerIdentity, ProbeError> {
+        probe(self.context(), target.into()).await
+    }
+
+    /// The next raft message that has come.
+    pub fn take_message(&self) -> Option<Received> {
+        self.parts.incoming.take()
+    }
+
+    /// The next thing to know about other brokers.
+    pub fn take_event(&self) -> Option<PeerEvent> {
+        self.context().events.take()
+    }
+
+    /// All links, for people.
+    pub fn links(&self) -> Vec<LinkStatus> {
+        let links = self.parts.links.borrow();
+        links.values().map(|link| link.status()).collect()
+    }
+
+    /// Connections of others, those whose handshake is not done included.
+    pub fn accepted(&self) -> usize {
+        self.context().table.accepted().0
+    }
+
+    /// Bytes of messages that were received and not dropped, about.
+    pub fn incoming_bytes(&self) -> usize {
+        self.parts.incoming.bytes()
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> &Counters {
+        &self.parts.context.counters
+    }
+
+    fn is_over(&self) -> bool {
+        let links = self.parts.links.borrow();
+        self.context().table.is_empty() && links.values().all(|link| link.is_over())
+    }
+
+    /// Takes nothing more, sends what waits, and ends every connection, after `patience` at the latest. Those who connect
+    /// later are told that this broker is shutting down.
+    pub async fn close(&self, patience: Duration) {
+        let context = self.context();
+        let deadline = context.io.now().plus(patience);
+        context.is_closing.set(true);
+        for link in self.parts.links.borrow().values() {
+            link.finish();
+        }
+        for connection in context.table.all() {
+            if connection.side == Side::Accepted {
+                connection.outbox.finish();
+            }
+        }
+        context.pauses.cut_short(|_| true);
+        while !self.is_over() && context.io.now() < deadline {
+            context.io.sleep(CLOSE_INTERVAL).await;
+        }
+        for connection in context.table.all() {
+            connection.close(End::Closing);
+        }
+    }
+}
+
+/// Looks at all times, for the life of the process: those who connect to a network that is closed have deadlines, too.
+async fn keep<I: Io>(network: PeerNetwork<I>) {
+    let context = network.context();
+    loop {
+        context.io.sleep(KEEPER_INTERVAL).await;
+        let now = context.io.now();
+        context.table.look(now, &context.settings);
+        for link in network.parts.links.borrow().values() {
+            link.calls.expire(now);
+        }
+    }
+}
