@@ -48,6 +48,7 @@
 //! | `book.rs`, `dial.rs`, `pauses.rs`, `link.rs`        | connections of this side                                         |
 //! | `listener.rs`, `service.rs`                         | connections of others, and who serves them                       |
 //! | `incoming.rs`, `requests.rs`, `probe.rs`            | raft messages, requests, probes                                  |
+//! | `snapshots.rs`, `fetch.rs`                          | snapshots, on either side                                        |
 //! | `events.rs`, `told.rs`                              | what the driver and the log are told                             |
 //! | `context.rs`, `network.rs`                          | the parts together                                               |
 
@@ -60,6 +61,7 @@ mod connection;
 mod context;
 mod dial;
 mod events;
+mod fetch;
 pub mod frame;
 mod frame_reader;
 mod greeting;
@@ -79,6 +81,7 @@ mod purpose;
 mod requests;
 mod service;
 mod settings;
+mod snapshots;
 mod ticket;
 mod told;
 
@@ -87,6 +90,7 @@ pub use book::{ADDRESSES_MAX, BROKERS_MAX, BookEntry, Resolve, TooManyBrokers, r
 pub use connection::{Connection, End, Inbound, Receiver, Remote};
 pub use context::Counters;
 pub use events::PeerEvent;
+pub use fetch::{FetchEnd, FetchError, SnapshotSink, fetch};
 pub use handshake::Refusal;
 pub use identity::{Local, PeerIdentity, Target};
 pub use incoming::Received;
@@ -101,4 +105,5 @@ pub use purpose::{
 pub use requests::{Reply, RequestHandler};
 pub use service::{Service, Serving};
 pub use settings::{PlantedFault, Settings};
+pub use snapshots::{NAME_BYTES_MAX, NoPiece, Piece, SnapshotSource};
 pub use ticket::CallError;

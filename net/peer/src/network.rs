@@ -28,6 +28,7 @@ use crate::purpose::Purpose;
 use crate::requests::{RequestHandler, Requests};
 use crate::service::{Probes, Service};
 use crate::settings::Settings;
+use crate::snapshots::{Pieces, SnapshotSource};
 use crate::ticket::CallError;
 
 /// How often times are looked at: the precision of every deadline here.
@@ -105,6 +106,14 @@ impl<I: Io> PeerNetwork<I> {
     pub fn serve_requests(&self, handler: impl RequestHandler + 'static) {
         let requests = Requests::new(handler, &self.context().settings);
         self.serve(Purpose::Forward, requests);
+    }
+
+    /// Has snapshots sent to other brokers.
+    pub fn serve_snapshots(&self, source: impl SnapshotSource) {
+        let context = self.context();
+        let pieces = Pieces::new(context.io.clone(), source);
+        let requests = Requests::new(pieces, &context.settings);
+        self.serve(Purpose::Snapshot, requests);
     }
 
     /// The registration that handshakes show from now on.
@@ -220,6 +229,10 @@ impl<I: Io> PeerNetwork<I> {
     /// What was counted.
     pub fn counters(&self) -> &Counters {
         &self.parts.context.counters
+    }
+
+    pub(crate) async fn pause(&self, pause: Duration) {
+        self.context().io.sleep(pause).await;
     }
 
     fn is_over(&self) -> bool {

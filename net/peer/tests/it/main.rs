@@ -1,4 +1,4 @@
-//! Brokers among themselves: the bytes, who is let in, links under faults, requests, and hostile peers.
+//! Brokers among themselves: the bytes, who is let in, links under faults, requests, snapshots, and hostile peers.
 
 extern crate ringlog_peer as peer;
 
@@ -10,3 +10,4 @@ mod greetings;
 mod hostile;
 mod links;
 mod relay;
+mod snapshots;
