@@ -1,4 +1,4 @@
-//! Brokers among themselves: the bytes, who is let in, links under faults, requests, snapshots, and hostile peers.
+//! Brokers among themselves: the bytes, links under faults, requests, snapshots, and the same over real sockets.
 
 extern crate ringlog_peer as peer;
 
@@ -9,5 +9,7 @@ mod frames;
 mod greetings;
 mod hostile;
 mod links;
+mod quorum_run;
+mod real;
 mod relay;
 mod snapshots;
