@@ -8,9 +8,11 @@ use allocation_counter::measure;
 use bytes::{Bytes, BytesMut};
 use model::{BrokerEpoch, ShardId};
 use peer::frame::Header;
-use peer::handshake::{Expected, Hello, VERSIONS, decode_answer, encode_answer, take_body};
+use peer::handshake::{
+    Expected, Hello, VERSIONS, Welcome, decode_answer, encode_answer, take_body,
+};
 use peer::{
-    FORWARD_BYTES_MAX, Kind, PeerEvent, PeerIdentity, Purpose, Refusal, Remote, Reply,
+    CallError, FORWARD_BYTES_MAX, Kind, PeerEvent, PeerIdentity, Purpose, Refusal, Remote, Reply,
     RequestHandler, Settings,
 };
 use runtime::sim::Simulation;
@@ -354,18 +356,38 @@ fn answered_with(answer: Bytes, settings: Settings) -> (Simulation, Broker) {
     (simulation, broker)
 }
 
+fn welcome(node: usize, directory: u8) -> Bytes {
+    let identity = PeerIdentity {
+        key: key(node, directory),
+        epoch: BrokerEpoch(1),
+    };
+    encode_answer(&Ok(Welcome {
+        version: 1,
+        identity,
+    }))
+}
+
+#[test]
+fn an_answer_to_what_was_not_asked_ends_the_connection() {
+    // A whole answer, with its checksum, to a request of that number.
+    let mut words = welcome(1, 1).to_vec();
+    words.extend_from_slice(&header(Kind::Answer, 5, 99));
+    words.extend_from_slice(&crc32c::crc32c(&[0]).to_be_bytes());
+    words.push(0);
+    let (simulation, broker) = answered_with(words.into(), Settings::default());
+    let limit = SOON * 10;
+    let asked = broker
+        .network
+        .call(id(1), Purpose::Forward, Bytes::new(), limit);
+    let began = simulation.now();
+    let answer = simulation.block_on(0, asked);
+    assert!(answer.is_err_and(|error| !matches!(error, CallError::TimedOut)));
+    assert!(simulation.now().since(began) < SOON);
+    assert_eq!(broker.network.counters().broken.get(), 1);
+}
+
 #[test]
 fn nonsense_as_an_answer_is_noticed_in_time() {
-    let welcome = |node: usize, directory: u8| {
-        let identity = PeerIdentity {
-            key: key(node, directory),
-            epoch: BrokerEpoch(1),
-        };
-        encode_answer(&Ok(peer::handshake::Welcome {
-            version: 1,
-            identity,
-        }))
-    };
     let mut eager = welcome(1, 1).to_vec();
     eager.extend_from_slice(&header(Kind::Message, 0, 1));
     for (what, answer) in [
@@ -383,7 +405,12 @@ fn nonsense_as_an_answer_is_noticed_in_time() {
         let began = simulation.now();
         broker.send_number(1, 1).unwrap();
         let event = PeerEvent::Unreachable(id(1).into(), Purpose::Raft);
-        let limit = settings.silence_max + SOON;
+        // Only who was welcome is waited for as long as a broker.
+        let limit = match what {
+            "and then silence" => settings.silence_max,
+            _ => settings.greeting_timeout,
+        };
+        let limit = limit + Duration::from_millis(200);
         let is_told = || broker.was_told(began, event);
         assert!(within(&simulation, limit, is_told), "{what}");
     }

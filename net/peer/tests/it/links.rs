@@ -364,3 +364,64 @@ fn another_directory_under_a_known_number_gets_nothing_until_the_book_has_it() {
         assert!(within(&simulation, limit, both), "seed {seed}");
     }
 }
+
+#[test]
+fn connections_end_when_the_book_learns_of_another_directory() {
+    let simulation = Simulation::new(8, 2, 1);
+    let brokers = pair(&simulation, &Settings::default());
+    brokers[0].send_number(1, 1).unwrap();
+    assert!(within(&simulation, SOON, || brokers[1].numbers() == [1]));
+    // The accepting side: the caller is not whom it should be.
+    let book = BTreeMap::from([(id(0), entry(&simulation, 0, Some(2)))]);
+    brokers[1].network.set_book(book).unwrap();
+    let is_gone = || brokers[1].network.accepted() == 0;
+    assert!(within(&simulation, SOON, is_gone));
+    for value in 2..100 {
+        let _ = brokers[0].send_number(1, value);
+        simulation.run_for(Duration::from_millis(20));
+    }
+    assert_eq!(brokers[1].numbers(), [1]);
+}
+
+#[test]
+fn what_waits_for_one_directory_is_not_sent_to_another() {
+    let simulation = Simulation::new(9, 2, 1);
+    let first = bed::start(&simulation, 0, Settings::default());
+    let second = bed::make(&simulation, 1, 2, CLUSTER, Settings::default());
+    bed::listen(&simulation, &second, 1);
+    simulation.run_for(Duration::from_millis(10));
+    let far = Duration::from_millis(100);
+    simulation.set_network_delay(far, far);
+    // Meant for the first directory, and still connecting when the book learns of the second.
+    first.send_number(1, 7).unwrap();
+    simulation.run_for(far);
+    let book = BTreeMap::from([(id(1), entry(&simulation, 1, Some(2)))]);
+    first.network.set_book(book).unwrap();
+    first.send_number(1, 8).unwrap();
+    simulation.run_for(Duration::from_secs(5));
+    assert_eq!(second.numbers(), [8]);
+}
+
+#[test]
+fn pauses_begin_short_again_after_a_connection_that_stayed() {
+    let simulation = Simulation::new(10, 2, 1);
+    let first = bed::start(&simulation, 0, Settings::default());
+    for value in 0..500 {
+        let _ = first.send_number(1, value);
+        simulation.run_for(Duration::from_millis(20));
+    }
+    let second = bed::start(&simulation, 1, Settings::default());
+    let flows = || {
+        let _ = first.send_number(1, 1);
+        !second.numbers().is_empty()
+    };
+    assert!(within(&simulation, SOON * 2, flows));
+    simulation.run_for(SOON * 3);
+    let reset_at = simulation.now();
+    simulation.reset_connections(0, 1);
+    let is_told = || first.was_told(reset_at, unreachable(1));
+    assert!(within(&simulation, SOON, is_told));
+    let is_up = || first.network.links()[0].state == LinkState::Up;
+    let limit = Settings::default().backoff_min * 5;
+    assert!(within(&simulation, limit, is_up), "a long pause");
+}
