@@ -20,8 +20,14 @@ pub(crate) const START_WALL_MS: i64 = 1_767_225_600_000;
 
 /// Something that happens at a time.
 pub(crate) enum Event {
-    /// A sleep of a task of `node` ends.
-    Timer { node: usize, slot: Rc<Slot<()>> },
+    /// A sleep of a task of `node` ends, if the node's own clock shows `due` by then.
+    Timer {
+        node: usize,
+        due: u64,
+        slot: Rc<Slot<()>>,
+    },
+    /// A pause of a node ends, unless it was made longer.
+    Resume { node: usize },
     /// A disk operation completes.
     Disk(DiskRequest),
     /// Something arrives over the network.

@@ -149,9 +149,12 @@ impl Image {
         result.freeze()
     }
 
-    /// Makes bytes beyond the end read as zeros if the file grows again.
-    fn normalise(&mut self) {
+    /// Makes bytes beyond the end read as zeros if the file grows again, and every page older than any change to come.
+    fn settle(&mut self) {
         self.resize(SizeChange::Truncate(self.length), u64::MAX);
+        for page in self.pages.values_mut() {
+            page.sequence = 0;
+        }
     }
 }
 
@@ -311,11 +314,19 @@ impl Content {
         for write in writes {
             survival.apply(image, &write);
         }
-        image.normalise();
-        for page in image.pages.values_mut() {
-            page.sequence = 0;
-        }
+        image.settle();
         self.visible = image.clone();
+    }
+
+    /// What readers see, on a device that has flushed it.
+    pub(crate) fn settled_copy(&self) -> Content {
+        let mut image = self.visible.clone();
+        image.settle();
+        Content {
+            durable: image.clone(),
+            visible: image,
+            ..Content::default()
+        }
     }
 
     /// Turns one bit over, on the device and so for readers.

@@ -235,7 +235,7 @@ pub(crate) fn submit(
     operation: Operation,
 ) -> Rc<DiskSlot> {
     let disk = &world.node(node).disk;
-    let random = &world.random.disk;
+    let random = &world.node(node).random.disk;
     let detail = operation.detail();
     world.trace(
         Step::DiskSubmit,
@@ -279,7 +279,7 @@ pub(crate) fn complete(world: &World, request: DiskRequest) {
 pub(crate) fn release_hung(world: &World, node: usize) {
     let hung = std::mem::take(&mut *world.node(node).disk.hung.borrow_mut());
     for request in hung {
-        let delay = request.operation.delay(&world.random.disk);
+        let delay = request.operation.delay(&world.node(node).random.disk);
         world.clock.schedule_in(delay, Event::Disk(request));
     }
 }
@@ -288,7 +288,7 @@ pub(crate) fn release_hung(world: &World, node: usize) {
 pub(crate) fn kill(world: &World, node: usize, in_flight: Vec<DiskRequest>) {
     let hung = std::mem::take(&mut *world.node(node).disk.hung.borrow_mut());
     for request in in_flight.into_iter().chain(hung) {
-        if world.random.disk.one_in(2) {
+        if world.node(node).random.disk.one_in(2) {
             // Nobody is left to hear of an error.
             perform(world, &request).ok();
         }
@@ -296,7 +296,11 @@ pub(crate) fn kill(world: &World, node: usize, in_flight: Vec<DiskRequest>) {
     let locks = &world.node(node).disk.locks;
     locks.process_ended(world.clock.nanos(), |path| {
         match world.fault(Fault::LateUnlock, node, Some(path)) {
-            true => world.random.disk.between(10_000_000, 2_000_000_000),
+            true => world
+                .node(node)
+                .random
+                .disk
+                .between(10_000_000, 2_000_000_000),
             false => 0,
         }
     });
@@ -320,7 +324,7 @@ pub(crate) fn power_cut(world: &World, node: usize, in_flight: Vec<DiskRequest>)
                 content.complete_write(tree.next_sequence(), *position, data.clone(), false);
             }
             // An unfinished flush promises nothing, and may have done everything.
-            _ if world.random.disk.one_in(2) => {
+            _ if world.node(node).random.disk.one_in(2) => {
                 // Nobody is left to hear of an error.
                 perform(world, &request).ok();
             }
@@ -328,7 +332,7 @@ pub(crate) fn power_cut(world: &World, node: usize, in_flight: Vec<DiskRequest>)
         }
     }
     disk.locks.clear();
-    let survival = Survival::draw(&world.random.disk);
+    let survival = Survival::draw(&world.node(node).random.disk);
     tree.power_cut(&survival);
 }
 
@@ -348,7 +352,7 @@ fn perform(world: &World, request: &DiskRequest) -> io::Result<Output> {
         Operation::Sync { inode } => {
             let mut content = inode.content.borrow_mut();
             if fails {
-                content.fail_flush(request.watermark, &world.random.disk);
+                content.fail_flush(request.watermark, &world.node(request.node).random.disk);
                 return Err(io::Error::from_raw_os_error(EIO));
             }
             content.flush(request.watermark);
@@ -462,7 +466,7 @@ fn perform_write(
     durable: bool,
     fails: bool,
 ) -> io::Result<Output> {
-    let random = &world.random.disk;
+    let random = &world.node(request.node).random.disk;
     let path = Some(&*request.path);
     let disk = &world.node(request.node).disk;
     let mut content = inode.content.borrow_mut();

@@ -133,6 +133,12 @@ impl Faults {
         registry.rules.retain(|(other, _)| *other != id);
     }
 
+    /// Switches off the faults of this node; those of every node stay.
+    pub fn clear_node(&self, node: usize) {
+        let mut registry = self.registry.borrow_mut();
+        registry.rules.retain(|(_, rule)| rule.node != Some(node));
+    }
+
     /// Switches all faults off.
     pub fn clear(&self) {
         self.registry.borrow_mut().rules.clear();

@@ -121,16 +121,18 @@ impl Io for SimIo {
     type Listener = SimListener;
 
     fn now(&self) -> MonotonicTime {
-        self.world().clock.now()
+        let world = self.world();
+        let clock = &world.node(self.node()).clock;
+        MonotonicTime(clock.monotonic(world.clock.nanos()))
     }
 
     fn wall_clock(&self) -> Timestamp {
-        let offset = self.world().node(self.node()).wall_offset_ms.get();
+        let offset = self.world().node(self.node()).clock.wall_offset_ms();
         Timestamp(self.world().clock.wall_ms().saturating_add(offset))
     }
 
     fn random(&self) -> u64 {
-        self.world().random.workload.next()
+        self.world().node(self.node()).random.own.next()
     }
 
     #[track_caller]
@@ -149,13 +151,16 @@ impl Io for SimIo {
         let slot = Slot::new();
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let late = self.world().random.schedule.below(TIMER_LATE_MAX);
+        let due = self.now().0.saturating_add(nanos);
         let event = Event::Timer {
             node: self.node(),
+            due,
             slot: Rc::clone(&slot),
         };
         if self.is_alive() {
-            let nanos = nanos.saturating_add(late);
-            self.world().clock.schedule_in(nanos, event);
+            let at = self.world().node(self.node()).clock.world_time(due);
+            let at = at.saturating_add(late);
+            self.world().clock.schedule_at(at, event);
         }
         Completion::new(slot, watch).await;
     }

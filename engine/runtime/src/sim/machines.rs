@@ -1,4 +1,4 @@
-//! What a harness does to the machines: crashes, disks, links, clocks.
+//! What a harness does to the machines: crashes, pauses, disks, links, clocks.
 //!
 //! The second half of [`Simulation`]'s face. Nothing here decides anything: each method hands on to the part that owns
 //! what it changes, and leaves a step in the trace.
@@ -10,9 +10,15 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::io::SimIo;
+use super::paths::PathRule;
 use super::trace::Step;
+use super::tree::Tree;
 use super::world::Power;
-use super::{Simulation, disk, network};
+use super::{DiskCounters, Simulation, disk, network};
+
+/// What a disk held at one time. Clones share it; it never changes.
+#[derive(Clone)]
+pub struct DiskSnapshot(Rc<Tree>);
 
 impl Simulation {
     /// Ends the process of a node as `kill -9` does: its tasks and timers are gone, its connections are reset,
@@ -58,6 +64,7 @@ impl Simulation {
         }
         state.power.set(power);
         state.open_files.take();
+        world.resume(node);
         let in_flight = world.clock.extract_node(node);
         let tasks = world.scheduler.extract_node(node);
         network::node_stopped(world, node, power);
@@ -72,8 +79,23 @@ impl Simulation {
     /// Gives a stopped node an empty disk.
     pub fn wipe(&self, node: usize) {
         assert!(!self.is_up(node), "node {node} runs: stop it first");
+        self.world.trace(Step::Disk, "wipe", [node as u64, 0, 0]);
         let disk = &self.world.node(node).disk;
         *disk.tree.borrow_mut() = Rc::default();
+    }
+
+    /// A copy of what a node's files hold now, whether it runs or not, for [`Simulation::restore_disk`].
+    pub fn disk_snapshot(&self, node: usize) -> DiskSnapshot {
+        let tree = self.world.node(node).disk.tree();
+        DiskSnapshot(Rc::new(tree.settled_copy()))
+    }
+
+    /// Gives a stopped node the disk of an earlier time, or of another node. All of it is durable.
+    pub fn restore_disk(&self, node: usize, snapshot: &DiskSnapshot) {
+        assert!(!self.is_up(node), "node {node} runs: stop it first");
+        self.world.trace(Step::Disk, "restore", [node as u64, 0, 0]);
+        let disk = &self.world.node(node).disk;
+        *disk.tree.borrow_mut() = Rc::new(snapshot.0.settled_copy());
     }
 
     /// Bounds the bytes of a node's files; more is ENOSPC.
@@ -149,8 +171,83 @@ impl Simulation {
 
     /// Sets the bounds of the one-way delay between nodes.
     pub fn set_network_delay(&self, least: Duration, greatest: Duration) {
-        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let delay = (nanos(least), nanos(greatest));
-        self.world.network.delay.set(delay);
+        self.world.network.paths.set_delay(least, greatest);
+    }
+
+    /// Gives one direction between two nodes delays and losses of its own.
+    pub fn set_path(&self, from: usize, to: usize, rule: PathRule) {
+        let detail = [from as u64, to as u64, u64::from(rule.loss_per_million)];
+        self.world.trace(Step::Path, "path", detail);
+        self.world.network.paths.set_rule(from, to, rule);
+    }
+
+    /// Makes every direction as every other one again.
+    pub fn clear_paths(&self) {
+        self.world.trace(Step::Path, "clear paths", [0, 0, 0]);
+        self.world.network.paths.clear_rules();
+    }
+
+    /// Cuts a node off from every other one, the client's included.
+    pub fn isolate(&self, node: usize) {
+        for other in (0..=self.client()).filter(|other| *other != node) {
+            self.cut(node, other);
+        }
+    }
+
+    /// Undoes every cut.
+    pub fn heal_all(&self) {
+        network::heal_all(&self.world);
+    }
+
+    /// Stops the process of a node as SIGSTOP does, for so much world time: nothing of it runs, its disk goes on with
+    /// what it was asked, its kernel takes what peers send as far as windows allow, and time passes. A pause within a
+    /// pause makes it longer at most.
+    pub fn pause(&self, node: usize, duration: Duration) {
+        assert!(self.is_up(node), "node {node} does not run");
+        self.world.pause(node, self.now().plus(duration).0);
+    }
+
+    /// Ends a pause before its time.
+    pub fn resume(&self, node: usize) {
+        self.world.resume(node);
+    }
+
+    /// Whether the process of a node is stopped.
+    pub fn is_paused(&self, node: usize) -> bool {
+        self.world.scheduler.is_paused(node)
+    }
+
+    /// Sets a node's wall clock off by so many milliseconds from now on.
+    pub fn set_wall_offset_ms(&self, node: usize, offset_ms: i64) {
+        let detail = [node as u64, offset_ms as u64, 0];
+        self.world.trace(Step::Clock, "set wall clock", detail);
+        self.world.node(node).clock.set_wall_offset_ms(offset_ms);
+    }
+
+    /// Makes a node's wall clock jump, forward or back.
+    pub fn jump_wall_clock(&self, node: usize, by_ms: i64) {
+        let before = self.world.node(node).clock.wall_offset_ms();
+        let after = before.checked_add(by_ms).expect("a jump of centuries");
+        self.set_wall_offset_ms(node, after);
+    }
+
+    /// Makes a node's monotonic clock run fast (above zero) or slow from now on, by millionths; at most
+    /// [`super::CLOCK_DRIFT_PPM_MAX`]. What sleeps on that node wakes by its clock, not by the world's.
+    pub fn set_clock_drift(&self, node: usize, ppm: i32) {
+        let detail = [node as u64, i64::from(ppm) as u64, 1];
+        self.world.trace(Step::Clock, "set drift", detail);
+        let now = self.now().0;
+        self.world.node(node).clock.set_drift(now, ppm);
+    }
+
+    /// Puts the monotonic clock of a node forward, before anything runs there: monotonic times of two machines have
+    /// nothing to do with each other, and whoever compares them should be found out.
+    pub fn put_clock_forward(&self, node: usize, by: Duration) {
+        assert_eq!(self.task_count(node), 0, "node {node} has told the time");
+        let nanos = u64::try_from(by.as_nanos()).expect("clocks run for centuries");
+        self.world
+            .trace(Step::Clock, "put forward", [node as u64, nanos, 2]);
+        let now = self.now().0;
+        self.world.node(node).clock.put_forward(now, nanos);
     }
 }

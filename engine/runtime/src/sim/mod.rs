@@ -1,4 +1,4 @@
-//! The deterministic machine: several nodes of several shards, their disks, their network and one clock, all in one
+//! The deterministic machine: several nodes of several shards, their disks, their clocks and their network, all in one
 //! thread and decided by one seed.
 //!
 //! ```
@@ -34,7 +34,10 @@ mod io;
 mod lock;
 mod machines;
 mod network;
+mod node_clock;
+mod paths;
 mod random;
+mod relay;
 mod scheduler;
 mod stream;
 mod trace;
@@ -58,7 +61,11 @@ pub use self::faults::{Fault, FaultId, FaultRule, Faults};
 pub use self::file::{SimBuffer, SimFile, SimFrozen};
 pub use self::io::SimIo;
 pub use self::lock::SimLock;
+pub use self::machines::DiskSnapshot;
+pub use self::node_clock::CLOCK_DRIFT_PPM_MAX;
+pub use self::paths::PathRule;
 pub use self::random::Generator;
+pub use self::relay::delayed;
 pub use self::stream::{SimListener, SimStream};
 
 use self::scheduler::Picked;
@@ -233,14 +240,9 @@ impl Simulation {
         self.block_on_max.set(duration);
     }
 
-    /// Virtual monotonic time.
+    /// Virtual time: what the monotonic clock of a node shows whose clocks nobody touched.
     pub fn now(&self) -> MonotonicTime {
         self.world.clock.now()
-    }
-
-    /// Sets a node's wall clock off by so many milliseconds from now on.
-    pub fn set_wall_offset_ms(&self, node: usize, offset_ms: i64) {
-        self.world.node(node).wall_offset_ms.set(offset_ms);
     }
 
     /// The seeded generator of the workload stream, for harnesses.

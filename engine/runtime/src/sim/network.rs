@@ -5,7 +5,7 @@
 //! and goes on when the path heals. Invariant: bytes arrive in order, each once, or the connection is reset.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::{Rc, Weak};
@@ -15,14 +15,17 @@ use bytes::Bytes;
 
 use super::clock::Event;
 use super::completion::Slot;
+use super::paths::Paths;
 use super::trace::Step;
 use super::world::{Power, World};
 
 /// Connections that wait to be accepted on one listener.
 const BACKLOG_MAX: usize = 1024;
 
-/// How long a connect over a dead path waits before it fails, in nanoseconds.
+/// How long a connect over a dead path waits before it fails, in nanoseconds, and how long before it is tried again for
+/// the first time (RFC 6298); every further wait is twice as long.
 const CONNECT_TIMEOUT: u64 = 20_000_000_000;
+const CONNECT_RETRY_FIRST: u64 = 1_000_000_000;
 
 /// First port given to those who ask for port 0, and to outgoing connections.
 const EPHEMERAL_PORT: u16 = 32_768;
@@ -113,6 +116,9 @@ pub(crate) struct ConnectRequest {
     to: usize,
     target: SocketAddr,
     slot: Rc<ConnectSlot>,
+    /// World time at which it is given up, and the wait before the next try.
+    deadline: u64,
+    retry: u64,
 }
 
 /// A listening socket.
@@ -130,11 +136,9 @@ pub(crate) type ListeningRef = Rc<RefCell<Listening>>;
 pub(crate) struct Network {
     listeners: RefCell<BTreeMap<(usize, u16), Vec<ListeningRef>>>,
     links: RefCell<BTreeMap<u64, Weak<RefCell<Connection>>>>,
-    cuts: RefCell<BTreeSet<(usize, usize)>>,
     next_id: Cell<u64>,
     next_port: Cell<u16>,
-    /// Least and greatest one-way delay between two nodes, in nanoseconds.
-    pub(crate) delay: Cell<(u64, u64)>,
+    pub(crate) paths: Paths,
 }
 
 /// The address of a node.
@@ -156,10 +160,9 @@ impl Network {
         Network {
             listeners: RefCell::new(BTreeMap::new()),
             links: RefCell::new(BTreeMap::new()),
-            cuts: RefCell::new(BTreeSet::new()),
             next_id: Cell::new(1),
             next_port: Cell::new(EPHEMERAL_PORT),
-            delay: Cell::new((30_000, 600_000)),
+            paths: Paths::new(),
         }
     }
 
@@ -174,10 +177,6 @@ impl Network {
         let next = port.checked_add(1).unwrap_or(EPHEMERAL_PORT);
         self.next_port.set(next);
         port
-    }
-
-    pub(crate) fn is_cut(&self, from: usize, to: usize) -> bool {
-        from != to && self.cuts.borrow().contains(&(from, to))
     }
 
     /// Live connections.
@@ -242,16 +241,7 @@ pub(crate) fn close_listener(world: &World, node: usize, listening: &ListeningRe
 
 fn delay(world: &World, from: usize, to: usize) -> u64 {
     let random = &world.random.network;
-    if from == to {
-        return random.between(5_000, 40_000);
-    }
-    let (low, high) = world.network.delay.get();
-    let delay = random.between(low, high);
-    if random.one_in(128) {
-        delay.saturating_mul(8)
-    } else {
-        delay
-    }
+    world.network.paths.transit(random, from, to)
 }
 
 /// Starts to connect; the result arrives in the slot.
@@ -269,6 +259,8 @@ pub(crate) fn connect(
             to,
             target,
             slot: Rc::clone(&slot),
+            deadline: world.clock.nanos() + CONNECT_TIMEOUT,
+            retry: CONNECT_RETRY_FIRST,
         }),
         None => NetworkEvent::Connected {
             slot: Rc::clone(&slot),
@@ -290,27 +282,33 @@ pub(crate) fn handle(world: &World, event: NetworkEvent) {
 }
 
 fn answer_connect(world: &World, request: ConnectRequest) {
-    let ConnectRequest {
-        from,
-        incarnation,
-        to,
-        target,
-        slot,
-    } = request;
-    let network = &world.network;
+    let (from, to) = (request.from, request.to);
+    let paths = &world.network.paths;
     let is_dark = world.node(to).power.get() == Power::Off
-        || network.is_cut(from, to)
-        || network.is_cut(to, from);
+        || paths.is_cut(from, to)
+        || paths.is_cut(to, from);
+    let now = world.clock.nanos();
+    if is_dark && now < request.deadline && world.is_alive(from, request.incarnation) {
+        // Whoever answers by then is heard.
+        let at = request.deadline.min(now + request.retry);
+        let again = ConnectRequest {
+            retry: request.retry * 2,
+            ..request
+        };
+        let event = Event::Network(NetworkEvent::Connect(again));
+        return world.clock.schedule_at(at, event);
+    }
     let (nanos, result) = if is_dark {
-        (CONNECT_TIMEOUT, Err(io::ErrorKind::TimedOut.into()))
+        (0, Err(io::ErrorKind::TimedOut.into()))
     } else {
-        let result = if world.is_alive(from, incarnation) {
-            establish(world, from, to, target)
+        let result = if world.is_alive(from, request.incarnation) {
+            establish(world, from, to, request.target)
         } else {
             Err(io::ErrorKind::NotConnected.into())
         };
         (delay(world, to, from), result)
     };
+    let slot = request.slot;
     world.trace(
         Step::Connect,
         "connect",
@@ -423,7 +421,7 @@ fn arrive(world: &World, link: &Link, side: usize) {
         let mut connection = link.borrow_mut();
         let connection = &mut *connection;
         let (from, to) = (connection.ends[side].node, connection.ends[1 - side].node);
-        if world.network.is_cut(from, to) || world.node(to).power.get() == Power::Off {
+        if world.network.paths.is_cut(from, to) || world.node(to).power.get() == Power::Off {
             return;
         }
         let is_gone = !world.is_alive(to, connection.ends[1 - side].incarnation);
@@ -459,7 +457,7 @@ fn arrive(world: &World, link: &Link, side: usize) {
 pub(crate) fn acknowledge(world: &World, connection: &mut Connection, side: usize, len: usize) {
     let (writer, reader) = (connection.ends[side].node, connection.ends[1 - side].node);
     let pipe = &mut connection.pipes[side];
-    if world.network.is_cut(reader, writer) {
+    if world.network.paths.is_cut(reader, writer) {
         pipe.unreturned += len;
         return;
     }
@@ -474,13 +472,14 @@ pub(crate) fn acknowledge(world: &World, connection: &mut Connection, side: usiz
 pub(crate) fn resume(world: &World) {
     for link in world.network.live() {
         for side in [0, 1] {
-            let waits = {
+            let (waits, from, to) = {
                 let mut connection = link.borrow_mut();
                 acknowledge(world, &mut connection, side, 0);
-                !connection.pipes[side].flying.is_empty()
+                let [near, far] = [side, 1 - side].map(|side| connection.ends[side].node);
+                (!connection.pipes[side].flying.is_empty(), near, far)
             };
             if waits {
-                let nanos = delay(world, usize::MAX, side);
+                let nanos = delay(world, from, to);
                 let event = NetworkEvent::Arrive {
                     link: Rc::clone(&link),
                     side,
@@ -494,13 +493,20 @@ pub(crate) fn resume(world: &World) {
 /// Stops delivery from one node to another.
 pub(crate) fn cut(world: &World, from: usize, to: usize) {
     world.trace(Step::Cut, "cut", [from as u64, to as u64, 0]);
-    world.network.cuts.borrow_mut().insert((from, to));
+    world.network.paths.cut(from, to);
 }
 
 /// Undoes [`cut`].
 pub(crate) fn heal(world: &World, from: usize, to: usize) {
     world.trace(Step::Heal, "heal", [from as u64, to as u64, 0]);
-    world.network.cuts.borrow_mut().remove(&(from, to));
+    world.network.paths.heal(from, to);
+    resume(world);
+}
+
+/// Undoes every cut.
+pub(crate) fn heal_all(world: &World) {
+    world.trace(Step::Heal, "heal all", [0, 0, 0]);
+    world.network.paths.heal_all();
     resume(world);
 }
 

@@ -1,4 +1,5 @@
-//! Seeded chance: one generator per concern, so that more draws in one do not change the others.
+//! Seeded chance: one generator per concern, and per node where a node draws, so that more draws in one do not change
+//! the others.
 //!
 //! xoshiro256** seeded by splitmix64 (Blackman and Vigna, "Scrambled linear pseudorandom number generators", 2018).
 
@@ -73,11 +74,19 @@ impl Generator {
     }
 }
 
-/// The generators of one simulation.
+/// Numbers of streams. Those of a node have its number in the upper half; node 0 has what the only node had when all
+/// nodes shared one stream.
+const SCHEDULE: u64 = 1;
+const DISK: u64 = 2;
+const NETWORK: u64 = 3;
+const OWN: u64 = 4;
+const WORKLOAD: u64 = 5;
+const MAILBOX: u64 = 6;
+
+/// The generators of one simulation that no node owns.
 #[derive(Debug)]
 pub(crate) struct Streams {
     pub(crate) schedule: Generator,
-    pub(crate) disk: Generator,
     pub(crate) network: Generator,
     pub(crate) workload: Generator,
 }
@@ -85,10 +94,30 @@ pub(crate) struct Streams {
 impl Streams {
     pub(crate) fn new(seed: u64) -> Streams {
         Streams {
-            schedule: Generator::new(seed, 1),
-            disk: Generator::new(seed, 2),
-            network: Generator::new(seed, 3),
-            workload: Generator::new(seed, 4),
+            schedule: Generator::new(seed, SCHEDULE),
+            network: Generator::new(seed, NETWORK),
+            workload: Generator::new(seed, WORKLOAD),
+        }
+    }
+}
+
+/// The generators of one node: what one node draws changes nothing for another.
+#[derive(Debug)]
+pub(crate) struct NodeStreams {
+    /// What the node's program draws.
+    pub(crate) own: Generator,
+    pub(crate) disk: Generator,
+    pub(crate) mailbox: Generator,
+}
+
+impl NodeStreams {
+    pub(crate) fn new(seed: u64, node: usize) -> NodeStreams {
+        let node = u64::from(u32::try_from(node).expect("few nodes"));
+        let stream = |concern| Generator::new(seed, (node << 32) | concern);
+        NodeStreams {
+            own: stream(OWN),
+            disk: stream(DISK),
+            mailbox: stream(MAILBOX),
         }
     }
 }

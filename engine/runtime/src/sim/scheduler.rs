@@ -5,7 +5,7 @@
 //! between shards hold them: waking puts the task's number into a queue.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::future::Future;
 use std::panic::Location;
@@ -75,6 +75,9 @@ pub(crate) enum Picked {
 pub(crate) struct Scheduler {
     tasks: RefCell<BTreeMap<u64, Task>>,
     runnable: RefCell<Vec<u64>>,
+    /// Nodes whose process is stopped, and their tasks that were chosen meanwhile.
+    paused: RefCell<BTreeSet<usize>>,
+    held: RefCell<Vec<u64>>,
     woken: flume::Receiver<u64>,
     queue: flume::Sender<u64>,
     next_id: Cell<u64>,
@@ -87,6 +90,8 @@ impl Scheduler {
         Scheduler {
             tasks: RefCell::new(BTreeMap::new()),
             runnable: RefCell::new(Vec::new()),
+            paused: RefCell::new(BTreeSet::new()),
+            held: RefCell::new(Vec::new()),
             woken,
             queue,
             next_id: Cell::new(1),
@@ -140,6 +145,11 @@ impl Scheduler {
             let id = runnable.swap_remove(index);
             // A task that ended or died with its node may still be in the queue.
             if let Some(task) = tasks.get(&id) {
+                if self.paused.borrow().contains(&task.owner.node) {
+                    // Still counts as queued, so that it is not put here twice.
+                    self.held.borrow_mut().push(id);
+                    continue;
+                }
                 task.flag.queued.store(false, Ordering::Relaxed);
                 return Some(if task.is_root {
                     Picked::Root(id)
@@ -149,6 +159,31 @@ impl Scheduler {
             }
         }
         None
+    }
+
+    /// Runs no task of a node from now on.
+    pub(crate) fn pause(&self, node: usize) {
+        self.paused.borrow_mut().insert(node);
+    }
+
+    /// Runs them again; whether they had been stopped.
+    pub(crate) fn resume(&self, node: usize) -> bool {
+        let was_paused = self.paused.borrow_mut().remove(&node);
+        let tasks = self.tasks.borrow();
+        let is_due = |id: &mut u64| tasks.get(id).is_none_or(|task| task.owner.node == node);
+        // What has died meanwhile goes too: nobody will choose it.
+        let due = self
+            .held
+            .borrow_mut()
+            .extract_if(.., is_due)
+            .collect::<Vec<_>>();
+        self.runnable.borrow_mut().extend(due);
+        was_paused
+    }
+
+    /// Whether a node's process is stopped.
+    pub(crate) fn is_paused(&self, node: usize) -> bool {
+        self.paused.borrow().contains(&node)
     }
 
     /// Undoes a [`Scheduler::pick`].

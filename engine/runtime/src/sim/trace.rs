@@ -28,6 +28,11 @@ pub(crate) enum Step {
     PowerCut,
     Cut,
     Heal,
+    Pause,
+    Resume,
+    Clock,
+    Path,
+    Disk,
 }
 
 #[derive(Clone, Copy)]

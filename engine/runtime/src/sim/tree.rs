@@ -243,6 +243,14 @@ impl Tree {
         Ok(())
     }
 
+    /// Everything that can be seen, on a disk of its own where it is durable.
+    pub(crate) fn settled_copy(&self) -> Tree {
+        Tree {
+            root: settled_directory(&self.root),
+            ..Tree::default()
+        }
+    }
+
     fn change(&self, edits: Vec<Edit>) {
         let mut unsynced: Vec<Rc<Directory>> = Vec::new();
         for edit in &edits {
@@ -316,6 +324,23 @@ impl NameChange {
             );
         }
     }
+}
+
+/// A copy of a directory and what is in it. Its numbers are lower than that of any change to come.
+fn settled_directory(directory: &Directory) -> Rc<Directory> {
+    let copy = Directory::default();
+    for (name, entry) in directory.visible.borrow().iter() {
+        let entry = match entry {
+            Entry::File(inode) => Entry::File(Rc::new(Inode {
+                content: RefCell::new(inode.content.borrow().settled_copy()),
+            })),
+            Entry::Directory(inner) => Entry::Directory(settled_directory(inner)),
+        };
+        let mut durable = copy.durable.borrow_mut();
+        durable.insert(name.clone(), (0, Some(entry.clone())));
+        copy.visible.borrow_mut().insert(name.clone(), entry);
+    }
+    Rc::new(copy)
 }
 
 fn set_durable(directory: &Directory, name: &OsStr, sequence: u64, entry: Option<Entry>) {

@@ -11,7 +11,8 @@ use super::clock::{Clock, Event};
 use super::disk::{self, Disk};
 use super::faults::{Fault, Faults};
 use super::network::{self, Network};
-use super::random::Streams;
+use super::node_clock::NodeClock;
+use super::random::{NodeStreams, Streams};
 use super::scheduler::Scheduler;
 use super::trace::{Step, Trace};
 
@@ -30,7 +31,10 @@ pub(crate) struct Node {
     pub(crate) power: Cell<Power>,
     /// Counts lives: handles of an earlier one do nothing.
     pub(crate) incarnation: Cell<u64>,
-    pub(crate) wall_offset_ms: Cell<i64>,
+    pub(crate) clock: NodeClock,
+    pub(crate) random: NodeStreams,
+    /// World time in nanoseconds until which the process is stopped; it runs if that has passed.
+    pub(crate) paused_until: Cell<u64>,
     pub(crate) open_files: Cell<Rc<Cell<usize>>>,
     pub(crate) disk: Disk,
 }
@@ -50,22 +54,25 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(seed: u64, nodes: usize) -> World {
-        let node = || Node {
+        let clock = Clock::new();
+        let node = |number| Node {
             power: Cell::new(Power::Up),
             incarnation: Cell::new(1),
-            wall_offset_ms: Cell::new(0),
+            clock: NodeClock::new(clock.nanos()),
+            random: NodeStreams::new(seed, number),
+            paused_until: Cell::new(0),
             open_files: Cell::new(Rc::new(Cell::new(0))),
             disk: Disk::new(),
         };
         World {
             seed,
             random: Streams::new(seed),
-            clock: Clock::new(),
             scheduler: Scheduler::new(),
             faults: Faults::default(),
             network: Network::new(),
             ended: Cell::new(false),
-            nodes: (0..nodes).map(|_| node()).collect(),
+            nodes: (0..nodes).map(node).collect(),
+            clock,
             trace: Trace::new(seed),
         }
     }
@@ -107,7 +114,7 @@ impl World {
     pub(crate) fn fault(&self, fault: Fault, node: usize, path: Option<&Path>) -> bool {
         let random = match fault {
             Fault::ConnectionReset => &self.random.network,
-            _ => &self.random.disk,
+            _ => &self.node(node).random.disk,
         };
         let fires = self.faults.fires(fault, node, path, random);
         if fires {
@@ -116,12 +123,44 @@ impl World {
         fires
     }
 
+    /// Stops the process of a node, or leaves it stopped for longer.
+    pub(crate) fn pause(&self, node: usize, until: u64) {
+        let paused_until = &self.node(node).paused_until;
+        paused_until.set(paused_until.get().max(until));
+        self.scheduler.pause(node);
+        self.trace(Step::Pause, "pause", [node as u64, until, 0]);
+        self.clock.schedule_at(until, Event::Resume { node });
+    }
+
+    /// Lets the process of a node run.
+    pub(crate) fn resume(&self, node: usize) {
+        self.node(node).paused_until.set(0);
+        if self.scheduler.resume(node) {
+            self.trace(Step::Resume, "resume", [node as u64, 0, 0]);
+        }
+    }
+
+    fn resume_due(&self, node: usize) {
+        // A later pause, maybe of a later life, is not over.
+        if self.clock.nanos() >= self.node(node).paused_until.get() {
+            self.resume(node);
+        }
+    }
+
     pub(crate) fn handle(self: &Rc<Self>, event: Event) {
         match event {
-            Event::Timer { node, slot } => {
+            Event::Timer { node, due, slot } => {
+                let clock = &self.node(node).clock;
+                if clock.monotonic(self.clock.nanos()) < due {
+                    // The node's clock has become slower since.
+                    let at = clock.world_time(due);
+                    self.clock.schedule_at(at, Event::Timer { node, due, slot });
+                    return;
+                }
                 self.trace(Step::Timer, "timer", [node as u64, 0, 0]);
                 slot.complete(());
             }
+            Event::Resume { node } => self.resume_due(node),
             Event::Disk(request) => disk::complete(self, request),
             Event::Network(event) => network::handle(self, event),
         }

@@ -5,6 +5,7 @@ extern crate ringlog_runtime as runtime;
 mod contract;
 mod determinism;
 mod disk;
+mod machines;
 mod network;
 mod rules;
 mod small_files;
