@@ -13,7 +13,7 @@ pub mod running;
 pub mod start;
 
 pub use data_directory::DirectoryError;
-pub use links::{INBOX_CAPACITY, Links, links};
+pub use links::{INBOX_CAPACITY, Links, links, links_through};
 pub use listeners::{ListenerRefused, PlannedListener};
 pub use plan::{BrokerPlan, Resources};
 pub use running::{CLOSE_PATIENCE, DRAIN_MARGIN, Running, StopError};

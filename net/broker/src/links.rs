@@ -40,6 +40,16 @@ pub(crate) enum OpenedLink {
 
 /// The ends of all shards of a broker, in order. `inbox_capacity` is that of each shard's inbox.
 pub fn links(shards: u16, inbox_capacity: usize) -> Vec<Links> {
+    links_through(shards, inbox_capacity, |_, _, to| to)
+}
+
+/// The same, for a simulation in which messages between two cores take their time: `way` is asked for each pair of
+/// shards, in order, for the sender that the first one uses, given that of the second one's inbox.
+pub fn links_through(
+    shards: u16,
+    inbox_capacity: usize,
+    mut way: impl FnMut(ShardId, ShardId, Sender<Envelope>) -> Sender<Envelope>,
+) -> Vec<Links> {
     assert!(shards > 0, "a broker has at least one shard");
     let (senders, inboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox(inbox_capacity)).unzip();
     let (tell, hear): (Vec<_>, Vec<_>) = (1..shards).map(|_| mailbox(1)).unzip();
@@ -49,7 +59,13 @@ pub fn links(shards: u16, inbox_capacity: usize) -> Vec<Links> {
     let ends = (0..shards).zip(inboxes).zip(opened).zip(barriers);
     ends.map(|(((shard, inbox), opened), (drained, closed))| Links {
         shard: ShardId(shard),
-        senders: senders.clone(),
+        senders: (0..shards)
+            .zip(&senders)
+            .map(|(other, to)| match other == shard {
+                true => to.clone(),
+                false => way(ShardId(shard), ShardId(other), to.clone()),
+            })
+            .collect(),
         inbox,
         opened,
         drained,
@@ -119,6 +135,17 @@ mod tests {
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn every_pair_of_shards_has_a_way_of_its_own() {
+        let mut asked = Vec::new();
+        let links = links_through(3, 1, |from, to, sender| {
+            asked.push((from.0, to.0));
+            sender
+        });
+        assert_eq!(asked, [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]);
+        assert!(links.iter().all(|links| links.senders.len() == 3));
+    }
 
     /// Lets parties come one after the other, those of `comes`, and says what each was told and when, in milliseconds.
     fn play(comes: &[bool], went_well: &[bool]) -> Vec<(u64, Result<bool, Missing>)> {
