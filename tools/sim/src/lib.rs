@@ -3,6 +3,7 @@
 //! [`run::run`] plays one seed of one of the [`scenarios`] and tells what was wrong, if anything was. Nothing here
 //! knows glommio: the broker runs on [`runtime::sim::SimIo`].
 
+pub mod atlas;
 pub mod checker;
 pub mod cluster;
 pub mod fuzz;
