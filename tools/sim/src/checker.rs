@@ -29,7 +29,7 @@ const LATEST: i64 = -1;
 
 /// Reads everything from a broker that is well, and judges the run. An error says that reading did not work.
 pub async fn check(client: &Client) -> Result<(), String> {
-    let mut link = Link::new(client.io.clone(), client.address);
+    let mut link = Link::new(client.io.clone(), &client.bootstrap);
     check_topics(client, &mut link).await?;
     let topics: Vec<KnownTopic> = client.history.facts().topics.clone();
     for topic in topics.iter().filter(|topic| topic.fate == TopicFate::Alive) {

@@ -36,8 +36,12 @@ pub struct SentBatch {
     pub records: u32,
     /// Bytes of each value.
     pub value_bytes: usize,
+    /// Of its bytes: see [`crate::hash::of_batch`].
+    pub hash: u64,
     /// Batches of one producer and stream keep their order: a connection, or the life of an idempotent producer.
     pub stream: u64,
+    /// Whether an acknowledgement says that every in-sync replica has it, or only that the leader does.
+    pub acks_all: bool,
     /// How it ended.
     pub fate: Fate,
     /// Where its first record was seen.
@@ -117,6 +121,10 @@ pub struct Tallies {
     pub full: u64,
     /// Snapshots of the metadata log.
     pub metadata_snapshots: u64,
+    /// What a nemesis did.
+    pub harms: u64,
+    /// How often somebody looked into a broker.
+    pub looks: u64,
 }
 
 impl Tallies {
@@ -136,6 +144,8 @@ impl Tallies {
             (&mut self.fences, other.fences),
             (&mut self.full, other.full),
             (&mut self.metadata_snapshots, other.metadata_snapshots),
+            (&mut self.harms, other.harms),
+            (&mut self.looks, other.looks),
         ];
         for (sum, more) in pairs {
             *sum += more;
@@ -251,6 +261,13 @@ impl History {
     pub fn sent(&self, id: BatchId, batch: SentBatch) {
         let previous = self.facts_mut().batches.insert(id, batch);
         assert!(previous.is_none(), "batch ids are unique");
+    }
+
+    /// A batch is sent for the leader alone to acknowledge, or nobody.
+    pub fn relies_on_leader(&self, id: BatchId) {
+        let mut facts = self.facts_mut();
+        let batch = facts.batches.get_mut(&id).expect("it is noted first");
+        batch.acks_all = false;
     }
 
     /// A batch was answered.

@@ -22,6 +22,8 @@ pub enum Planted {
     HangsOn,
     /// Files cannot be removed.
     FilesStay,
+    /// A broker whose clients rely on its disk gets the disk of an earlier time.
+    RolledBack,
 }
 
 /// A planted bug and who must notice.
@@ -99,6 +101,24 @@ pub const PLANTED: &[PlantedBug] = &[
         Planted::EarlyAcknowledgement,
         "many-deletions",
         "is lost",
+    ),
+    bug(
+        "early-acknowledgement-several",
+        Planted::EarlyAcknowledgement,
+        "several",
+        "lacks what is acknowledged",
+    ),
+    bug(
+        "rolled-back",
+        Planted::RolledBack,
+        "several",
+        "lacks what is acknowledged",
+    ),
+    bug(
+        "rolled-back-high-watermark",
+        Planted::RolledBack,
+        "several",
+        "an earlier leader had",
     ),
     bug(
         "hangs-on",

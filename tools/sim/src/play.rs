@@ -131,6 +131,8 @@ impl Sum {
             tallies.fences,
             tallies.full,
             tallies.metadata_snapshots,
+            tallies.harms,
+            tallies.looks,
             *events,
         ];
         let mut row = vec![name.to_owned()];
@@ -159,6 +161,8 @@ pub(crate) fn play(chosen: &[(&'static Scenario, u64)], first: u64, jobs: u64) -
         "fences",
         "full",
         "snapshots",
+        "harms",
+        "looks",
         "events",
         "seconds",
         "seeds/s",

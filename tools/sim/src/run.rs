@@ -6,6 +6,7 @@
 mod full_disk;
 mod many_deletions;
 mod probe;
+mod several;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,14 +17,12 @@ use runtime::{Io, TaskClass};
 use shard::Closed;
 
 use crate::checker;
-use crate::cluster::{Broker, NODE, PORT, SHARDS_MAX, Start};
+use crate::cluster::{Broker, SHARDS_MAX, START_PATIENCE, Start};
 use crate::history::{History, Tallies};
 use crate::planted::Planted;
-use crate::scenarios::{Course, Plan, Scenario, Stop, Trouble};
+use crate::scenarios::{Course, Draw, Plan, Scenario, Stop, Trouble};
 use crate::workload::{self, Client};
 
-/// Virtual time that a start may take, a slow disk included.
-const START_PATIENCE: Duration = Duration::from_secs(120);
 /// Virtual time in which clients must finish once everything is well.
 const FINISH_PATIENCE: Duration = Duration::from_secs(60);
 /// Virtual time in which a clean stop must end, whatever the disk is like.
@@ -32,6 +31,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(30);
 const LATE_UNLOCK_SHARE: u64 = 4;
 /// How often the driver looks.
 const LOOK_INTERVAL: Duration = Duration::from_micros(500);
+/// The node of a broker that is alone in its world.
+const ONLY_NODE: usize = 0;
 /// Starts that may be cut short in a row.
 const RECOVERY_STOPS_MAX: u64 = 3;
 /// The random stream of plans; those of the simulation have small numbers.
@@ -63,6 +64,8 @@ struct Driver<'a> {
     plan: Plan,
     planted: Option<Planted>,
     broker: Rc<Broker>,
+    /// Where it runs.
+    node: usize,
     history: Rc<History>,
     random: Generator,
     io: SimIo,
@@ -74,18 +77,31 @@ struct Driver<'a> {
 
 /// Plays a seed, with something broken on purpose if `planted` says so.
 pub fn run(scenario: &Scenario, seed: u64, planted: Option<Planted>) -> Outcome {
+    let random = Generator::new(seed, PLAN_STREAM);
+    match scenario.draw {
+        Draw::One(draw) => run_one(draw(&random), seed, planted),
+        Draw::Several(draw) => several::run(draw(&random), seed, planted),
+    }
+}
+
+/// What of a planted bug is in the storage.
+fn planted_in_storage(planted: Option<Planted>) -> Option<storage::PlantedFault> {
+    (planted == Some(Planted::EarlyAcknowledgement))
+        .then_some(storage::PlantedFault::EarlyAcknowledgement)
+}
+
+fn run_one(mut plan: Plan, seed: u64, planted: Option<Planted>) -> Outcome {
     let simulation = Simulation::new(seed, 1, SHARDS_MAX);
-    let mut plan = (scenario.draw)(&Generator::new(seed, PLAN_STREAM));
-    plan.broker.storage.planted = (planted == Some(Planted::EarlyAcknowledgement))
-        .then_some(storage::PlantedFault::EarlyAcknowledgement);
+    plan.broker.storage.planted = planted_in_storage(planted);
     let history = Rc::new(History::default());
-    let broker = Broker::new(plan.broker.clone());
+    let broker = Broker::new(ONLY_NODE, plan.broker.clone());
     let mut driver = Driver {
         simulation: &simulation,
         shards: plan.broker.shards,
         plan,
         planted,
         broker: broker.clone(),
+        node: broker.node(),
         history: history.clone(),
         random: Generator::new(seed, DRIVER_STREAM),
         io: simulation.io(simulation.client(), 0),
@@ -117,7 +133,7 @@ impl Driver<'_> {
         self.await_start().await?;
         let client = Client {
             io: self.io.clone(),
-            address: self.simulation.address(NODE, PORT),
+            bootstrap: vec![self.broker.address(self.simulation)],
             history: self.history.clone(),
             broker: self.broker.clone(),
             settings: Rc::new(self.plan.workload.clone()),
@@ -210,31 +226,32 @@ impl Driver<'_> {
     }
 
     fn begin(&mut self, trouble: &Trouble) {
-        let (simulation, client) = (self.simulation, self.simulation.client());
+        let (simulation, node) = (self.simulation, self.node);
+        let client = simulation.client();
         tracing::info!(?trouble, "begins");
         match trouble {
             Trouble::Disk(rule) => {
                 self.disk_trouble = true;
-                simulation.faults().add(rule.clone());
+                simulation.faults().add(rule.clone().node(node));
             }
             Trouble::Full(spare) => {
                 self.disk_trouble = true;
-                let files = simulation.files(NODE);
+                let files = simulation.files(node);
                 let sizes = files
                     .iter()
-                    .filter_map(|path| simulation.file_bytes(NODE, path));
+                    .filter_map(|path| simulation.file_bytes(node, path));
                 let held: u64 = sizes.map(|bytes| bytes.len() as u64).sum();
-                simulation.set_disk_capacity(NODE, held + spare);
+                simulation.set_disk_capacity(node, held + spare);
             }
             Trouble::Cut { requests, answers } => {
                 if *requests {
-                    simulation.cut_one_way(client, NODE);
+                    simulation.cut_one_way(client, node);
                 }
                 if *answers {
-                    simulation.cut_one_way(NODE, client);
+                    simulation.cut_one_way(node, client);
                 }
             }
-            Trouble::Reset => simulation.reset_connections(client, NODE),
+            Trouble::Reset => simulation.reset_connections(client, node),
             Trouble::Resets(per_million) => {
                 let rule = FaultRule::new(Fault::ConnectionReset).per_million(*per_million);
                 simulation.faults().add(rule);
@@ -248,13 +265,14 @@ impl Driver<'_> {
 
     /// Ends every trouble.
     fn make_well(&mut self) {
-        let (simulation, client) = (self.simulation, self.simulation.client());
+        let (simulation, node) = (self.simulation, self.node);
+        let client = simulation.client();
         simulation.faults().clear();
         if self.plan.course != Course::FullDisk {
-            simulation.set_disk_capacity(NODE, u64::MAX);
+            simulation.set_disk_capacity(node, u64::MAX);
         }
-        simulation.release_hung(NODE);
-        simulation.heal(client, NODE);
+        simulation.release_hung(node);
+        simulation.heal(client, node);
         simulation.set_network_delay(Duration::from_micros(30), Duration::from_micros(600));
         self.disk_trouble = false;
     }
@@ -267,7 +285,7 @@ impl Driver<'_> {
         self.background_work.0 += checkpoints;
         self.background_work.1 += writes;
         match stop {
-            Stop::PowerCut => self.simulation.power_cut(NODE),
+            Stop::PowerCut => self.simulation.power_cut(self.node),
             Stop::Kill => self.kill(),
             Stop::Clean => {
                 let may_be_full = self.disk_trouble || self.plan.course == Course::FullDisk;
@@ -280,7 +298,7 @@ impl Driver<'_> {
                     }
                     _ => {}
                 }
-                self.simulation.kill(NODE);
+                self.simulation.kill(self.node);
             }
         }
         self.broker.ended();
@@ -296,9 +314,9 @@ impl Driver<'_> {
     /// The kernel may keep the dead process's lock of the data directory for a while.
     fn kill(&self) {
         let is_late = self.random.one_in(LATE_UNLOCK_SHARE);
-        let rule = FaultRule::new(Fault::LateUnlock).node(NODE);
+        let rule = FaultRule::new(Fault::LateUnlock).node(self.node);
         let late = is_late.then(|| self.simulation.faults().add(rule));
-        self.simulation.kill(NODE);
+        self.simulation.kill(self.node);
         if let Some(rule) = late {
             self.simulation.faults().remove(rule);
         }
@@ -365,7 +383,7 @@ impl Driver<'_> {
             self.shards = self.random.between(1, SHARDS_MAX as u64) as u16;
         }
         tracing::info!(shards = self.shards, "starts");
-        self.simulation.restart(NODE);
+        self.simulation.restart(self.node);
         self.broker.start(self.simulation, self.shards);
     }
 

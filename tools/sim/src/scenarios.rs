@@ -3,13 +3,17 @@
 //!
 //! Adding one is one function and one entry of [`SCENARIOS`]; CI plays what the entry says.
 
+mod several;
+
 use std::time::Duration;
 
 use model::record::Compression;
 use runtime::sim::{Fault, FaultRule, Generator};
 
-use crate::cluster::{BrokerSettings, NODE};
+use crate::cluster::BrokerSettings;
 use crate::workload::WorkloadSettings;
+
+pub use self::several::{MemberPlan, SeveralPlan};
 
 /// How a life of the broker ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +29,7 @@ pub enum Stop {
 /// Something that goes wrong for a while and then is well again.
 #[derive(Clone, Debug)]
 pub enum Trouble {
-    /// Of the disk, while the broker runs.
+    /// Of the broker's disk, while it runs; the node is filled in.
     Disk(FaultRule),
     /// The disk has only so many bytes more than it holds.
     Full(u64),
@@ -88,7 +92,16 @@ pub struct Scenario {
     /// fewer.
     pub ci_seeds: u64,
     /// Draws a run.
-    pub draw: fn(&Generator) -> Plan,
+    pub draw: Draw,
+}
+
+/// What a scenario is about.
+#[derive(Clone, Copy)]
+pub enum Draw {
+    /// One broker.
+    One(fn(&Generator) -> Plan),
+    /// Several in one world.
+    Several(fn(&Generator) -> SeveralPlan),
 }
 
 /// All of them.
@@ -97,43 +110,49 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "power-cut",
         about: "the power fails at random moments, also during recovery and after kills",
         ci_seeds: 500,
-        draw: power_cut,
+        draw: Draw::One(power_cut),
     },
     Scenario {
         name: "kill",
         about: "kill -9 at random moments, also during recovery",
         ci_seeds: 500,
-        draw: kill,
+        draw: Draw::One(kill),
     },
     Scenario {
         name: "disk-faults",
         about: "writes, flushes and reads fail, the disk is full or slow",
         ci_seeds: 500,
-        draw: disk_faults,
+        draw: Draw::One(disk_faults),
     },
     Scenario {
         name: "network",
         about: "connections are reset, cut one way or both, delayed",
         ci_seeds: 500,
-        draw: network,
+        draw: Draw::One(network),
     },
     Scenario {
         name: "shards",
         about: "restarts with another count of shards, after every kind of stop",
         ci_seeds: 500,
-        draw: shards,
+        draw: Draw::One(shards),
     },
     Scenario {
         name: "full-disk",
         about: "the disk fills up and is never enlarged; deletion and expiry make room, the broker is restarted",
         ci_seeds: 300,
-        draw: full_disk,
+        draw: Draw::One(full_disk),
     },
     Scenario {
         name: "many-deletions",
         about: "topics and records are deleted while the journal is nearly full and segments hang",
         ci_seeds: 300,
-        draw: many_deletions,
+        draw: Draw::One(many_deletions),
+    },
+    Scenario {
+        name: "several",
+        about: "two to five brokers that do not know each other, and a nemesis; somebody looks into all of them",
+        ci_seeds: 300,
+        draw: Draw::Several(several::draw),
     },
 ];
 
@@ -163,19 +182,23 @@ fn some<T>(random: &Generator, all: Vec<T>) -> Vec<T> {
 
 /// Snapshots of the metadata log: all the time, now and then, or none.
 fn with_snapshots(plan: Plan, random: &Generator) -> Plan {
+    Plan {
+        broker: with_snapshot_settings(plan.broker, random),
+        ..plan
+    }
+}
+
+fn with_snapshot_settings(broker: BrokerSettings, random: &Generator) -> BrokerSettings {
     let bytes = ["300", "4000", "20971520"][random.index(3)];
     let settings = [
         ("metadata.log.max.record.bytes.between.snapshots", bytes),
         ("metadata.log.max.snapshot.interval.ms", "2000"),
     ];
-    Plan {
-        broker: plan.broker.with(&settings),
-        ..plan
-    }
+    broker.with(&settings)
 }
 
 fn slow_disk() -> Trouble {
-    Trouble::Disk(FaultRule::new(Fault::Slow).node(NODE).per_million(20_000))
+    Trouble::Disk(FaultRule::new(Fault::Slow).per_million(20_000))
 }
 
 fn power_cut(random: &Generator) -> Plan {
@@ -207,7 +230,7 @@ fn kill(random: &Generator) -> Plan {
 }
 
 fn disk_faults(random: &Generator) -> Plan {
-    let rule = |fault| FaultRule::new(fault).node(NODE);
+    let rule = FaultRule::new;
     let all = vec![
         Trouble::Disk(rule(Fault::WriteError).path("journal").times(1)),
         Trouble::Disk(rule(Fault::WriteError).per_million(50_000).times(3)),

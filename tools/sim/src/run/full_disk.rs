@@ -14,7 +14,6 @@ use runtime::sim::{Fault, FaultRule};
 use super::Driver;
 use super::probe::{Probe, Target};
 use crate::checker;
-use crate::cluster::NODE;
 use crate::history::{EXPIRING, TopicFate};
 use crate::planted::Planted;
 use crate::workload::{Client, WorkloadSettings, create_topic, delete_records_to, delete_topic};
@@ -73,8 +72,8 @@ pub(super) async fn play(driver: &mut Driver<'_>, client: &Client) -> Result<(),
     course.stock().await?;
     let held = course.held("");
     let spare = course.driver.random.below(SPARE_BYTES_MAX);
-    let simulation = course.driver.simulation;
-    simulation.set_disk_capacity(NODE, held + spare);
+    let (simulation, node) = (course.driver.simulation, course.driver.node);
+    simulation.set_disk_capacity(node, held + spare);
     for (way, topic) in course.doomed.clone() {
         course.fill_up().await?;
         course.suffer().await?;
@@ -87,12 +86,12 @@ pub(super) async fn play(driver: &mut Driver<'_>, client: &Client) -> Result<(),
 impl FullDisk<'_, '_> {
     /// Bytes of files whose path contains `part`, in whole blocks.
     fn held(&self, part: &str) -> u64 {
-        let simulation = self.driver.simulation;
-        let files = simulation.files(NODE);
+        let (simulation, node) = (self.driver.simulation, self.driver.node);
+        let files = simulation.files(node);
         let files = files
             .iter()
             .filter(|path| path.to_string_lossy().contains(part));
-        let bytes = files.filter_map(|path| simulation.file_bytes(NODE, path));
+        let bytes = files.filter_map(|path| simulation.file_bytes(node, path));
         bytes
             .map(|bytes| (bytes.len() as u64).next_multiple_of(4096))
             .sum()
@@ -189,11 +188,11 @@ impl FullDisk<'_, '_> {
 
     /// What must work on a full disk, before and after a restart.
     async fn suffer(&mut self) -> Result<(), String> {
-        let simulation = self.driver.simulation;
+        let (simulation, node) = (self.driver.simulation, self.driver.node);
         match self.driver.planted {
-            Some(Planted::SilentWhenFull) => simulation.cut_one_way(NODE, simulation.client()),
+            Some(Planted::SilentWhenFull) => simulation.cut_one_way(node, simulation.client()),
             Some(Planted::UnreadableWhenFull) => {
-                let rule = FaultRule::new(Fault::ReadError).node(NODE);
+                let rule = FaultRule::new(Fault::ReadError).node(node);
                 simulation.faults().add(rule);
             }
             _ => {}
@@ -205,7 +204,7 @@ impl FullDisk<'_, '_> {
             self.probe.produce(&self.stays).await;
             self.driver.stop(stop).await?;
             if self.driver.planted == Some(Planted::NoStartWhenFull) {
-                let rule = FaultRule::new(Fault::MetadataError).node(NODE);
+                let rule = FaultRule::new(Fault::MetadataError).node(node);
                 self.driver.simulation.faults().add(rule);
             }
             self.driver.restart().await?;
@@ -230,7 +229,8 @@ impl FullDisk<'_, '_> {
         tracing::info!(?way, topic, "makes room");
         self.driver.history.hold(true);
         if self.driver.planted == Some(Planted::Undecided) {
-            let rule = FaultRule::new(Fault::Hang).node(NODE).path("journal");
+            let rule = FaultRule::new(Fault::Hang).node(self.driver.node);
+            let rule = rule.path("journal");
             self.driver.simulation.faults().add(rule);
         }
         let targets = self.partitions(topic);
@@ -297,7 +297,8 @@ impl FullDisk<'_, '_> {
     /// Every partition takes records again, without a restart and within the bound of the disk.
     async fn heal(&mut self, way: Way, capacity: u64) -> Result<(), String> {
         if self.driver.planted == Some(Planted::RoomNotGiven) {
-            self.driver.simulation.set_disk_capacity(NODE, 0);
+            let (simulation, node) = (self.driver.simulation, self.driver.node);
+            simulation.set_disk_capacity(node, 0);
         }
         let deadline = self.driver.io.now().plus(HEALED_TIME_MAX);
         let mut left = self.stays.clone();

@@ -11,7 +11,6 @@ use runtime::sim::{Fault, FaultRule};
 
 use super::Driver;
 use super::probe::{self, Probe, Target};
-use crate::cluster::NODE;
 use crate::history::{History, TopicFate};
 use crate::planted::Planted;
 use crate::workload::{
@@ -78,10 +77,8 @@ impl ManyDeletions<'_, '_> {
         tracing::info!(round, "stocks");
         let doomed = self.stock(round).await?;
         let rule = [Fault::Hang, Fault::Hang, Fault::Slow][self.driver.random.index(3)];
-        let simulation = self.driver.simulation;
-        simulation
-            .faults()
-            .add(FaultRule::new(rule).node(NODE).path(".log"));
+        let rule = FaultRule::new(rule).node(self.driver.node).path(".log");
+        self.driver.simulation.faults().add(rule);
         self.driver.sleep_us(HANG_US.0 / 2, HANG_US.1 / 2).await;
         self.delete(doomed);
         self.plant_files();
@@ -114,14 +111,14 @@ impl ManyDeletions<'_, '_> {
             return;
         }
         self.driver.simulation.faults().clear();
-        self.driver.simulation.release_hung(NODE);
+        self.driver.simulation.release_hung(self.driver.node);
         self.plant_files();
     }
 
     /// The files of one deleted topic cannot be removed, if that is the planted bug.
     fn plant_files(&self) {
         if let (Some(Planted::FilesStay), Some(id)) = (self.driver.planted, self.deleted.first()) {
-            let rule = FaultRule::new(Fault::MetadataError).node(NODE);
+            let rule = FaultRule::new(Fault::MetadataError).node(self.driver.node);
             let rule = rule.path(&id.to_string());
             self.driver.simulation.faults().add(rule);
         }
@@ -153,7 +150,7 @@ impl ManyDeletions<'_, '_> {
         for (number, (topic, id)) in (0_u64..).zip(doomed) {
             self.deleted.push(id.topic);
             client.start(number, |client| async move {
-                let mut link = Link::patient(client.io.clone(), client.address, PATIENCE);
+                let mut link = Link::patient(client.io.clone(), &client.bootstrap, PATIENCE);
                 while fate(&client.history, id.topic) != TopicFate::Deleted {
                     delete_topic(&client, &mut link, (id.topic, &topic)).await;
                     client.io.sleep(RETRY_PAUSE).await;
@@ -164,7 +161,7 @@ impl ManyDeletions<'_, '_> {
         let count = least + self.driver.random.below((most - least) as u64) as i64;
         let (topic, id) = self.cut.clone();
         client.start(u64::MAX, |client| async move {
-            let mut link = Link::patient(client.io.clone(), client.address, PATIENCE);
+            let mut link = Link::patient(client.io.clone(), &client.bootstrap, PATIENCE);
             let history = client.history.clone();
             for _ in 0..count {
                 let start = history.start_max(id);
@@ -210,7 +207,7 @@ impl ManyDeletions<'_, '_> {
         let deadline = self.driver.io.now().plus(GONE_TIME_MAX);
         let names: Vec<String> = self.deleted.iter().map(ToString::to_string).collect();
         loop {
-            let files = simulation.files(NODE);
+            let files = simulation.files(self.driver.node);
             let stays = files.iter().find(|path| {
                 let path = path.to_string_lossy();
                 names.iter().any(|name| path.contains(name.as_str()))

@@ -51,7 +51,7 @@ impl Probe {
             settings: Rc::new(settings),
             ..client.clone()
         };
-        let link = Link::patient(client.io.clone(), client.address, PATIENCE);
+        let link = Link::patient(client.io.clone(), &client.bootstrap, PATIENCE);
         Probe {
             client,
             link,

@@ -27,9 +27,9 @@ const CREATE_TRIES_MAX: u32 = 20;
 
 /// Makes the topics that stay.
 pub async fn create_first_topics(client: &Client) -> Result<(), String> {
-    let mut link = Link::new(client.io.clone(), client.address);
+    let mut link = Link::new(client.io.clone(), &client.bootstrap);
     for number in 0..client.settings.topics {
-        let name = format!("stays-{number}");
+        let name = format!("stays-{number}{}", client.settings.suffix);
         let mut tries = 0;
         while !create(client, &mut link, &name).await {
             tries += 1;
@@ -43,7 +43,7 @@ pub async fn create_first_topics(client: &Client) -> Result<(), String> {
 
 /// Administers until the run stops.
 pub(super) async fn run(client: Client) {
-    let mut link = Link::new(client.io.clone(), client.address);
+    let mut link = Link::new(client.io.clone(), &client.bootstrap);
     let mut number = 0;
     while !client.history.is_stopping() {
         client.io.sleep(PAUSE).await;
@@ -59,7 +59,8 @@ pub(super) async fn run(client: Client) {
                     .filter(|topic| topic.fate == TopicFate::Alive)
                     .count();
                 if alive < TOPICS_MAX {
-                    create(&client, &mut link, &format!("goes-{number}")).await;
+                    let name = format!("goes-{number}{}", client.settings.suffix);
+                    create(&client, &mut link, &name).await;
                 }
             }
             1 if client.settings.topic_churn => delete(&client, &mut link).await,

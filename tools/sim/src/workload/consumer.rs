@@ -40,7 +40,7 @@ struct Consumer {
 
 /// Consumes until the run stops.
 pub(super) async fn run(client: Client) {
-    let link = Link::new(client.io.clone(), client.address);
+    let link = Link::new(client.io.clone(), &client.bootstrap);
     let mut consumer = Consumer {
         client,
         link,

@@ -28,7 +28,7 @@ const TRANSIENT: [ErrorCode; 5] = [
 
 /// Commits until the run stops.
 pub(super) async fn run(client: Client, group: String) {
-    let mut link = Link::new(client.io.clone(), client.address);
+    let mut link = Link::new(client.io.clone(), &client.bootstrap);
     let mut next = 0;
     while !client.history.is_stopping() {
         client.io.sleep(std::time::Duration::from_millis(2)).await;

@@ -48,7 +48,7 @@ struct Producer {
 
 /// Produces until the run stops and everything has an answer.
 pub(super) async fn run(client: Client, number: u32) {
-    let mut link = Link::new(client.io.clone(), client.address);
+    let mut link = Link::new(client.io.clone(), &client.bootstrap);
     let identity = loop {
         if client.history.is_stopping() {
             return;

@@ -1,4 +1,4 @@
-//! A connection that is made anew when it breaks.
+//! A connection that is made anew when it breaks, with the next of the brokers that it knows.
 //!
 //! Owned by one client task. Invariant: after an error that leaves requests without an answer the connection is gone.
 
@@ -21,7 +21,9 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(5);
 /// See the module's text.
 pub struct Link {
     io: SimIo,
-    address: SocketAddr,
+    bootstrap: Vec<SocketAddr>,
+    /// Which of them is next.
+    turn: usize,
     request_timeout: Duration,
     connection: Option<Connection<SimIo>>,
     number: u64,
@@ -29,15 +31,17 @@ pub struct Link {
 
 impl Link {
     /// Not connected yet.
-    pub fn new(io: SimIo, address: SocketAddr) -> Link {
-        Link::patient(io, address, REQUEST_TIMEOUT)
+    pub fn new(io: SimIo, bootstrap: &[SocketAddr]) -> Link {
+        Link::patient(io, bootstrap, REQUEST_TIMEOUT)
     }
 
     /// One that waits so long for an answer before it gives the connection up.
-    pub fn patient(io: SimIo, address: SocketAddr, request_timeout: Duration) -> Link {
+    pub fn patient(io: SimIo, bootstrap: &[SocketAddr], request_timeout: Duration) -> Link {
+        assert!(!bootstrap.is_empty(), "a client knows at least one broker");
         Link {
             io,
-            address,
+            bootstrap: bootstrap.to_vec(),
+            turn: 0,
             request_timeout,
             connection: None,
             number: 0,
@@ -56,7 +60,8 @@ impl Link {
             .as_ref()
             .is_none_or(|connection| !connection.is_open())
         {
-            self.connection = None;
+            self.lose();
+            let address = self.bootstrap[self.turn];
             let options = ConnectionOptions {
                 client_id: "sim".to_owned(),
                 in_flight_max: IN_FLIGHT_MAX,
@@ -65,12 +70,15 @@ impl Link {
                 read_bytes: 16 << 10,
                 ..ConnectionOptions::default()
             };
-            match Connection::connect(&self.io, self.address, options).await {
+            match Connection::connect(&self.io, address, options).await {
                 Ok(connection) => {
                     self.number += 1;
                     self.connection = Some(connection);
                 }
-                Err(_) => self.io.sleep(RECONNECT_PAUSE).await,
+                Err(_) => {
+                    self.next_turn();
+                    self.io.sleep(RECONNECT_PAUSE).await;
+                }
             }
         }
         self.connection.as_mut()
@@ -83,7 +91,13 @@ impl Link {
 
     /// Gives the connection up.
     pub fn lose(&mut self) {
-        self.connection = None;
+        if self.connection.take().is_some() {
+            self.next_turn();
+        }
+    }
+
+    fn next_turn(&mut self) {
+        self.turn = (self.turn + 1) % self.bootstrap.len();
     }
 
     /// Sends one request and waits for its answer. After an error it may have been carried out.

@@ -45,6 +45,8 @@ pub struct WorkloadSettings {
     pub groups: u32,
     /// Topics at the start; they stay.
     pub topics: u32,
+    /// The end of their names.
+    pub suffix: &'static str,
     /// Most partitions of a topic.
     pub partitions_max: u64,
     /// Whether topics come and go.
@@ -79,6 +81,7 @@ impl WorkloadSettings {
             consumers: random.between(1, 2) as u32,
             groups: random.below(2) as u32,
             topics: random.between(1, 3) as u32,
+            suffix: "",
             partitions_max: random.between(1, 4),
             topic_churn: random.one_in(3),
             delete_records: random.one_in(4),
@@ -98,8 +101,8 @@ impl WorkloadSettings {
 pub struct Client {
     /// Its machine.
     pub io: SimIo,
-    /// Where the broker is.
-    pub address: SocketAddr,
+    /// Brokers of its cluster that it knows from the start; at least one.
+    pub bootstrap: Vec<SocketAddr>,
     /// What happened.
     pub history: Rc<History>,
     /// To ask whether a shard is fenced.

@@ -78,7 +78,9 @@ pub(crate) fn make_batch(
         partition,
         records: count,
         value_bytes,
+        hash: crate::hash::of_batch(&bytes),
         stream,
+        acks_all: true,
         fate: Fate::Indeterminate,
         seen_at: None,
     };
@@ -189,7 +191,7 @@ fn settle(client: &Client, batch: &Outgoing, answer: &Answer) {
 
 /// Produces until the run stops.
 pub(super) async fn run(client: Client, producer: u32) {
-    let mut link = Link::new(client.io.clone(), client.address);
+    let mut link = Link::new(client.io.clone(), &client.bootstrap);
     let mut number = 0;
     while !client.history.is_stopping() {
         client.pause().await;
@@ -220,6 +222,9 @@ async fn burst(client: &Client, link: &mut Link, producer: u32, number: &mut u64
                 number: *number,
             };
             batches.push(make_batch(client, id, to, stream, |builder| builder).0);
+            if acks != Acks::All {
+                client.history.relies_on_leader(id);
+            }
         }
         if batches.is_empty() {
             break;

@@ -13,11 +13,13 @@ use model::{PartitionIndex, ShardId, Timestamp, TopicPartition};
 use protocol::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
 use protocol::produce::{PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData};
 use protocol::{Records, Text};
-use ringlog_sim::cluster::{Broker, BrokerSettings, NODE, PORT, Start};
+use ringlog_sim::cluster::{Broker, BrokerSettings, PORT, Start};
 use runtime::Io;
 use runtime::sim::{Fault, FaultRule, Generator, SimIo, Simulation};
 use shard::partition_table::owner;
 
+/// Where the broker runs.
+const NODE: usize = 0;
 const SHARDS: u16 = 2;
 const PARTITIONS: i32 = 8;
 const SEEDS: u64 = 12;
@@ -71,7 +73,7 @@ struct Bed {
 }
 
 async fn start(simulation: &Simulation, io: &SimIo, seed: u64) -> Bed {
-    let broker = Broker::new(BrokerSettings::draw(&Generator::new(seed, 7)));
+    let broker = Broker::new(NODE, BrokerSettings::draw(&Generator::new(seed, 7)));
     broker.start(simulation, SHARDS);
     while broker.progress() != Start::Done {
         io.sleep(Duration::from_millis(1)).await;

@@ -1,10 +1,12 @@
 //! A few seeds of every scenario, and a short run of the batch fuzzer.
 
 mod answer_order;
+mod cluster;
 mod metrics;
 mod three_brokers;
 
 use ringlog_sim::fuzz::BatchFuzzer;
+use ringlog_sim::history::Tallies;
 use ringlog_sim::planted::PLANTED;
 use ringlog_sim::run::run;
 use ringlog_sim::scenarios::{SCENARIOS, find};
@@ -32,10 +34,25 @@ fn promises_hold() {
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    let scenario = find("shards").expect("it is registered");
-    let (first, second) = (run(scenario, 5, None), run(scenario, 5, None));
-    assert_eq!(first.trace_hash, second.trace_hash);
-    assert_ne!(first.trace_hash, run(scenario, 6, None).trace_hash);
+    for name in ["shards", "several"] {
+        let scenario = find(name).expect("it is registered");
+        let (first, second) = (run(scenario, 5, None), run(scenario, 5, None));
+        assert_eq!(first.trace_hash, second.trace_hash, "{name}");
+        assert_eq!(first.tallies, second.tallies, "{name}");
+        assert_ne!(first.trace_hash, run(scenario, 6, None).trace_hash);
+    }
+}
+
+/// Brokers are looked into, and something happens to them, or the scenario shows nothing.
+#[test]
+fn several_brokers_suffer_and_are_looked_at() {
+    let scenario = find("several").expect("it is registered");
+    let mut tallies = Tallies::default();
+    for seed in 0..10 {
+        tallies.add(&run(scenario, seed, None).tallies);
+    }
+    assert!(tallies.harms > 20 && tallies.looks > 40, "{tallies:?}");
+    assert!(tallies.acknowledged > 100, "{tallies:?}");
 }
 
 /// Each checker fails when what it watches is broken.

@@ -7,11 +7,13 @@ use bytes::Bytes;
 use client::{Acks, Cluster, ClusterOptions, FetchLimits, NewTopic, OffsetSpec, Topic};
 use model::record::BatchBuilder;
 use model::{Offset, PartitionIndex, Timestamp};
-use ringlog_sim::cluster::{Broker, BrokerSettings, NODE, PORT, Start};
+use ringlog_sim::cluster::{Broker, BrokerSettings, PORT, Start};
 use runtime::sim::{Generator, SimIo, Simulation};
 use runtime::{Io, Labels, Snapshot, Value, labels};
 use server::request_clock::Stage;
 
+/// Where the broker runs.
+const NODE: usize = 0;
 const TOPIC: &str = "measured";
 const ROUNDS: u64 = 12;
 /// Long polls that find nothing.
@@ -43,7 +45,7 @@ struct Run {
 
 async fn start(simulation: &Simulation, io: &SimIo, seed: u64, shards: u16) -> Rc<Broker> {
     let settings = BrokerSettings::draw(&Generator::new(seed, 7));
-    let broker = Broker::new(settings);
+    let broker = Broker::new(NODE, settings);
     broker.start(simulation, shards);
     while broker.progress() != Start::Done {
         io.sleep(Duration::from_millis(1)).await;

@@ -86,7 +86,7 @@ async fn play(simulation: &Simulation, io: &SimIo, seed: u64) {
     for node in 0..BROKERS {
         let settings = BrokerSettings::draw(&random).with_node_id(node as i32 + 1);
         shards.push(settings.shards);
-        let broker = Broker::on(node, settings);
+        let broker = Broker::new(node, settings);
         broker.start(simulation, shards[node]);
         brokers.push(broker);
     }

@@ -1,4 +1,4 @@
-//! A broker of one to three shards on a node of the simulation: its settings, its lives, their ends.
+//! A broker of one to three shards on a node of the simulation: its lives, their ends.
 //!
 //! `net/broker` wires it as in the real program; here is what the real program has a process for. Several of them, each
 //! on its node, are as many machines. Owned by the scenario; clients only ask it whether a shard was fenced, which is
@@ -6,26 +6,21 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{BrokerPlan, Resources, Running};
-use model::TopicPartition;
-use model::config::{BrokerConfig, broker::Settings};
-use runtime::sim::{Generator, SimIo, Simulation};
+use model::{BrokerId, TopicPartition};
+use runtime::sim::{SimIo, Simulation, delayed};
 use runtime::{Io, Signal, Snapshot, TaskClass, labels};
 use server::Server;
 use shard::{Closed, Shard};
-use storage::{FlushMethod, StorageOptions};
 
-/// The node that the only broker of most scenarios runs on.
-pub const NODE: usize = 0;
+use super::settings::BrokerSettings;
+
 /// The port it listens on.
 pub const PORT: u16 = 9092;
-/// Most shards of a broker here.
-pub const SHARDS_MAX: usize = 3;
 /// Messages that an inbox holds.
 const INBOX_CAPACITY: usize = 256;
 /// How long a clean stop waits for clients.
@@ -34,91 +29,6 @@ const DRAIN_PATIENCE: Duration = Duration::from_millis(50);
 const MEMORY_BYTES: usize = 4 << 20;
 /// Connections of a shard.
 const CONNECTIONS_MAX: usize = 100;
-
-/// What stays the same over the lives of a broker.
-#[derive(Clone)]
-pub struct BrokerSettings {
-    /// Shards of the first life.
-    pub shards: u16,
-    /// Of every shard; the number is filled in.
-    pub storage: StorageOptions,
-    /// As in a configuration file.
-    pub config: Arc<BrokerConfig>,
-}
-
-impl BrokerSettings {
-    /// Everything small, so that rolls, checkpoints and recycling of the journal happen all the time.
-    pub fn draw(random: &Generator) -> BrokerSettings {
-        let pick = |choices: &[u64]| choices[random.index(choices.len())];
-        let first = pick(&[64, 128]) << 10;
-        let file = pick(&[96, 128, 192]) << 10;
-        let storage = StorageOptions {
-            directory: PathBuf::from("/data"),
-            journal_first_file_bytes: first,
-            journal_file_bytes: file,
-            journal_bytes_max: first + file * pick(&[2, 3, 5]),
-            group_bytes_max: (pick(&[16, 32, 64]) << 10) as usize,
-            groups_in_flight_max: pick(&[1, 2, 3, 4]) as usize,
-            group_overlap_bytes_min: (pick(&[0, 4, 16]) << 10) as usize,
-            tail_bytes_max: (pick(&[192, 256, 512]) << 10) as usize,
-            cache_bytes_max: pick(&[32, 64, 256]) << 10,
-            open_files_max: pick(&[4, 8, 64]) as usize,
-            flush_method: if random.one_in(2) {
-                FlushMethod::DurableWrite
-            } else {
-                FlushMethod::WriteThenSync
-            },
-            segment_write_bytes: (pick(&[6, 16, 32]) << 10) as usize,
-            carry_bytes_max: (pick(&[0, 2, 4]) << 10) as usize,
-            spare_bytes_min: 4 << 10,
-            index_chunk_bytes: (pick(&[1, 4]) << 10) as u32,
-            extent_bytes: (pick(&[8, 32]) << 10) as u32,
-            sync_files_max: pick(&[1, 4, 100]) as usize,
-            segment_writers: pick(&[1, 2, 4]) as usize,
-            ..StorageOptions::default()
-        };
-        let overrides: Settings = [
-            ("node.id", "1"),
-            ("listeners", "PLAINTEXT://:9092"),
-            ("socket.request.max.bytes", "1048576"),
-            ("ringlog.connection.requests.max", "16"),
-            ("ringlog.connection.bytes.max", "65536"),
-            ("auto.create.topics.enable", "false"),
-            ("offsets.topic.num.partitions", "2"),
-            ("group.initial.rebalance.delay.ms", "0"),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
-        let none = Settings::new();
-        let config = BrokerConfig::from_layers(&none, &none, &overrides)
-            .expect("the simulation's own settings are in range");
-        BrokerSettings {
-            shards: random.between(1, SHARDS_MAX as u64) as u16,
-            storage,
-            config: Arc::new(config),
-        }
-    }
-
-    /// The same with another `node.id`.
-    #[must_use]
-    pub fn with_node_id(self, node_id: i32) -> BrokerSettings {
-        self.with(&[("node.id", &node_id.to_string())])
-    }
-
-    /// The same with other settings.
-    #[must_use]
-    pub fn with(self, settings: &[(&str, &str)]) -> BrokerSettings {
-        let overrides = settings.iter();
-        let overrides = overrides.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let known = self.config.static_settings();
-        let config = BrokerConfig::from_layers(known, &Settings::new(), &overrides.collect());
-        BrokerSettings {
-            config: Arc::new(config.expect("the simulation's own settings are in range")),
-            ..self
-        }
-    }
-}
 
 /// One life of the broker, from start to stop.
 #[derive(Default)]
@@ -146,22 +56,44 @@ pub enum Start {
 pub struct Broker {
     node: usize,
     settings: BrokerSettings,
+    lives: Cell<u64>,
     life: RefCell<Rc<Life>>,
 }
 
 impl Broker {
-    /// A broker that does not run yet, on the usual node.
-    pub fn new(settings: BrokerSettings) -> Rc<Broker> {
-        Broker::on(NODE, settings)
-    }
-
-    /// The same on another node.
-    pub fn on(node: usize, settings: BrokerSettings) -> Rc<Broker> {
+    /// A broker on this node that does not run yet.
+    pub fn new(node: usize, settings: BrokerSettings) -> Rc<Broker> {
         Rc::new(Broker {
             node,
             settings,
+            lives: Cell::new(0),
             life: RefCell::default(),
         })
+    }
+
+    /// The node that it runs on.
+    pub fn node(&self) -> usize {
+        self.node
+    }
+
+    /// Its `node.id`.
+    pub fn id(&self) -> BrokerId {
+        self.settings.config.node_id
+    }
+
+    /// Where it listens.
+    pub fn address(&self, simulation: &Simulation) -> SocketAddr {
+        simulation.address(self.node, PORT)
+    }
+
+    /// Lives that have begun.
+    pub fn lives(&self) -> u64 {
+        self.lives.get()
+    }
+
+    /// The shards of this life that serve by now.
+    pub fn shards(&self) -> Vec<Rc<Shard<SimIo>>> {
+        self.life.borrow().shards.borrow().clone()
     }
 
     /// Its settings.
@@ -174,8 +106,15 @@ impl Broker {
         let life = Rc::new(Life::default());
         life.shard_count.set(shard_count);
         *self.life.borrow_mut() = life.clone();
-        let plan = self.plan(simulation.address(self.node, PORT), shard_count);
-        let links = broker::links(shard_count, INBOX_CAPACITY);
+        self.lives.set(self.lives.get() + 1);
+        let plan = self.plan(self.address(simulation), shard_count);
+        let links = broker::links_through(shard_count, INBOX_CAPACITY, |_, to, inbox| {
+            let Some(longest) = self.settings.mailbox_delay else {
+                return inbox;
+            };
+            let io = simulation.io(self.node, usize::from(to.0));
+            delayed(&io, inbox, INBOX_CAPACITY, longest)
+        });
         for (index, links) in links.into_iter().enumerate() {
             let io = simulation.io(self.node, index);
             let (life, plan) = (life.clone(), plan.clone());
