@@ -15,4 +15,5 @@ pub mod payload;
 pub mod planted;
 pub mod run;
 pub mod scenarios;
+pub mod size;
 pub mod workload;

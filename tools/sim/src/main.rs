@@ -15,6 +15,7 @@ use comfy_table::Table;
 use ringlog_sim::fuzz::BatchFuzzer;
 use ringlog_sim::planted::{PLANTED, PlantedBug};
 use ringlog_sim::scenarios::{SCENARIOS, Scenario, find};
+use ringlog_sim::size::{self, Size};
 
 use crate::play::Series;
 
@@ -67,6 +68,18 @@ enum Command {
     },
     /// Some seeds of every scenario twice: the traces must be equal
     Determinism(Seeds),
+    /// A large cluster's controller alone: records, bytes and time of a broker's failure
+    Size {
+        /// Brokers
+        #[arg(long, default_value_t = 162)]
+        brokers: u32,
+        /// Partitions of all topics
+        #[arg(long, default_value_t = 24_000)]
+        partitions: u32,
+        /// Replicas of each partition
+        #[arg(long, default_value_t = 3)]
+        replication_factor: u16,
+    },
     /// Mutated requests, responses and record batches
     Fuzz {
         /// How long
@@ -135,6 +148,15 @@ fn main() -> ExitCode {
             missed.count() == 0
         }),
         Command::Determinism(seeds) => Ok(determinism(&seeds)),
+        Command::Size {
+            brokers,
+            partitions,
+            replication_factor,
+        } => measure(Size {
+            brokers,
+            partitions,
+            replication_factor,
+        }),
         Command::Fuzz { seconds, seed } => Ok(fuzz(Duration::from_secs(seconds), seed)),
     };
     match passed {
@@ -260,6 +282,50 @@ fn determinism(seeds: &Seeds) -> bool {
         println!("{}: {count} seeds played twice", scenario.name);
     }
     equal
+}
+
+/// Prints what the events of a large cluster cost.
+fn measure(size: Size) -> Result<bool, String> {
+    let mut last = Instant::now();
+    let mut times = Vec::new();
+    let events = size::run(size, |what| {
+        times.push((what, last.elapsed()));
+        last = Instant::now();
+    })?;
+    let mut table = Table::new();
+    table.set_header([
+        "event",
+        "partitions concerned",
+        "leaders moved",
+        "offline",
+        "records",
+        "bytes",
+        "ms",
+    ]);
+    for (event, (_, took)) in events.iter().zip(&times[1..]) {
+        let numbers = [
+            event.concerned,
+            event.leaders_moved,
+            event.offline,
+            event.records,
+            event.bytes,
+        ];
+        let mut row = vec![event.what.to_owned()];
+        row.extend(numbers.iter().map(usize::to_string));
+        row.push(format!("{:.1}", took.as_secs_f64() * 1e3));
+        table.add_row(row);
+    }
+    let Size {
+        brokers,
+        partitions,
+        replication_factor,
+    } = size;
+    println!(
+        "{brokers} brokers, {partitions} partitions, replication factor {replication_factor}: built in {:.1} ms",
+        times[0].1.as_secs_f64() * 1e3
+    );
+    println!("{table}");
+    Ok(true)
 }
 
 fn fuzz(duration: Duration, seed: u64) -> bool {

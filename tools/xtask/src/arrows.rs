@@ -70,7 +70,8 @@ const ARROWS: [Arrows; 20] = [
     (
         "sim",
         &[
-            "model", "runtime", "storage", "shard", "protocol", "client", "server", "broker",
+            "model", "runtime", "storage", "metadata", "shard", "protocol", "client", "server",
+            "broker",
         ],
     ),
     ("xtask", &["model"]),
