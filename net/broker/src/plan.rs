@@ -145,6 +145,7 @@ impl BrokerPlan {
             rack: self.config.rack.clone(),
             log_dirs: vec![opened.identity.directory_id],
             clean_shutdown_epoch: None,
+            witness: None,
         }
     }
 }

@@ -6,13 +6,17 @@
 //! Invariant: the records of a decision apply to the image it was made from, in order, without an error.
 
 pub mod brokers;
+pub mod candidates;
 pub mod configs;
 pub mod election;
+mod eligible;
 pub mod isr;
+mod last_stop;
 pub mod partitions;
 pub mod producer_ids;
 mod refusal;
 mod replica_assignment;
+mod replicas_of;
 pub mod sessions;
 pub mod topics;
 
@@ -22,11 +26,14 @@ pub use brokers::{
     BrokerRegistrationRequest, change_fencing, register_broker, start_controlled_shutdown,
     unregister_broker,
 };
+pub use candidates::{CandidateLog, candidates, elect_best};
 pub use configs::{
     AlterConfigsRequest, ConfigChange, ConfigOperation, ConfigResource, ConfigRules, alter_configs,
 };
 pub use election::{ElectionKind, elect};
+pub use eligible::min_insync_replicas;
 pub use isr::{IsrChange, alter_partition};
+pub use last_stop::{LastStop, Witness};
 pub use partitions::{CreatePartitionsRequest, MorePartitions, create_partitions};
 pub use producer_ids::{PRODUCER_ID_BLOCK_SIZE, ProducerIdBlock, allocate_producer_ids};
 pub use refusal::{ControllerError, Refusal};

@@ -38,6 +38,8 @@ pub struct MetadataDelta {
     pub brokers: BTreeSet<BrokerId>,
     /// Whether a feature level changed.
     pub features_changed: bool,
+    /// Unclean elections: each may have cost acknowledged records, and is to be counted and told.
+    pub unclean_elections: u64,
 }
 
 impl MetadataDelta {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use model::{BrokerId, Offset, PartitionIndex, ProducerId, TopicId, TopicPartition};
 
+use crate::planted::PlantedFault;
 use crate::record::ConfigResourceType;
 use crate::topic_name;
 
@@ -39,6 +40,7 @@ pub struct MetadataImage {
     controller_id: Option<BrokerId>,
     partition_count: usize,
     end_offset: Offset,
+    planted: Option<PlantedFault>,
 }
 
 impl MetadataImage {
@@ -56,6 +58,7 @@ impl MetadataImage {
             controller_id: None,
             partition_count: 0,
             end_offset: Offset::ZERO,
+            planted: None,
         }
     }
 
@@ -179,6 +182,16 @@ impl MetadataImage {
     /// States who drives the metadata log. Not part of the log: the quorum knows it.
     pub fn set_controller_id(&mut self, controller: Option<BrokerId>) {
         self.controller_id = controller;
+    }
+
+    /// Leaves out a condition of the decisions that read this image. For tests.
+    #[doc(hidden)]
+    pub fn plant(&mut self, fault: PlantedFault) {
+        self.planted = Some(fault);
+    }
+
+    pub(crate) fn is_planted(&self, fault: PlantedFault) -> bool {
+        self.planted == Some(fault)
     }
 
     /// Offset of the first record that is not part of this image.

@@ -7,6 +7,7 @@ pub mod controller;
 pub mod delta;
 pub mod image;
 pub mod placement;
+mod planted;
 pub mod record;
 pub mod topic_name;
 
@@ -16,6 +17,8 @@ pub use image::{
     removal_records,
 };
 pub use placement::shard_of;
+#[doc(hidden)]
+pub use planted::PlantedFault;
 pub use record::{
     BrokerEndpoint, BrokerFeature, ConfigRecord, ConfigResourceType, LeaderRecoveryState,
     MetadataRecord, PartitionRecord, ProducerIdsRecord, RecordError, RegisterBrokerRecord,

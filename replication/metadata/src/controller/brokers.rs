@@ -1,11 +1,15 @@
-//! Brokers come and go: registration, fencing, controlled shutdown, and what follows for the partitions they hold
-//! (kafka.md 3.9, KIP-631). Who is alive, by heartbeats and their timeouts, is the caller's judgement.
+//! Brokers come and go: registration, fencing, controlled shutdown (kafka.md 3.9, KIP-631). What follows for the
+//! partitions they hold is in `replicas_of.rs`. Who is alive, by heartbeats and their timeouts, is the caller's judgement.
+
+use std::sync::Arc;
 
 use model::{BrokerEpoch, BrokerId};
 
-use super::election::next_leader;
-use super::{ControllerError, Decision, ElectionKind, Refusal};
+use super::last_stop::{LastStop, Witness};
+use super::replicas_of::{joined, left, registered};
+use super::{ControllerError, Decision, Refusal};
 use crate::image::{BrokerRegistration, MetadataImage};
+use crate::planted::PlantedFault;
 use crate::record::{
     BrokerEndpoint, BrokerFeature, BrokerRegistrationChangeRecord, MetadataRecord,
     RegisterBrokerRecord, UnregisterBrokerRecord, Uuid,
@@ -31,9 +35,10 @@ pub struct BrokerRegistrationRequest {
     pub rack: Option<String>,
     /// Directories.
     pub log_dirs: Vec<Uuid>,
-    /// The registration under which the broker last stopped cleanly; `None` when it did not, and its log may have lost
-    /// its end: then it must leave every ISR.
+    /// The registration under which the broker last stopped cleanly; `None` when it did not.
     pub clean_shutdown_epoch: Option<BrokerEpoch>,
+    /// What the disk shows of a stop that was not clean; `None` when something may be missing. See [`LastStop`].
+    pub witness: Option<Witness>,
 }
 
 /// Decides on a registration. `broker_epoch` is the metadata offset that the record will get;
@@ -60,10 +65,6 @@ pub fn register_broker(
             results: Ok(previous.epoch),
         };
     }
-    let clean = match (previous, request.clean_shutdown_epoch) {
-        (None, _) => true,
-        (Some(previous), clean) => clean == Some(previous.epoch),
-    };
     let mut records = vec![MetadataRecord::RegisterBroker(RegisterBrokerRecord {
         broker_id: request.broker_id,
         incarnation_id: request.incarnation_id,
@@ -76,9 +77,20 @@ pub fn register_broker(
         log_dirs: request.log_dirs.clone(),
         cordoned_log_dirs: None,
     })];
-    if !clean || previous.is_some_and(|previous| previous.is_active()) {
-        records.extend(partition_changes_without(image, request.broker_id));
+    let mut stop = LastStop::of(
+        previous.map(Arc::as_ref),
+        request.clean_shutdown_epoch,
+        request.witness,
+    );
+    if image.is_planted(PlantedFault::AnyRegistration) && request.clean_shutdown_epoch.is_some() {
+        stop = LastStop::Clean;
     }
+    records.extend(registered(
+        image,
+        request.broker_id,
+        &request.log_dirs,
+        stop,
+    ));
     Decision {
         records,
         results: Ok(broker_epoch),
@@ -162,21 +174,10 @@ pub fn change_fencing(
         && broker.fenced != fenced
     {
         records.push(registration_change(broker, Some(fenced), false));
-        if fenced {
-            records.extend(partition_changes(
-                image,
-                Some(broker_id),
-                None,
-                allow_unclean,
-            ));
-        } else {
-            records.extend(partition_changes(
-                image,
-                None,
-                Some(broker_id),
-                allow_unclean,
-            ));
-        }
+        records.extend(match fenced {
+            true => left(image, broker_id, allow_unclean),
+            false => joined(image, broker_id, allow_unclean),
+        });
     }
     Decision {
         records,
@@ -184,14 +185,14 @@ pub fn change_fencing(
     }
 }
 
-/// Begins a controlled shutdown: the broker leads nothing afterwards and is in no ISR that has another member.
+/// Begins a controlled shutdown: the broker leads nothing afterwards and is in no ISR.
 pub fn start_controlled_shutdown(image: &MetadataImage, broker_id: BrokerId) -> Decision<()> {
     let mut records = Vec::new();
     if let Some(broker) = image.broker(broker_id)
         && !broker.in_controlled_shutdown
     {
         records.push(registration_change(broker, None, true));
-        records.extend(partition_changes_without(image, broker_id));
+        records.extend(left(image, broker_id, &|_| false));
     }
     Decision {
         records,
@@ -199,7 +200,8 @@ pub fn start_controlled_shutdown(image: &MetadataImage, broker_id: BrokerId) -> 
     }
 }
 
-/// Forgets a broker. Its replicas stay assigned to it.
+/// Forgets a broker. Its replicas stay assigned to it, and eligible: its disks may be what is left of a partition. Should
+/// it come back, nothing shows that it is as it was, and its replicas are suspects.
 pub fn unregister_broker(
     image: &MetadataImage,
     broker_id: BrokerId,
@@ -214,7 +216,7 @@ pub fn unregister_broker(
             )),
         };
     };
-    let mut records: Vec<_> = partition_changes_without(image, broker_id).collect();
+    let mut records = left(image, broker_id, &|_| false);
     records.push(MetadataRecord::UnregisterBroker(UnregisterBrokerRecord {
         broker_id,
         broker_epoch: broker.epoch,
@@ -237,49 +239,4 @@ fn registration_change(
         in_controlled_shutdown,
         ..BrokerRegistrationChangeRecord::default()
     })
-}
-
-fn partition_changes_without(
-    image: &MetadataImage,
-    leaving: BrokerId,
-) -> impl Iterator<Item = MetadataRecord> {
-    partition_changes(image, Some(leaving), None, &|_| false).into_iter()
-}
-
-/// The changes of all partitions when one broker stops being active, or another one becomes so.
-fn partition_changes(
-    image: &MetadataImage,
-    leaving: Option<BrokerId>,
-    joining: Option<BrokerId>,
-    allow_unclean: &dyn Fn(&str) -> bool,
-) -> Vec<MetadataRecord> {
-    let may_lead = |broker: BrokerId| {
-        Some(broker) != leaving && (Some(broker) == joining || image.is_active(broker))
-    };
-    let mut records = Vec::new();
-    for topic in image.topics() {
-        for (partition, state) in topic.partitions() {
-            let affected = match (leaving, joining) {
-                (Some(leaving), _) => state.isr.contains(&leaving) || state.leader == Some(leaving),
-                (None, Some(joining)) => state.leader.is_none() && state.has_replica(joining),
-                (None, None) => false,
-            };
-            if !affected {
-                continue;
-            }
-            let kind = match allow_unclean(topic.name()) {
-                true => ElectionKind::Unclean,
-                false => ElectionKind::Online,
-            };
-            let stays = |broker: &BrokerId| Some(*broker) != leaving;
-            let isr: Vec<BrokerId> = state.isr.iter().copied().filter(stays).collect();
-            let id = model::TopicPartition {
-                topic: topic.id(),
-                partition,
-            };
-            let change = next_leader(id, state, &isr, &may_lead, kind);
-            records.extend(change.map(MetadataRecord::PartitionChange));
-        }
-    }
-    records
 }

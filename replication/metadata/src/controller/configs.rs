@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use model::BrokerId;
 
+use super::eligible::{after_new_minimum, minimum_of};
 use super::{ControllerError, Decision, Refusal, duplicates};
 use crate::image::{ConfigMap, MetadataImage};
 use crate::record::{ConfigRecord, ConfigResourceType, MetadataRecord};
@@ -163,7 +164,14 @@ fn alter_one(
             value: after.get(*key).cloned(),
         })
     };
-    Ok(changed.map(record).collect())
+    let mut records: Vec<_> = changed.map(record).collect();
+    if resource.kind == ConfigResourceType::Topic {
+        let minimum = minimum_of(Some(&after));
+        if minimum != minimum_of(Some(&before)) {
+            records.extend(after_new_minimum(image, &resource.name, minimum));
+        }
+    }
+    Ok(records)
 }
 
 fn check_resource(image: &MetadataImage, resource: &ConfigResource) -> Result<(), ControllerError> {

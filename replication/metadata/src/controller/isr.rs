@@ -1,9 +1,11 @@
-//! AlterPartition: a leader proposes a new ISR (kafka.md 3.8, KIP-497, KIP-903).
+//! AlterPartition: a leader proposes a new ISR (kafka.md 3.8, KIP-497, KIP-903, KIP-966).
 
 use model::{BrokerEpoch, BrokerId, LeaderEpoch, PartitionEpoch, TopicPartition};
 
+use super::eligible::{Holders, min_insync_replicas, min_isr_effective};
 use super::{ControllerError, Decision, Refusal};
 use crate::image::{MetadataImage, PartitionState};
+use crate::planted::PlantedFault;
 use crate::record::{LeaderRecoveryState, MetadataRecord, PartitionChangeRecord};
 
 /// A leader's proposal for one partition.
@@ -19,7 +21,7 @@ pub struct IsrChange {
     pub leader_epoch: LeaderEpoch,
     /// The version of the partition's state that it knows.
     pub partition_epoch: PartitionEpoch,
-    /// The proposed members; -1 as an epoch means that the leader does not know it.
+    /// The proposed members; -1 as an epoch means that the leader does not know it, which is enough of members that stay.
     pub isr: Vec<(BrokerId, BrokerEpoch)>,
     /// The proposed recovery state.
     pub leader_recovery_state: LeaderRecoveryState,
@@ -64,28 +66,33 @@ fn judge(
             "there is no such partition",
         );
     };
-    check_epochs(change, state)?;
+    check_epochs(image, change, state)?;
     check_members(image, change, state)?;
     let isr: Vec<BrokerId> = change.isr.iter().map(|(broker, _)| *broker).collect();
-    let isr_changed = isr.as_slice() != state.isr.as_slice();
+    let min_isr = min_isr_effective(image, min_insync_replicas(image, topic.name()), state);
     let recovery_changed = change.leader_recovery_state != state.leader_recovery_state;
-    if !isr_changed && !recovery_changed {
-        return Ok((state.partition_epoch, None));
-    }
-    let Some(next_epoch) = state.partition_epoch.0.checked_add(1) else {
-        return refuse(Refusal::Internal, "the partition epoch overflows");
-    };
-    let record = PartitionChangeRecord {
+    let mut record = PartitionChangeRecord {
         partition_id: change.partition.partition,
         topic_id: change.partition.topic,
-        isr: isr_changed.then_some(isr),
         leader_recovery_state: recovery_changed.then_some(change.leader_recovery_state),
         ..PartitionChangeRecord::default()
+    };
+    // Written also when it is the set in force: the new version ends what was proposed for the one before, and may still
+    // be on its way.
+    record.isr = Some(isr.clone());
+    let holders = Holders::of(state).with_isr(isr).settled(min_isr);
+    holders.record(state, &mut record);
+    let Some(next_epoch) = state.partition_epoch.0.checked_add(1) else {
+        return refuse(Refusal::Internal, "the partition epoch overflows");
     };
     Ok((PartitionEpoch(next_epoch), Some(record)))
 }
 
-fn check_epochs(change: &IsrChange, state: &PartitionState) -> Result<(), ControllerError> {
+fn check_epochs(
+    image: &MetadataImage,
+    change: &IsrChange,
+    state: &PartitionState,
+) -> Result<(), ControllerError> {
     if change.leader_epoch > state.leader_epoch || change.partition_epoch > state.partition_epoch {
         return refuse(
             Refusal::NotController,
@@ -101,7 +108,8 @@ fn check_epochs(change: &IsrChange, state: &PartitionState) -> Result<(), Contro
             "the broker does not lead the partition",
         );
     }
-    if change.partition_epoch < state.partition_epoch {
+    let may_be_old = image.is_planted(PlantedFault::StalePartitionEpoch);
+    if change.partition_epoch < state.partition_epoch && !may_be_old {
         return refuse(Refusal::PartitionEpochStale, "the partition epoch is over");
     }
     Ok(())
@@ -140,10 +148,15 @@ fn check_members(
             );
         }
     }
+    // Of a member that stays the leader may not have heard yet. One that joins has told which process it is: another one
+    // of the same broker may have lost what this one had (KIP-903).
     let eligible = |(id, epoch): &(BrokerId, BrokerEpoch)| {
-        image
-            .broker(*id)
-            .is_some_and(|broker| broker.is_active() && (epoch.0 == -1 || broker.epoch == *epoch))
+        let is_current = |registered: BrokerEpoch| match epoch.0 {
+            -1 => state.isr.contains(id),
+            _ => registered == *epoch || image.is_planted(PlantedFault::StaleBrokerEpoch),
+        };
+        let broker = image.broker(*id);
+        broker.is_some_and(|broker| broker.is_active() && is_current(broker.epoch))
     };
     if !change.isr.iter().all(eligible) {
         return refuse(

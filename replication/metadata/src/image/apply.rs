@@ -14,8 +14,8 @@ use super::state::{BrokerRegistration, PartitionState, Reassignment, Replicas, T
 use crate::delta::MetadataDelta;
 use crate::record::{
     BrokerRegistrationChangeRecord, ConfigRecord, ConfigResourceType, FeatureLevelRecord,
-    LeaderChange, MetadataRecord, PartitionChangeRecord, PartitionRecord, RegisterBrokerRecord,
-    RemoveTopicRecord, TopicRecord, UnregisterBrokerRecord,
+    LeaderChange, LeaderRecoveryState, MetadataRecord, PartitionChangeRecord, PartitionRecord,
+    RegisterBrokerRecord, RemoveTopicRecord, TopicRecord, UnregisterBrokerRecord,
 };
 use crate::topic_name;
 
@@ -320,6 +320,7 @@ impl MetadataImage {
             return Err(ApplyError::Directories(id));
         }
         delta.partition_changed(id, state.leader_epoch != leader_epoch);
+        delta.unclean_elections += u64::from(is_unclean_election(record));
         Ok(())
     }
 
@@ -381,6 +382,12 @@ fn partition_of_record(record: &PartitionRecord) -> Option<PartitionState> {
         directories,
         reassignment: (extra != Reassignment::default()).then(|| Box::new(extra)),
     })
+}
+
+/// Only an election makes a leader recover.
+fn is_unclean_election(record: &PartitionChangeRecord) -> bool {
+    record.leader_recovery_state == Some(LeaderRecoveryState::Recovering)
+        && matches!(record.leader, LeaderChange::Leader(_))
 }
 
 /// Merges a change; `None` when an epoch overflows.

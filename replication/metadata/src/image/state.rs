@@ -61,7 +61,7 @@ pub struct Reassignment {
     pub removing: Replicas,
     /// Replicas outside the ISR that hold everything up to the high watermark (KIP-966).
     pub eligible_leader_replicas: Replicas,
-    /// The last known eligible leader replicas (KIP-966).
+    /// Former members of those lists whose logs may have lost their ends (KIP-966 calls them last known).
     pub last_known_elr: Replicas,
 }
 
@@ -97,6 +97,12 @@ impl PartitionState {
         self.replicas.contains(&broker)
     }
 
+    /// The directory of a broker's replica; zero or `None` when it is not known.
+    pub fn directory_of(&self, broker: BrokerId) -> Option<Uuid> {
+        let at = self.replicas.iter().position(|id| *id == broker)?;
+        self.directories.get(at).copied()
+    }
+
     /// Replicas that hold everything up to the high watermark though they are not in the ISR.
     pub fn eligible_leader_replicas(&self) -> &[BrokerId] {
         self.reassignment
@@ -104,7 +110,8 @@ impl PartitionState {
             .map_or(&[], |extra| &extra.eligible_leader_replicas)
     }
 
-    /// The last known eligible leader replicas.
+    /// Replicas that held everything up to the high watermark, and have since stopped in a way that may have cost them
+    /// the ends of their logs.
     pub fn last_known_elr(&self) -> &[BrokerId] {
         self.reassignment
             .as_ref()

@@ -22,7 +22,7 @@ fn epoch_of(cluster: &Cluster, id: i32) -> BrokerEpoch {
 }
 
 #[test]
-fn fencing_moves_leadership_and_the_last_isr_member_stays() {
+fn fencing_moves_leadership_and_the_last_isr_member_stays_eligible() {
     let mut cluster = Cluster::new(&[None, None]);
     let topic = cluster.create("t", 1, 2);
     let id = TopicPartition {
@@ -43,10 +43,8 @@ fn fencing_moves_leadership_and_the_last_isr_member_stays() {
     );
     cluster.fence(second.0, true);
     let state = cluster.image.partition(id).unwrap();
-    assert_eq!(
-        (state.leader, state.isr.as_slice()),
-        (None, [second].as_slice())
-    );
+    assert_eq!((state.leader, state.isr.as_slice()), (None, [].as_slice()));
+    assert_eq!(state.eligible_leader_replicas(), [second]);
     assert_eq!(state.leader_epoch, LeaderEpoch(2));
     // The one that may lack records does not lead; the last member does.
     cluster.fence(first.0, false);
@@ -221,15 +219,7 @@ fn registration_is_judged_and_an_unclean_restart_leaves_the_isr() {
         topic,
         partition: PartitionIndex(0),
     };
-    let before = cluster.image.broker(BrokerId(1)).unwrap().clone();
-    let again = BrokerRegistrationRequest {
-        cluster_id: cluster.image.cluster_id().to_owned(),
-        broker_id: BrokerId(1),
-        incarnation_id: ringlog_metadata::Uuid([55; 16]),
-        endpoints: before.endpoints.clone(),
-        log_dirs: before.log_dirs.clone(),
-        ..BrokerRegistrationRequest::default()
-    };
+    let again = cluster.returns(1);
     let next = BrokerEpoch(cluster.image.end_offset().0);
     let code = |request: &BrokerRegistrationRequest, live| {
         let decision = register_broker(&cluster.image, request, next, live);

@@ -58,6 +58,32 @@ impl Cluster {
         self.commit(&decision.records)
     }
 
+    /// What a broker registers with that starts anew, on the disk that it had and with nothing to say for it.
+    pub(crate) fn returns(&self, id: i32) -> BrokerRegistrationRequest {
+        let before = self.image.broker(BrokerId(id)).unwrap();
+        BrokerRegistrationRequest {
+            cluster_id: self.image.cluster_id().to_owned(),
+            broker_id: BrokerId(id),
+            incarnation_id: Uuid([before.incarnation.0[0].wrapping_add(50); 16]),
+            endpoints: before.endpoints.clone(),
+            log_dirs: before.log_dirs.clone(),
+            ..BrokerRegistrationRequest::default()
+        }
+    }
+
+    /// Registers a broker that starts, and lifts its fence.
+    pub(crate) fn start(&mut self, request: &BrokerRegistrationRequest) {
+        self.register(request);
+        self.fence(request.broker_id.0, false);
+    }
+
+    pub(crate) fn register(&mut self, request: &BrokerRegistrationRequest) {
+        let epoch = BrokerEpoch(self.image.end_offset().0);
+        let decision = register_broker(&self.image, request, epoch, false);
+        assert_eq!(decision.results, Ok(epoch));
+        self.commit(&decision.records);
+    }
+
     pub(crate) fn create(&mut self, name: &str, partitions: i32, replicas: i16) -> TopicId {
         let topic_id = topic_id(name);
         let request = CreateTopicsRequest {

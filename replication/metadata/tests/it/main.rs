@@ -7,6 +7,7 @@ mod admin_answers;
 mod brokers;
 mod cluster;
 mod configs;
+mod eligible;
 mod image;
 mod placement;
 mod records;
