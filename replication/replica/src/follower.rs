@@ -1,25 +1,32 @@
 //! What a leader knows of one follower's progress.
 //!
-//! Invariant: `caught_up_at` is a time at which the follower had everything that the leader then had.
+//! Invariants: `caught_up_at` is a time at which the follower had everything that the leader then had; an end is known
+//! only of a follower whose log was found to be a prefix of the leader's, and only as its present process told it.
 
-use model::{BrokerId, MonotonicTime, Offset};
+use model::{BrokerEpoch, BrokerId, LeaderEpoch, MonotonicTime, Offset};
 use std::time::Duration;
 
 /// A fetch by a follower: it states that everything below `fetch_offset` is durable there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FollowerFetch {
     /// Who fetches.
     pub broker: BrokerId,
+    /// Its registration: which process fetches.
+    pub broker_epoch: BrokerEpoch,
+    /// The leader epoch in which it was accepted.
+    pub leader_epoch: LeaderEpoch,
     /// Its log end offset, durable at the topic's level.
     pub fetch_offset: Offset,
     /// Whether the metadata lets it be in an ISR: unfenced, not shutting down, its broker epoch as the request says.
     pub eligible: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Follower {
     pub(crate) broker: BrokerId,
-    /// `None` until its first fetch in this leader epoch.
+    /// The process that the leader serves. `None` until one is accepted in this leader epoch.
+    session: Option<BrokerEpoch>,
+    /// `None` until its first fetch in this session.
     pub(crate) log_end_offset: Option<Offset>,
     pub(crate) eligible: bool,
     caught_up_at: Option<MonotonicTime>,
@@ -32,11 +39,32 @@ impl Follower {
     pub(crate) fn new(broker: BrokerId, caught_up_at: Option<MonotonicTime>) -> Follower {
         Follower {
             broker,
+            session: None,
             log_end_offset: None,
             eligible: caught_up_at.is_some(),
             caught_up_at,
             previous: None,
         }
+    }
+
+    /// The process that the leader serves, -1 for none.
+    pub(crate) fn broker_epoch(&self) -> BrokerEpoch {
+        self.session.unwrap_or(BrokerEpoch(-1))
+    }
+
+    pub(crate) fn session(&self) -> Option<BrokerEpoch> {
+        self.session
+    }
+
+    pub(crate) fn is_served(&self, process: BrokerEpoch) -> bool {
+        self.session == Some(process)
+    }
+
+    /// A process asks, and is served or not. What another one told, or this one before, counts no longer.
+    pub(crate) fn handle_subscribe(&mut self, session: Option<BrokerEpoch>) {
+        self.session = session;
+        self.log_end_offset = None;
+        self.previous = None;
     }
 
     pub(crate) fn handle_fetch(

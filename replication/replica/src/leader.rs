@@ -2,21 +2,25 @@
 //!
 //! Pure. Owned by the partition's shard, one per led partition and leadership.
 //! Invariants: the high watermark never decreases; it never exceeds the durable log end of any replica that may be in
-//! the ISR, the leader's own included; it stands still while the ISR is smaller than the effective minimum.
-//! Source: kafka.md 3.2 to 3.4, KIP-497, KIP-966.
+//! the ISR, the leader's own included; it stands still while the ISR is smaller than the effective minimum. What counts
+//! of a follower was told by its present process, in this leader epoch, after its log was found to be a prefix of this.
+//! Source: kafka.md 3.2 to 3.5, KIP-497, KIP-903, KIP-966.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
-use model::{BrokerId, LeaderEpoch, MonotonicTime, Offset, PartitionEpoch};
+use model::{BrokerEpoch, BrokerId, LeaderEpoch, MonotonicTime, Offset, PartitionEpoch};
 
 use crate::follower::{Follower, FollowerFetch};
-use crate::isr::{IsrProposal, IsrRefusal, IsrState, Members};
+use crate::isr::{IsrProposal, IsrRefusal, IsrState, Members, Pending};
+use crate::planted::PlantedFault;
+use crate::subscription::{LeaderLog, SubscribeAnswer, Subscription, compare};
 
 /// How long to wait before a proposal is repeated that failed for a passing reason.
 const PROPOSAL_RETRY: Duration = Duration::from_millis(500);
 
 /// Settings that may change while a partition is led.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LeaderSettings {
     /// `min.insync.replicas` of the topic.
     pub min_insync_replicas: u32,
@@ -37,6 +41,15 @@ pub struct Assignment<'a> {
     pub isr: &'a [BrokerId],
 }
 
+/// Where the log of a broker that takes leadership ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogEnds {
+    /// Durable or not. This leader epoch begins here.
+    pub log_end_offset: Offset,
+    /// Up to where it is durable at the topic's level. What a follower has appended may still be on its way to the disk.
+    pub durable_end_offset: Offset,
+}
+
 /// What the driver has to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
@@ -46,13 +59,40 @@ pub enum Output {
     ProposeIsr(IsrProposal),
 }
 
-/// Why a follower's fetch is refused.
+/// Why a follower is refused. It subscribes anew when it knows better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplicaError {
     /// The broker has no replica as far as this leader knows; with an epoch in the request the wire's answer is
     /// UNKNOWN_LEADER_EPOCH, else NOT_LEADER_OR_FOLLOWER.
     #[error("broker {0} is not a replica")]
     NotAReplica(BrokerId),
+    /// The follower's leader epoch is over.
+    #[error("leader epoch {found} is over, {current} is in force")]
+    FencedLeaderEpoch {
+        /// The follower's.
+        found: LeaderEpoch,
+        /// The one in which this broker leads.
+        current: LeaderEpoch,
+    },
+    /// The follower knows of a later leader epoch than this broker.
+    #[error("leader epoch {found} is not known, {current} is in force")]
+    UnknownLeaderEpoch {
+        /// The follower's.
+        found: LeaderEpoch,
+        /// The one in which this broker leads.
+        current: LeaderEpoch,
+    },
+    /// A later process of the same broker has been served.
+    #[error("registration {found} of broker {broker} is over")]
+    StaleBrokerEpoch {
+        /// Who.
+        broker: BrokerId,
+        /// Its registration.
+        found: BrokerEpoch,
+    },
+    /// This process of it has not been accepted in this leader epoch.
+    #[error("broker {0} is not subscribed")]
+    NotSubscribed(BrokerId),
     /// It claims records that the leader does not have.
     #[error("broker {broker} fetches at {fetch_offset}, the log ends at {log_end_offset}")]
     BeyondLogEnd {
@@ -66,7 +106,7 @@ pub enum ReplicaError {
 }
 
 /// A partition's replication state on its leader.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LeaderReplica {
     broker: BrokerId,
     settings: LeaderSettings,
@@ -85,10 +125,11 @@ pub struct LeaderReplica {
     proposal: Option<IsrProposal>,
     retry_at: Option<MonotonicTime>,
     check_at: Option<MonotonicTime>,
+    planted: Option<PlantedFault>,
 }
 
 impl LeaderReplica {
-    /// Takes leadership. `log_end_offset` is where this leader epoch begins and what is durable here;
+    /// Takes leadership of a log that is durable up to its end. `log_end_offset` is where this leader epoch begins;
     /// `high_watermark` is the last one known (from a checkpoint, or as a follower), 0 if none is.
     pub fn new(
         now: MonotonicTime,
@@ -98,7 +139,32 @@ impl LeaderReplica {
         log_end_offset: Offset,
         high_watermark: Offset,
     ) -> LeaderReplica {
-        let high_watermark = high_watermark.min(log_end_offset);
+        let ends = LogEnds {
+            log_end_offset,
+            durable_end_offset: log_end_offset,
+        };
+        LeaderReplica::take_over(now, broker, settings, assignment, ends, high_watermark)
+    }
+
+    /// Takes leadership of a log whose end may still be on its way to the disk.
+    /// Panics if more is durable than there is.
+    pub fn take_over(
+        now: MonotonicTime,
+        broker: BrokerId,
+        settings: LeaderSettings,
+        assignment: Assignment<'_>,
+        ends: LogEnds,
+        high_watermark: Offset,
+    ) -> LeaderReplica {
+        let LogEnds {
+            log_end_offset,
+            durable_end_offset,
+        } = ends;
+        assert!(
+            durable_end_offset <= log_end_offset,
+            "more is durable than there is"
+        );
+        let high_watermark = high_watermark.min(durable_end_offset);
         let mut leader = LeaderReplica {
             broker,
             settings,
@@ -106,7 +172,7 @@ impl LeaderReplica {
             partition_epoch: assignment.partition_epoch,
             epoch_start: log_end_offset,
             log_end_offset,
-            durable_end_offset: log_end_offset,
+            durable_end_offset,
             high_watermark,
             high_watermark_reported: high_watermark,
             replica_count: 0,
@@ -115,10 +181,17 @@ impl LeaderReplica {
             proposal: None,
             retry_at: None,
             check_at: None,
+            planted: None,
         };
         leader.install(now, assignment);
         leader.advance_high_watermark(now);
         leader
+    }
+
+    /// Leaves out a condition. For tests.
+    #[doc(hidden)]
+    pub fn plant(&mut self, fault: PlantedFault) {
+        self.planted = Some(fault);
     }
 
     /// Committed records end here.
@@ -163,8 +236,12 @@ impl LeaderReplica {
 
     /// Log end of a follower in this epoch, if it has fetched.
     pub fn follower_end_offset(&self, broker: BrokerId) -> Option<Offset> {
-        let follower = self.followers.iter().find(|f| f.broker == broker);
-        follower.and_then(|follower| follower.log_end_offset)
+        self.follower(broker)?.log_end_offset
+    }
+
+    /// The process of a follower that has been accepted in this leader epoch: it is who records are pushed to.
+    pub fn session_of(&self, broker: BrokerId) -> Option<BrokerEpoch> {
+        self.follower(broker)?.session()
     }
 
     /// Records were appended up to `log_end_offset`; they are readable by followers, not durable yet.
@@ -188,6 +265,34 @@ impl LeaderReplica {
         self.advance_high_watermark(now);
     }
 
+    /// A follower asks for what follows its log. What it told before counts no longer; from an accepted one the driver
+    /// pushes what follows, and hears what is durable there by [`LeaderReplica::handle_follower_fetch`].
+    ///
+    /// A member of the ISR of which nothing is known holds the high watermark where it is.
+    pub fn handle_subscribe(
+        &mut self,
+        subscription: &Subscription,
+        log: LeaderLog,
+    ) -> Result<SubscribeAnswer, ReplicaError> {
+        self.check_leader_epoch(subscription.leader_epoch)?;
+        let unchecked = self.is_planted(PlantedFault::UncheckedSubscription);
+        let log_end_offset = self.log_end_offset;
+        let follower = self.follower_mut(subscription.broker)?;
+        if follower.broker_epoch() > subscription.broker_epoch {
+            return Err(ReplicaError::StaleBrokerEpoch {
+                broker: subscription.broker,
+                found: subscription.broker_epoch,
+            });
+        }
+        let mut answer = compare(subscription, log, log_end_offset);
+        if unchecked && subscription.log_end_offset <= log_end_offset {
+            answer = SubscribeAnswer::Accepted;
+        }
+        let is_accepted = answer == SubscribeAnswer::Accepted;
+        follower.handle_subscribe(is_accepted.then_some(subscription.broker_epoch));
+        Ok(answer)
+    }
+
     /// A follower fetches, before it is answered.
     pub fn handle_follower_fetch(
         &mut self,
@@ -195,8 +300,14 @@ impl LeaderReplica {
         fetch: FollowerFetch,
     ) -> Result<(), ReplicaError> {
         let log_end_offset = self.log_end_offset;
-        let follower = self.followers.iter_mut().find(|f| f.broker == fetch.broker);
-        let follower = follower.ok_or(ReplicaError::NotAReplica(fetch.broker))?;
+        let any_session = self.is_planted(PlantedFault::AnySession);
+        if !any_session {
+            self.check_leader_epoch(fetch.leader_epoch)?;
+        }
+        let follower = self.follower_mut(fetch.broker)?;
+        if !follower.is_served(fetch.broker_epoch) && !any_session {
+            return Err(ReplicaError::NotSubscribed(fetch.broker));
+        }
         if fetch.fetch_offset > log_end_offset {
             return Err(ReplicaError::BeyondLogEnd {
                 broker: fetch.broker,
@@ -205,9 +316,20 @@ impl LeaderReplica {
             });
         }
         follower.handle_fetch(now, fetch, log_end_offset);
-        self.maybe_expand(fetch);
+        self.maybe_expand(|follower| follower.broker == fetch.broker);
         self.advance_high_watermark(now);
         Ok(())
+    }
+
+    /// The metadata lets a follower be in an ISR, or no longer: its broker was unfenced, fenced, or shuts down. One that
+    /// has caught up joins, though it has nothing more to tell; one that may not join is not waited for.
+    pub fn handle_eligibility(&mut self, now: MonotonicTime, broker: BrokerId, eligible: bool) {
+        let Ok(follower) = self.follower_mut(broker) else {
+            return;
+        };
+        follower.eligible = eligible;
+        self.expand_by_caught_up(now);
+        self.advance_high_watermark(now);
     }
 
     /// The metadata of the partition changed while this broker leads it. Older versions are ignored, and so is the one
@@ -225,6 +347,7 @@ impl LeaderReplica {
         }
         self.install(now, assignment);
         self.advance_high_watermark(now);
+        self.expand_by_caught_up(now);
     }
 
     /// Settings changed.
@@ -235,6 +358,9 @@ impl LeaderReplica {
 
     /// The controller's answer to the proposal that was based on the partition epoch `based_on`: the epoch after it,
     /// or why not. Ignored when newer metadata came first.
+    ///
+    /// The driver hands an acceptance over when the metadata before it has been applied here: after a new
+    /// `min.insync.replicas` the controller counts on a high watermark that stands still below it.
     pub fn handle_isr_result(
         &mut self,
         now: MonotonicTime,
@@ -244,23 +370,29 @@ impl LeaderReplica {
         if based_on != self.partition_epoch {
             return;
         }
-        let IsrState::Pending {
-            committed,
-            proposed,
-        } = &mut self.isr
-        else {
+        let IsrState::Pending(pending) = &mut self.isr else {
             return;
         };
         match result {
             Ok(partition_epoch) => {
                 self.partition_epoch = self.partition_epoch.max(partition_epoch);
-                self.isr = IsrState::Committed(std::mem::take(proposed));
+                self.isr = IsrState::Committed(pending.accepted());
+                // Another one may have caught up meanwhile. After a refusal nobody is tried again before something new
+                // is heard: the refusal would come again, too.
+                self.advance_high_watermark(now);
+                self.expand_by_caught_up(now);
             }
-            Err(IsrRefusal::Rejected) => {
-                self.isr = IsrState::Committed(std::mem::take(committed));
-            }
+            Err(IsrRefusal::Rejected) => match pending.refused() {
+                Some(committed) => self.isr = IsrState::Committed(committed),
+                None => self.retry_at = Some(now.plus(PROPOSAL_RETRY)),
+            },
             Err(IsrRefusal::Outdated) => {} // Stays pending until new metadata tells what is true.
-            Err(IsrRefusal::NotNow) => self.retry_at = Some(now.plus(PROPOSAL_RETRY)),
+            Err(IsrRefusal::NotNow) => {
+                if self.planted != Some(PlantedFault::TrustsAnyRefusal) {
+                    pending.repeat();
+                }
+                self.retry_at = Some(now.plus(PROPOSAL_RETRY));
+            }
         }
         self.advance_high_watermark(now);
     }
@@ -277,14 +409,14 @@ impl LeaderReplica {
     pub fn handle_timeout(&mut self, now: MonotonicTime) {
         if self.retry_at.is_some_and(|at| at <= now) {
             self.retry_at = None;
-            if let IsrState::Pending { proposed, .. } = &self.isr {
-                self.proposal = Some(self.proposal_of(proposed.to_vec()));
-            }
+            let pending = self.isr.pending();
+            self.proposal = pending.map(|pending| pending.proposal().clone());
         }
         if self.check_at.is_some_and(|at| at <= now) {
             self.check_at = Some(now.plus(self.settings.replica_lag_max / 2));
             self.maybe_shrink(now);
             self.advance_high_watermark(now);
+            self.expand_by_caught_up(now);
         }
     }
 
@@ -320,35 +452,71 @@ impl LeaderReplica {
         self.check_at = (!self.followers.is_empty()).then(|| now.plus(lag_max / 2));
     }
 
-    fn proposal_of(&self, isr: Vec<BrokerId>) -> IsrProposal {
+    fn check_leader_epoch(&self, found: LeaderEpoch) -> Result<(), ReplicaError> {
+        let current = self.leader_epoch;
+        match found.cmp(&current) {
+            Ordering::Less => Err(ReplicaError::FencedLeaderEpoch { found, current }),
+            Ordering::Equal => Ok(()),
+            Ordering::Greater => Err(ReplicaError::UnknownLeaderEpoch { found, current }),
+        }
+    }
+
+    fn follower(&self, broker: BrokerId) -> Option<&Follower> {
+        self.followers.iter().find(|f| f.broker == broker)
+    }
+
+    fn follower_mut(&mut self, broker: BrokerId) -> Result<&mut Follower, ReplicaError> {
+        let follower = self.followers.iter_mut().find(|f| f.broker == broker);
+        follower.ok_or(ReplicaError::NotAReplica(broker))
+    }
+
+    fn proposal_of(&self, isr: &[BrokerId]) -> IsrProposal {
+        let process = |broker: &BrokerId| {
+            let follower = self.follower(*broker);
+            follower.map_or(BrokerEpoch(-1), Follower::broker_epoch)
+        };
         IsrProposal {
-            isr,
+            isr: isr.iter().map(|id| (*id, process(id))).collect(),
             leader_epoch: self.leader_epoch,
             partition_epoch: self.partition_epoch,
         }
     }
 
     fn propose(&mut self, proposed: Members) {
-        self.proposal = Some(self.proposal_of(proposed.to_vec()));
-        self.isr = IsrState::Pending {
-            committed: Members::from_slice(self.isr.committed()),
-            proposed,
-        };
+        let proposal = self.proposal_of(&proposed);
+        self.proposal = Some(proposal.clone());
+        let committed = Members::from_slice(self.isr.committed());
+        self.isr = IsrState::Pending(Pending::new(committed, proposal));
     }
 
-    fn maybe_expand(&mut self, fetch: FollowerFetch) {
-        let caught_up =
-            fetch.fetch_offset >= self.high_watermark && fetch.fetch_offset >= self.epoch_start;
-        if self.isr.is_pending()
-            || self.isr.may_contain(fetch.broker)
-            || !fetch.eligible
-            || !caught_up
-        {
+    /// Looks at everybody again. An idle partition's followers have nothing to tell, so whatever kept one out is not
+    /// followed by a fetch when it is over.
+    fn expand_by_caught_up(&mut self, now: MonotonicTime) {
+        let (end, lag_max) = (self.log_end_offset, self.settings.replica_lag_max);
+        self.maybe_expand(|follower| follower.is_caught_up(now, end, lag_max));
+    }
+
+    /// Proposes the first of these followers that may join.
+    fn maybe_expand(&mut self, is_meant: impl Fn(&Follower) -> bool) {
+        if self.isr.is_pending() {
             return;
         }
-        let mut proposed = Members::from_slice(self.isr.committed());
-        proposed.push(fetch.broker);
-        self.propose(proposed);
+        let joins = |follower: &&Follower| is_meant(follower) && self.may_join(follower);
+        if let Some(candidate) = self.followers.iter().find(joins) {
+            let mut proposed = Members::from_slice(self.isr.committed());
+            proposed.push(candidate.broker);
+            self.propose(proposed);
+        }
+    }
+
+    fn may_join(&self, follower: &Follower) -> bool {
+        let Some(end) = follower.log_end_offset else {
+            return false;
+        };
+        let reaches_epoch =
+            end >= self.epoch_start || self.is_planted(PlantedFault::JoinsBeforeEpochStart);
+        let is_caught_up = end >= self.high_watermark && reaches_epoch;
+        follower.eligible && is_caught_up && !self.isr.may_contain(follower.broker)
     }
 
     fn maybe_shrink(&mut self, now: MonotonicTime) {
@@ -356,8 +524,7 @@ impl LeaderReplica {
             return;
         }
         let lags = |broker: &BrokerId| {
-            let follower = self.followers.iter().find(|f| f.broker == *broker);
-            follower.is_some_and(|follower| {
+            self.follower(*broker).is_some_and(|follower| {
                 !follower.is_caught_up(now, self.log_end_offset, self.settings.replica_lag_max)
             })
         };
@@ -368,19 +535,44 @@ impl LeaderReplica {
     }
 
     fn advance_high_watermark(&mut self, now: MonotonicTime) {
-        if !self.has_enough_in_sync() {
+        if !self.has_enough_in_sync() && !self.is_planted(PlantedFault::BelowMinimum) {
             return;
         }
-        let mut lowest = self.durable_end_offset;
+        let mut lowest = match self.is_planted(PlantedFault::CountsOwnLogEnd) {
+            true => self.log_end_offset,
+            false => self.durable_end_offset,
+        };
         for follower in &self.followers {
             // A caught-up outsider is about to join: waiting for it avoids a high watermark that it would hold back.
             let joins = follower.eligible
                 && follower.log_end_offset.is_some()
                 && follower.is_caught_up(now, self.log_end_offset, self.settings.replica_lag_max);
-            if self.isr.may_contain(follower.broker) || joins {
+            if self.counts(follower.broker) || joins && self.joins_count() {
                 lowest = lowest.min(follower.log_end_offset.unwrap_or(Offset::ZERO));
             }
         }
         self.high_watermark = self.high_watermark.max(lowest);
+    }
+
+    /// Whether the high watermark waits for the broker, because it may be in the ISR.
+    fn counts(&self, broker: BrokerId) -> bool {
+        let committed = self.isr.committed().contains(&broker);
+        match self.planted {
+            Some(PlantedFault::PendingJoinDoesNotCount) => committed,
+            Some(PlantedFault::PendingLeaveDoesNotCount) => {
+                let stays = |pending: &Pending| pending.proposal().contains(broker);
+                committed && self.isr.pending().is_none_or(stays)
+            }
+            _ => self.isr.may_contain(broker),
+        }
+    }
+
+    /// A caught-up outsider is not waited for where it is planted that a pending one does not count.
+    fn joins_count(&self) -> bool {
+        !self.is_planted(PlantedFault::PendingJoinDoesNotCount)
+    }
+
+    fn is_planted(&self, fault: PlantedFault) -> bool {
+        self.planted == Some(fault)
     }
 }
