@@ -31,8 +31,8 @@ pub struct CandidateLog {
     pub log_end_offset: Offset,
 }
 
-/// The replicas that have to say what they have before one of them can lead; `None` when an election does not wait for
-/// that. The first part of the rule: while a replica may come back whole, nobody else is asked.
+/// The replicas that have to say what they have before one of them can lead; `None` when no election waits for that:
+/// while a replica may come back whole, nobody is asked.
 pub fn candidates(state: &PartitionState) -> Option<&[BrokerId]> {
     let only_suspects = state.leader.is_none()
         && state.isr.is_empty()
