@@ -72,6 +72,7 @@ cases! {
     files::buffers_are_aligned_in_length_and_writable,
     files::open_modes_permit_what_they_say,
     files::syncs_succeed_on_what_was_written,
+    files::what_is_left_of_a_file_system_is_no_more_than_there_is,
     files::a_file_may_be_read_while_it_is_written,
     names::directories_are_created_with_those_above_and_listed_in_order,
     names::a_directory_is_created_in_one_that_is_there,

@@ -22,6 +22,14 @@ pub enum TaskClass {
     Background,
 }
 
+/// Sizes of a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileSystemSpace {
+    pub total_bytes: u64,
+    /// What this process may still use.
+    pub available_bytes: u64,
+}
+
 /// One shard's view of the machine: time, chance, tasks, files and sockets.
 ///
 /// Futures of this trait belong to the task that first polls them; see [`File`] for the rule.
@@ -95,6 +103,9 @@ pub trait Io: Clone + 'static {
     /// Makes everything written to the file system that holds `path` durable (syncfs). One call instead of thousands
     /// of [`File::sync_data`]; it also flushes what other programs wrote there.
     async fn sync_file_system(&self, path: &Path) -> io::Result<()>;
+
+    /// How large the file system is that holds `path`, and what is left of it.
+    async fn file_system_space(&self, path: &Path) -> io::Result<FileSystemSpace>;
 
     /// Listens on an address. `shared` lets other cores listen on it too.
     async fn listen(&self, address: SocketAddr, shared: bool) -> io::Result<Self::Listener>;

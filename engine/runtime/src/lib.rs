@@ -23,7 +23,7 @@ pub use buffer::{ALIGNMENT, Buffer, Frozen, align_up};
 pub use file::{File, OpenMode};
 pub use gate::{Gate, Pass};
 pub use histogram::{Histogram, HistogramSnapshot, LatencyHistogram};
-pub use io::{Io, TaskClass};
+pub use io::{FileSystemSpace, Io, TaskClass};
 pub use mailbox::{Inbox, Sender, mailbox};
 pub use metrics::{
     Counter, Gauge, LabelValue, Labels, MetricDefinition, MetricKind, Snapshot, Unit, Value, labels,

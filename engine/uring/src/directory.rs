@@ -2,8 +2,11 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+
+use runtime::FileSystemSpace;
 
 use crate::blocking::blocking;
 use crate::uring_io::Shared;
@@ -100,6 +103,30 @@ pub(crate) async fn sync_file_system(shared: &Shared, path: &Path) -> io::Result
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
+    })
+    .await
+}
+
+pub(crate) async fn file_system_space(shared: &Shared, path: &Path) -> io::Result<FileSystemSpace> {
+    let path = path.to_owned();
+    blocking(shared, move || {
+        let file = File::open(path)?;
+        let mut answer = MaybeUninit::<libc::statvfs>::uninit();
+        // SAFETY: the descriptor is open, because `file` lives until after the call; `answer` is a live local of the
+        // type that the call fills.
+        if unsafe { libc::fstatvfs(file.as_raw_fd(), answer.as_mut_ptr()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the call succeeded, so it has filled all of it.
+        let answer = unsafe { answer.assume_init() };
+        let bytes = |blocks: u64| {
+            let bytes = blocks.checked_mul(answer.f_frsize);
+            bytes.ok_or_else(|| io::Error::other("a file system of more than 2^64 bytes"))
+        };
+        Ok(FileSystemSpace {
+            total_bytes: bytes(answer.f_blocks)?,
+            available_bytes: bytes(answer.f_bavail)?,
+        })
     })
     .await
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use glommio::{Latency, Shares, TaskQueueHandle};
 use model::{MonotonicTime, Timestamp};
-use runtime::{Io, OpenMode, Snapshot, TaskClass};
+use runtime::{FileSystemSpace, Io, OpenMode, Snapshot, TaskClass};
 
 use crate::buffer::UringBuffer;
 use crate::clock;
@@ -201,6 +201,10 @@ impl Io for UringIo {
 
     async fn sync_file_system(&self, path: &Path) -> io::Result<()> {
         directory::sync_file_system(&self.shared, path).await
+    }
+
+    async fn file_system_space(&self, path: &Path) -> io::Result<FileSystemSpace> {
+        directory::file_system_space(&self.shared, path).await
     }
 
     async fn listen(&self, address: SocketAddr, shared: bool) -> io::Result<UringListener> {

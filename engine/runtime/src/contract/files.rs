@@ -287,6 +287,13 @@ pub(super) async fn syncs_succeed_on_what_was_written<I: Io>(setup: Setup<I>) {
     io.sync_file_system(&directory).await.unwrap();
 }
 
+pub(super) async fn what_is_left_of_a_file_system_is_no_more_than_there_is<I: Io>(setup: Setup<I>) {
+    let Setup { io, directory } = setup;
+    let space = io.file_system_space(&directory).await.unwrap();
+    assert!(space.total_bytes > 0);
+    assert!(space.available_bytes <= space.total_bytes, "{space:?}");
+}
+
 pub(super) async fn a_file_may_be_read_while_it_is_written<I: Io>(setup: Setup<I>) {
     const PAGES: u64 = 24;
     let Setup { io, directory } = setup;

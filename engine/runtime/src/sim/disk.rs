@@ -21,6 +21,7 @@ use super::tree::{Directory, Inode, Tree};
 use super::world::World;
 use crate::buffer::ALIGNMENT;
 use crate::file::OpenMode;
+use crate::io::FileSystemSpace;
 
 const EIO: i32 = 5;
 const EMFILE: i32 = 24;
@@ -218,12 +219,25 @@ impl Disk {
         if capacity == u64::MAX || growth == 0 {
             return true;
         }
+        self.used_bytes() + growth <= capacity
+    }
+
+    fn used_bytes(&self) -> u64 {
         let page = ALIGNMENT as u64;
-        let mut used = growth;
+        let mut used = 0;
         for (_, inode) in self.tree().files() {
             used += inode.content.borrow().length().next_multiple_of(page);
         }
-        used <= capacity
+        used
+    }
+
+    /// The capacity may have been set below what is used already.
+    pub(crate) fn space(&self) -> FileSystemSpace {
+        let total_bytes = self.capacity_bytes.get();
+        FileSystemSpace {
+            total_bytes,
+            available_bytes: total_bytes.saturating_sub(self.used_bytes()),
+        }
     }
 }
 

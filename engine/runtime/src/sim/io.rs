@@ -22,7 +22,7 @@ use super::stream::{SimListener, SimStream};
 use super::trace::Step;
 use super::world::World;
 use crate::file::OpenMode;
-use crate::io::{Io, TaskClass};
+use crate::io::{FileSystemSpace, Io, TaskClass};
 
 /// One in so many calls of `yield_if_needed` yields.
 const YIELD_SHARE: u64 = 3;
@@ -239,6 +239,11 @@ impl Io for SimIo {
 
     async fn sync_file_system(&self, path: &Path) -> io::Result<()> {
         self.names(path, Operation::SyncFileSystem).await.map(drop)
+    }
+
+    async fn file_system_space(&self, _path: &Path) -> io::Result<FileSystemSpace> {
+        self.check_alive()?;
+        Ok(self.world().node(self.node()).disk.space())
     }
 
     async fn listen(&self, address: SocketAddr, shared: bool) -> io::Result<SimListener> {
