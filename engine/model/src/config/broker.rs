@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use crate::ids::BrokerId;
 
+use super::dynamic::check_dynamic;
 use super::error::ConfigError;
-use super::key::{Access, Key, Kind, Value};
+use super::key::{Key, Kind, Value};
 use super::listener::{LISTENER_DEFAULT, Listener};
-use super::topic::Durability;
+use super::topic::{Durability, TopicConfig};
 use super::typed::{Values, parse_listeners, typed_settings};
 use super::{broker_key, broker_keys};
 
@@ -190,8 +191,9 @@ impl BrokerConfig {
         Ok(config)
     }
 
-    /// Rules about more than one key.
+    /// Rules about more than one key, those of a topic that sets nothing among them.
     fn check(&self) -> Result<(), ConfigError> {
+        TopicConfig::defaults(self)?;
         if self.group_min_session_timeout_ms > self.group_max_session_timeout_ms {
             return Err(ConfigError::Conflict(
                 "group.min.session.timeout.ms must not be above group.max.session.timeout.ms"
@@ -229,21 +231,6 @@ fn known(name: &str) -> Result<Option<&'static Key>, ConfigError> {
         true => Ok(None),
         false => broker_key(name).map(Some),
     }
-}
-
-/// Whether a broker key may be set to `value` at run time, for one broker or for all.
-pub fn check_dynamic(name: &str, value: &str, one_broker: bool) -> Result<(), ConfigError> {
-    let Ok(key) = broker_key(name) else {
-        return Ok(());
-    };
-    match key.access {
-        Access::ReadOnly => return Err(ConfigError::ReadOnly(name.to_owned())),
-        Access::PerBroker if !one_broker => {
-            return Err(ConfigError::PerBrokerOnly(name.to_owned()));
-        }
-        Access::PerBroker | Access::Cluster => {}
-    }
-    key.parse(value).map(|_| ())
 }
 
 /// Whether a key is listed by DescribeConfigs when nothing sets it: those of plug-ins are not.

@@ -145,14 +145,15 @@ pub fn describe_broker(
     for key in broker_keys().filter(|key| is_listed(key, broker)) {
         let mut names = vec![key.name];
         names.extend(key.synonyms);
-        let synonyms = broker_synonyms(&names, broker)?;
-        let value = broker.value(key.name).map(ToString::to_string);
-        let mut line = described(key, value, key.is_read_only(), synonyms);
+        let mut synonyms = broker_synonyms(&names, broker)?;
         if !one_broker {
-            line.synonyms
-                .retain(|synonym| synonym.source == Source::DynamicDefaultBroker);
+            synonyms.retain(|synonym| synonym.source == Source::DynamicDefaultBroker);
         }
-        out.insert(key.name, line);
+        let value = broker.value(key.name).map(ToString::to_string);
+        out.insert(
+            key.name,
+            described(key, value, key.is_read_only(), synonyms),
+        );
     }
     Ok(out.into_values().collect())
 }

@@ -29,6 +29,9 @@ pub enum ConfigError {
     /// A key that only a restart changes.
     #[error("{0} cannot be changed while the broker runs")]
     ReadOnly(String),
+    /// A key that Kafka changes while a broker runs, and this broker only at its start.
+    #[error("{0} takes effect at a start of this broker only: set it in its configuration file")]
+    AtStart(String),
     /// A key that belongs to single brokers.
     #[error("{0} can be changed for single brokers only")]
     PerBrokerOnly(String),
@@ -53,6 +56,7 @@ impl ConfigError {
             | ConfigError::Null(name)
             | ConfigError::Invalid { name, .. }
             | ConfigError::ReadOnly(name)
+            | ConfigError::AtStart(name)
             | ConfigError::PerBrokerOnly(name) => Some(name),
             ConfigError::Conflict(_) | ConfigError::Syntax { .. } => None,
         }

@@ -11,6 +11,7 @@ mod broker_keys;
 mod cluster_keys;
 mod coordinator_keys;
 pub mod describe;
+pub mod dynamic;
 pub mod environment;
 pub mod error;
 mod group_keys;
@@ -77,6 +78,11 @@ pub fn topic_key(name: &str) -> Result<&'static Key, ConfigError> {
 /// The broker key of a name.
 pub fn broker_key(name: &str) -> Result<&'static Key, ConfigError> {
     find(broker_keys(), name)
+}
+
+/// The client metrics key of a name.
+pub fn client_metrics_key(name: &str) -> Result<&'static Key, ConfigError> {
+    find(client_metrics_keys(), name)
 }
 
 /// The group key of a name.

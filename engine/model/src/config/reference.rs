@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::dynamic::AT_START;
 use super::key::{Access, Effect, Key, Valid};
 use super::{broker_keys, group_keys, topic_keys};
 
@@ -39,6 +40,7 @@ fn write_table(out: &mut String, title: &str, keys: &[&Key]) {
     ));
     for key in keys {
         let changes = match key.access {
+            _ if AT_START.contains(&key.name) => "at start",
             Access::ReadOnly => "at start",
             Access::Cluster => "any time",
             Access::PerBroker => "any time, per broker",

@@ -1,7 +1,7 @@
 //! Broker values: layers, the properties format, addresses, cores, and what an operator reads when something is wrong.
 
 use model::BrokerId;
-use model::config::broker::check_dynamic;
+use model::config::dynamic::{check_dynamic, check_group};
 use model::config::{
     BrokerConfig, ConfigError, Listener, Properties, broker_keys, parse_environment,
     parse_properties, variable_of,
@@ -224,7 +224,11 @@ fn run_time_changes_are_checked() {
     assert!(check_dynamic("ringlog.durability", "written", false).is_ok());
     let read_only = ConfigError::ReadOnly("node.id".to_owned());
     assert_eq!(check_dynamic("node.id", "7", true), Err(read_only));
-    assert!(check_dynamic("listeners", "A://:1", true).is_ok());
+    // Kafka changes them at run time; accepted here, they would have no effect.
+    for (name, value) in [("listeners", "A://:1"), ("max.connections", "7")] {
+        let at_start = ConfigError::AtStart(name.to_owned());
+        assert_eq!(check_dynamic(name, value, true), Err(at_start));
+    }
     assert!(matches!(
         check_dynamic("listeners", "A://:1", false),
         Err(ConfigError::PerBrokerOnly(_))
@@ -234,6 +238,72 @@ fn run_time_changes_are_checked() {
         Err(ConfigError::Invalid { .. })
     ));
     assert!(check_dynamic("no.such", "x", false).is_ok());
+    let long = "x".repeat(64 << 10);
+    assert!(check_dynamic("no.such", &long, false).is_ok());
+    assert!(check_dynamic("no.such", &format!("{long}x"), false).is_err());
+    assert!(check_dynamic(&long, "x", false).is_err());
+}
+
+#[test]
+fn what_no_topic_could_have_is_refused_at_once() {
+    let lags = settings(&[
+        ("log.cleaner.min.compaction.lag.ms", "6"),
+        ("log.cleaner.max.compaction.lag.ms", "5"),
+    ]);
+    let none = settings(&[]);
+    let refused = BrokerConfig::from_layers(&none, &none, &lags);
+    assert!(matches!(refused, Err(ConfigError::Conflict(_))));
+    // Each alone is fine, and so is each in a layer of its own.
+    let base = broker(&[]);
+    let (min, max) = (
+        settings(&[("log.cleaner.min.compaction.lag.ms", "6")]),
+        settings(&[("log.cleaner.max.compaction.lag.ms", "5")]),
+    );
+    assert!(base.with_dynamic(&min, &none).is_ok());
+    assert!(base.with_dynamic(&none, &max).is_ok());
+    assert!(base.with_dynamic(&min, &max).is_err());
+}
+
+#[test]
+fn groups_have_the_bounds_that_the_broker_sets() {
+    let broker = broker(&[]);
+    // (settings, whether they are accepted)
+    let table: &[(&[(&str, &str)], bool)] = &[
+        (&[], true),
+        (&[("consumer.session.timeout.ms", "45000")], true),
+        (&[("consumer.session.timeout.ms", "44999")], false),
+        (&[("consumer.session.timeout.ms", "60000")], true),
+        (&[("consumer.session.timeout.ms", "60001")], false),
+        (&[("consumer.session.timeout.ms", "1")], false),
+        (&[("consumer.heartbeat.interval.ms", "15000")], true),
+        (&[("consumer.heartbeat.interval.ms", "15001")], false),
+        (&[("share.delivery.count.limit", "1000")], false),
+        (&[("share.isolation.level", "read_committed")], true),
+        (&[("share.isolation.level", "none")], false),
+        (&[("no.such", "1")], false),
+    ];
+    for (values, accepted) in table {
+        let checked = check_group(&settings(values), &broker);
+        assert_eq!(checked.is_ok(), *accepted, "{values:?}: {checked:?}");
+    }
+}
+
+#[test]
+fn a_group_lives_longer_than_the_pause_between_its_heartbeats() {
+    let broker = broker(&[
+        ("group.consumer.min.session.timeout.ms", "1000"),
+        ("group.consumer.min.heartbeat.interval.ms", "1000"),
+    ]);
+    let same = settings(&[
+        ("consumer.session.timeout.ms", "6000"),
+        ("consumer.heartbeat.interval.ms", "6000"),
+    ]);
+    assert!(check_group(&same, &broker).is_err());
+    let shorter = settings(&[
+        ("consumer.session.timeout.ms", "6000"),
+        ("consumer.heartbeat.interval.ms", "5999"),
+    ]);
+    assert!(check_group(&shorter, &broker).is_ok());
 }
 
 #[test]

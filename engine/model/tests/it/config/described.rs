@@ -150,6 +150,13 @@ fn secrets_are_hidden_and_run_time_values_come_first() {
     assert_eq!(sources, [2, 3, 4, 5]);
     let all = describe_broker(&changed, false).unwrap();
     assert_eq!(line(&all, "log.cleaner.backoff.ms").synonyms.len(), 1);
+    // Of all brokers, only what was set for all of them counts: not what this one has in its file or for itself alone.
+    let source = |name: &str| line(&all, name).source;
+    assert_eq!(
+        source("log.cleaner.backoff.ms"),
+        Source::DynamicDefaultBroker
+    );
+    assert_eq!(source("ssl.key.password"), Source::Default);
     assert!(
         lines
             .iter()
