@@ -8,12 +8,14 @@
 pub mod brokers;
 pub mod candidates;
 pub mod configs;
+pub mod elect_leaders;
 pub mod election;
 mod eligible;
 pub mod isr;
 mod last_stop;
 pub mod partitions;
 pub mod producer_ids;
+pub mod reassignments;
 mod refusal;
 mod replica_assignment;
 mod replicas_of;
@@ -28,14 +30,19 @@ pub use brokers::{
 };
 pub use candidates::{CandidateLog, candidates, elect_best};
 pub use configs::{
-    AlterConfigsRequest, ConfigChange, ConfigOperation, ConfigResource, ConfigRules, alter_configs,
+    AlterConfigsRequest, AlterConfigsResults, ConfigChange, ConfigOperation, ConfigResource,
+    ConfigRules, alter_configs,
 };
+pub use elect_leaders::{ElectLeadersRequest, ElectedTopics, elect_leaders};
 pub use election::{ElectionKind, elect};
 pub use eligible::min_insync_replicas;
 pub use isr::{IsrChange, alter_partition};
 pub use last_stop::{LastStop, Witness};
 pub use partitions::{CreatePartitionsRequest, MorePartitions, create_partitions};
 pub use producer_ids::{PRODUCER_ID_BLOCK_SIZE, ProducerIdBlock, allocate_producer_ids};
+pub use reassignments::{
+    AlterReassignmentsRequest, PartitionReassignment, ReassignedTopics, alter_reassignments,
+};
 pub use refusal::{ControllerError, Refusal};
 pub use sessions::{Heartbeat, HeartbeatAnswer, Sessions, Verdict};
 pub use topics::{

@@ -1,4 +1,5 @@
-//! IncrementalAlterConfigs (KIP-339): set, delete, append and subtract on what was set before.
+//! IncrementalAlterConfigs (KIP-339): set, delete, append and subtract on what was set before. AlterConfigs (KIP-133):
+//! the same on nothing, so that what is not set again is forgotten.
 //!
 //! Codes are those of Kafka 4.3.1 (kafka-answers.txt). Which keys exist, what their values may be and which are lists
 //! is the caller's registry, given as [`ConfigRules`].
@@ -15,6 +16,10 @@ use crate::topic_name;
 
 /// Most values set on one resource: more than there are keys.
 pub const CONFIGS_PER_RESOURCE_MAX: usize = 1000;
+
+/// Most groups, and most client metrics subscriptions, with values of their own: anybody can name new ones. Topics and
+/// brokers must be there.
+pub const NAMED_RESOURCES_MAX: usize = 10_000;
 
 /// A thing that carries configuration.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,11 +67,13 @@ pub struct ConfigChange {
     pub value: Option<String>,
 }
 
-/// IncrementalAlterConfigs.
+/// IncrementalAlterConfigs, or AlterConfigs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AlterConfigsRequest {
     /// Resources with their changes.
     pub resources: Vec<(ConfigResource, Vec<ConfigChange>)>,
+    /// Whether what was set before is forgotten first (AlterConfigs).
+    pub replaces: bool,
     /// Answer, but change nothing.
     pub validate_only: bool,
 }
@@ -97,11 +104,23 @@ pub fn alter_configs(
         results.push(((*resource).clone(), Err(error)));
     }
     let mut records = Vec::new();
+    let mut named = NamedResources::of(image);
     for (resource, changes) in &request.resources {
         if repeated.contains(&resource) {
             continue;
         }
-        let result = alter_one(image, resource, changes, rules).map(|new| records.extend(new));
+        let base = match request.replaces {
+            true => None,
+            false => image.configs(resource.kind, &resource.name),
+        };
+        let base = base.map_or_else(ConfigMap::new, |map| ConfigMap::clone(map));
+        let result = alter_one(image, resource, base, changes, rules).and_then(|new| {
+            if !new.is_empty() {
+                named.take(image, resource)?;
+            }
+            records.extend(new);
+            Ok(())
+        });
         results.push((resource.clone(), result));
     }
     if request.validate_only {
@@ -110,9 +129,52 @@ pub fn alter_configs(
     Decision { records, results }
 }
 
+/// How many resources that nobody registers have values.
+struct NamedResources {
+    groups: usize,
+    client_metrics: usize,
+}
+
+impl NamedResources {
+    fn of(image: &MetadataImage) -> NamedResources {
+        NamedResources {
+            groups: image.configs_of_kind(ConfigResourceType::Group).count(),
+            client_metrics: image
+                .configs_of_kind(ConfigResourceType::ClientMetrics)
+                .count(),
+        }
+    }
+
+    /// A resource is about to have values.
+    fn take(
+        &mut self,
+        image: &MetadataImage,
+        resource: &ConfigResource,
+    ) -> Result<(), ControllerError> {
+        let count = match resource.kind {
+            ConfigResourceType::Group => &mut self.groups,
+            ConfigResourceType::ClientMetrics => &mut self.client_metrics,
+            ConfigResourceType::Topic
+            | ConfigResourceType::Broker
+            | ConfigResourceType::BrokerLogger => return Ok(()),
+        };
+        if image.configs(resource.kind, &resource.name).is_some() {
+            return Ok(());
+        }
+        if *count >= NAMED_RESOURCES_MAX {
+            let message = format!("{NAMED_RESOURCES_MAX} resources of this type have values");
+            return Err(ControllerError::new(Refusal::PolicyViolation, message));
+        }
+        *count += 1;
+        Ok(())
+    }
+}
+
+/// The records that make `base` with these changes out of what is set on a resource.
 fn alter_one(
     image: &MetadataImage,
     resource: &ConfigResource,
+    base: ConfigMap,
     changes: &[ConfigChange],
     rules: ConfigRules<'_>,
 ) -> Result<Vec<MetadataRecord>, ControllerError> {
@@ -133,9 +195,7 @@ fn alter_one(
         }
     }
     check_resource(image, resource)?;
-    let before = image.configs(resource.kind, &resource.name);
-    let before = before.map_or_else(ConfigMap::new, |map| ConfigMap::clone(map));
-    let mut after = before.clone();
+    let mut after = base;
     for change in changes {
         apply_change(resource.kind, change, &mut after, rules)?;
     }
@@ -153,25 +213,38 @@ fn alter_one(
         };
         ControllerError::new(code, message)
     })?;
-    let changed = keys
-        .iter()
-        .filter(|key| before.get(**key) != after.get(**key));
-    let record = |key: &&str| {
+    Ok(difference(image, resource, &after))
+}
+
+/// One record per value that was not set so before, or is not set any more; by name.
+fn difference(
+    image: &MetadataImage,
+    resource: &ConfigResource,
+    after: &ConfigMap,
+) -> Vec<MetadataRecord> {
+    let none = ConfigMap::new();
+    let before = image.configs(resource.kind, &resource.name);
+    let before = before.map_or(&none, |map| map.as_ref());
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let changed = names
+        .into_iter()
+        .filter(|name| before.get(*name) != after.get(*name));
+    let record = |name: &String| {
         MetadataRecord::Config(ConfigRecord {
             resource_type: resource.kind,
             resource_name: resource.name.clone(),
-            name: (*key).to_owned(),
-            value: after.get(*key).cloned(),
+            name: name.clone(),
+            value: after.get(name).cloned(),
         })
     };
     let mut records: Vec<_> = changed.map(record).collect();
     if resource.kind == ConfigResourceType::Topic {
-        let minimum = minimum_of(Some(&after));
-        if minimum != minimum_of(Some(&before)) {
+        let minimum = minimum_of(Some(after));
+        if minimum != minimum_of(Some(before)) {
             records.extend(after_new_minimum(image, &resource.name, minimum));
         }
     }
-    Ok(records)
+    records
 }
 
 fn check_resource(image: &MetadataImage, resource: &ConfigResource) -> Result<(), ControllerError> {

@@ -35,6 +35,8 @@ pub enum Refusal {
     InvalidTopicName,
     /// Somebody else leads by now.
     NewLeaderElected,
+    /// No replicas of the partition are being moved.
+    NoReassignmentInProgress,
     /// The answer is up to another controller, whose word is newer.
     NotController,
     /// Nothing was tried.

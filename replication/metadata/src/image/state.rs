@@ -103,6 +103,20 @@ impl PartitionState {
         self.directories.get(at).copied()
     }
 
+    /// Replicas being added.
+    pub fn adding_replicas(&self) -> &[BrokerId] {
+        self.reassignment
+            .as_ref()
+            .map_or(&[], |extra| &extra.adding)
+    }
+
+    /// Replicas to be removed.
+    pub fn removing_replicas(&self) -> &[BrokerId] {
+        self.reassignment
+            .as_ref()
+            .map_or(&[], |extra| &extra.removing)
+    }
+
     /// Replicas that hold everything up to the high watermark though they are not in the ISR.
     pub fn eligible_leader_replicas(&self) -> &[BrokerId] {
         self.reassignment

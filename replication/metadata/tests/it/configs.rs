@@ -1,6 +1,7 @@
-//! The rows of IncrementalAlterConfigs.
+//! The rows of IncrementalAlterConfigs, and what AlterConfigs forgets.
 
 use ringlog_metadata::controller::Refusal::{self, *};
+use ringlog_metadata::controller::configs::NAMED_RESOURCES_MAX;
 use ringlog_metadata::controller::{
     AlterConfigsRequest, ConfigChange, ConfigOperation, ConfigResource, ConfigRules, alter_configs,
 };
@@ -133,7 +134,7 @@ fn alter_configs_answers() {
         };
         let request = AlterConfigsRequest {
             resources: vec![(resource, changes)],
-            validate_only: false,
+            ..AlterConfigsRequest::default()
         };
         let decision = alter_configs(&cluster.image, &request, RULES);
         let code = decision.results[0]
@@ -159,7 +160,7 @@ fn lists_grow_and_shrink_and_equal_values_are_not_written() {
                 resource,
                 vec![change("cleanup.policy", operation, Some(value))],
             )],
-            validate_only: false,
+            ..AlterConfigsRequest::default()
         };
         let decision = alter_configs(&cluster.image, &request, RULES);
         cluster.commit(&decision.records);
@@ -173,4 +174,95 @@ fn lists_grow_and_shrink_and_equal_values_are_not_written() {
     assert_eq!(alter(3, "delete"), (1, Some("compact".to_owned())));
     assert_eq!(alter(3, "compact"), (1, Some(String::new())));
     assert_eq!(alter(1, ""), (1, None));
+}
+
+fn resource(kind: ConfigResourceType, name: &str) -> ConfigResource {
+    ConfigResource {
+        kind,
+        name: name.to_owned(),
+    }
+}
+
+#[test]
+fn a_replacement_forgets_what_is_not_set_again() {
+    let mut cluster = Cluster::new(&[None]);
+    cluster.create("t", 1, 1);
+    let mut alter = |replaces, validate_only, changes: Vec<ConfigChange>| {
+        let request = AlterConfigsRequest {
+            resources: vec![(resource(ConfigResourceType::Topic, "t"), changes)],
+            replaces,
+            validate_only,
+        };
+        let decision = alter_configs(&cluster.image, &request, RULES);
+        let refusal = decision.results[0].1.as_ref().err();
+        let refusal = refusal.map(|error| error.refusal);
+        cluster.commit(&decision.records);
+        let configs = cluster.image.topic_configs("t");
+        let text = configs.map(|map| format!("{map:?}")).unwrap_or_default();
+        (refusal, decision.records.len(), text)
+    };
+    let retention = || change("retention.ms", 0, Some("5"));
+    let cleanup = || change("cleanup.policy", 0, Some("compact"));
+    let both = r#"{"cleanup.policy": "compact", "retention.ms": "5"}"#;
+    assert_eq!(
+        alter(false, false, vec![retention(), cleanup()]),
+        (None, 2, both.to_owned())
+    );
+    assert_eq!(
+        alter(true, true, vec![retention()]),
+        (None, 0, both.to_owned()),
+        "only validated"
+    );
+    let bad = vec![change("no.such", 0, Some("1"))];
+    assert_eq!(
+        alter(true, false, bad),
+        (Some(InvalidConfig), 0, both.to_owned())
+    );
+    let null = vec![change("retention.ms", 0, None)];
+    assert_eq!(
+        alter(true, false, null),
+        (Some(InvalidRequest), 0, both.to_owned())
+    );
+    assert_eq!(
+        alter(true, false, vec![retention()]),
+        (None, 1, r#"{"retention.ms": "5"}"#.to_owned())
+    );
+    assert_eq!(alter(true, false, vec![]), (None, 1, String::new()));
+    assert_eq!(alter(true, false, vec![]), (None, 0, String::new()));
+}
+
+#[test]
+fn groups_with_values_are_bounded() {
+    let mut cluster = Cluster::new(&[None]);
+    let rules = ConfigRules {
+        validate: &|_, _| Ok(()),
+        list_default: &list_default,
+    };
+    let set = |name: String| {
+        let changes = vec![change("x", 0, Some("1"))];
+        (resource(ConfigResourceType::Group, &name), changes)
+    };
+    let one_too_many = (0..=NAMED_RESOURCES_MAX).map(|number| set(format!("g{number}")));
+    let request = AlterConfigsRequest {
+        resources: one_too_many.collect(),
+        ..AlterConfigsRequest::default()
+    };
+    let decision = alter_configs(&cluster.image, &request, rules);
+    assert_eq!(decision.records.len(), NAMED_RESOURCES_MAX);
+    cluster.commit(&decision.records);
+    let mut alter = |name: &str, changes: Vec<ConfigChange>| {
+        let request = AlterConfigsRequest {
+            resources: vec![(resource(ConfigResourceType::Group, name), changes)],
+            ..AlterConfigsRequest::default()
+        };
+        let decision = alter_configs(&cluster.image, &request, rules);
+        cluster.commit(&decision.records);
+        let result = decision.results.into_iter().next().unwrap().1;
+        result.err().map(|error| error.refusal)
+    };
+    let x = |value: &str| vec![change("x", 0, Some(value))];
+    assert_eq!(alter("new", x("1")), Some(PolicyViolation));
+    assert_eq!(alter("g0", x("2")), None, "it has values already");
+    assert_eq!(alter("g0", vec![change("x", 1, None)]), None);
+    assert_eq!(alter("new", x("1")), None, "there is room again");
 }

@@ -8,6 +8,8 @@ mod brokers;
 mod cluster;
 mod configs;
 mod eligible;
+mod elections;
 mod image;
 mod placement;
+mod reassignments;
 mod records;
