@@ -178,6 +178,7 @@ fn storage_options(config: &BrokerConfig, resources: Resources) -> StorageOption
 fn server_options(config: &BrokerConfig, resources: Resources) -> ServerOptions {
     let read_timeout = millis(i64::from(config.request_read_timeout_ms));
     ServerOptions {
+        log_dir: (&config.data_dir).into(),
         request_bytes_max: bytes(config.socket_request_max_bytes),
         request_memory_bytes: resources.request_bytes,
         answer_memory_bytes: resources.answer_bytes,

@@ -23,6 +23,8 @@ macro_rules! rpcs {
 }
 
 rpcs! {
+    AlterConfigsRequest => AlterConfigsResponse,
+    AlterPartitionReassignmentsRequest => AlterPartitionReassignmentsResponse,
     ApiVersionsRequest => ApiVersionsResponse,
     CreatePartitionsRequest => CreatePartitionsResponse,
     CreateTopicsRequest => CreateTopicsResponse,
@@ -32,21 +34,27 @@ rpcs! {
     DescribeClusterRequest => DescribeClusterResponse,
     DescribeConfigsRequest => DescribeConfigsResponse,
     DescribeGroupsRequest => DescribeGroupsResponse,
+    DescribeLogDirsRequest => DescribeLogDirsResponse,
+    DescribeQuorumRequest => DescribeQuorumResponse,
     DescribeTopicPartitionsRequest => DescribeTopicPartitionsResponse,
+    ElectLeadersRequest => ElectLeadersResponse,
     FetchRequest => FetchResponse,
     FindCoordinatorRequest => FindCoordinatorResponse,
     HeartbeatRequest => HeartbeatResponse,
+    IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse,
     InitProducerIdRequest => InitProducerIdResponse,
     JoinGroupRequest => JoinGroupResponse,
     LeaveGroupRequest => LeaveGroupResponse,
     ListGroupsRequest => ListGroupsResponse,
     ListOffsetsRequest => ListOffsetsResponse,
+    ListPartitionReassignmentsRequest => ListPartitionReassignmentsResponse,
     MetadataRequest => MetadataResponse,
     OffsetCommitRequest => OffsetCommitResponse,
     OffsetFetchRequest => OffsetFetchResponse,
     OffsetForLeaderEpochRequest => OffsetForLeaderEpochResponse,
     ProduceRequest => ProduceResponse,
     SyncGroupRequest => SyncGroupResponse,
+    UnregisterBrokerRequest => UnregisterBrokerResponse,
 }
 
 /// A whole request frame, length included, as slices to be sent in order. Record batches are not copied.

@@ -233,10 +233,21 @@ apis! {
     OffsetForLeaderEpoch = 23, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, versions 2-4,
         flexible 4, advertised 2-4;
     DescribeConfigs = 32, DescribeConfigsRequest, DescribeConfigsResponse, versions 1-4, flexible 4, advertised 1-4;
+    AlterConfigs = 33, AlterConfigsRequest, AlterConfigsResponse, versions 0-2, flexible 2, advertised 0-2;
+    DescribeLogDirs = 35, DescribeLogDirsRequest, DescribeLogDirsResponse, versions 1-5, flexible 2, advertised 1-5;
     CreatePartitions = 37, CreatePartitionsRequest, CreatePartitionsResponse, versions 0-3,
         flexible 2, advertised 0-3;
     DeleteGroups = 42, DeleteGroupsRequest, DeleteGroupsResponse, versions 0-2, flexible 2, advertised 0-2;
+    ElectLeaders = 43, ElectLeadersRequest, ElectLeadersResponse, versions 0-2, flexible 2, advertised 0-2;
+    IncrementalAlterConfigs = 44, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, versions 0-1,
+        flexible 1, advertised 0-1;
+    AlterPartitionReassignments = 45, AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
+        versions 0-1, flexible 0, advertised 0-1;
+    ListPartitionReassignments = 46, ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
+        versions 0-0, flexible 0, advertised 0-0;
+    DescribeQuorum = 55, DescribeQuorumRequest, DescribeQuorumResponse, versions 0-2, flexible 0, advertised 0-2;
     DescribeCluster = 60, DescribeClusterRequest, DescribeClusterResponse, versions 0-2, flexible 0, advertised 0-2;
+    UnregisterBroker = 64, UnregisterBrokerRequest, UnregisterBrokerResponse, versions 0-0, flexible 0, advertised 0-0;
     DescribeTopicPartitions = 75, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, versions 0-0,
         flexible 0, advertised 0-0;
 }

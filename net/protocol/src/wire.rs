@@ -2,7 +2,7 @@
 //!
 //! | schema | Rust |
 //! |---|---|
-//! | bool, int8, int16, int32, int64 | `bool`, `i8`, `i16`, `i32`, `i64` |
+//! | bool, int8, int16, uint16, int32, int64 | `bool`, `i8`, `i16`, `u16`, `i32`, `i64` |
 //! | uuid | `TopicId` for topics, `Uuid` otherwise |
 //! | string, bytes, records | `Text`, `Bytes`, `Records` |
 //! | []T | `Vec<T>` |
@@ -157,7 +157,7 @@ macro_rules! number {
     )*};
 }
 
-number!(i8: 1, i16: 2, i32: 4, i64: 8);
+number!(i8: 1, i16: 2, u16: 2, i32: 4, i64: 8);
 
 impl Wire for bool {
     fn zero() -> bool {

@@ -69,6 +69,20 @@ async fn handle<I: Io>(context: &Context<'_, I>, request: Request) -> Result<(),
             h::offset_for_leader_epoch::handle(context, &request).await
         }
         Request::DescribeConfigs(request) => h::describe_configs::handle(context, &request),
+        Request::AlterConfigs(request) => h::alter_configs::handle(context, &request).await,
+        Request::IncrementalAlterConfigs(request) => {
+            h::incremental_alter_configs::handle(context, &request).await
+        }
+        Request::DescribeLogDirs(request) => h::describe_log_dirs::handle(context, &request).await,
+        Request::ElectLeaders(request) => h::elect_leaders::handle(context, &request).await,
+        Request::AlterPartitionReassignments(request) => {
+            h::alter_partition_reassignments::handle(context, &request).await
+        }
+        Request::ListPartitionReassignments(request) => {
+            h::list_partition_reassignments::handle(context, &request).await
+        }
+        Request::DescribeQuorum(request) => h::describe_quorum::handle(context, &request).await,
+        Request::UnregisterBroker(request) => h::unregister_broker::handle(context, &request).await,
         Request::DescribeCluster(request) => h::describe_cluster::handle(context, &request),
         Request::DescribeTopicPartitions(request) => {
             h::describe_topic_partitions::handle(context, &request)

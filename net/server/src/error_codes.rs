@@ -102,6 +102,7 @@ pub fn controller(error: ControllerError) -> Refused {
         R::InvalidRequest => ErrorCode::InvalidRequest,
         R::InvalidTopicName => ErrorCode::InvalidTopicException,
         R::NewLeaderElected => ErrorCode::NewLeaderElected,
+        R::NoReassignmentInProgress => ErrorCode::NoReassignmentInProgress,
         R::NotController => ErrorCode::NotController,
         R::OperationNotAttempted => ErrorCode::OperationNotAttempted,
         R::PartitionEpochStale => ErrorCode::InvalidUpdateVersion,

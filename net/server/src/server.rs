@@ -1,6 +1,7 @@
 //! What the connections of one shard share: limits, sessions, counters, and the shard itself.
 
 use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use crate::outbox::OutboxLimits;
 /// Limits of a shard's connections.
 #[derive(Clone, Debug)]
 pub struct ServerOptions {
+    /// The data directory as clients are told it: an absolute path where there is one.
+    pub log_dir: PathBuf,
     /// Longest request, in bytes (`socket.request.max.bytes`).
     pub request_bytes_max: usize,
     /// Memory for requests larger than a read buffer or on their way to another shard, in bytes.

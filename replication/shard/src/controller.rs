@@ -8,13 +8,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use metadata::controller::{
-    Decision, allocate_producer_ids, create_partitions, create_topics, delete_topics,
+    ControllerError, Decision, Refusal, allocate_producer_ids, alter_reassignments,
+    create_partitions, create_topics, delete_topics, elect_leaders, unregister_broker,
 };
 use metadata::{ConfigMap, MetadataRecord};
 use model::config::{BrokerConfig, TopicConfig};
 use model::record::BatchBuilder;
+use model::{BrokerId, Offset};
 use runtime::Io;
 
+use crate::config_rules;
 use crate::metadata_quorum;
 use crate::quorum_driver::ControllerWork;
 use crate::refusal::{AppendRefusal, MetadataRefusal, OwnAppendError, WaitFailure};
@@ -41,7 +44,7 @@ pub(crate) async fn run<I: Io>(shard: Rc<Shard<I>>) {
     loop {
         match shard.quorum.next().await {
             ControllerWork::CreateTopics(request, reply) => {
-                let config = shard.options.config.clone();
+                let config = shard.config();
                 let check = |configs: &ConfigMap| check_topic_config(configs, &config);
                 let decision = create_topics(&shard.image(), &request, &check);
                 let answer = carry_out(&shard, decision).await;
@@ -58,12 +61,46 @@ pub(crate) async fn run<I: Io>(shard: Rc<Shard<I>>) {
                 let answer = carry_out(&shard, decision).await;
                 shard.peers.answer(reply, answer);
             }
+            ControllerWork::AlterConfigs(request, reply) => {
+                let (broker, config) = (shard.options.broker, shard.config());
+                let decision = config_rules::decide(&shard.image(), request, broker, &config);
+                let answer = carry_out(&shard, decision).await;
+                shard.peers.answer(reply, answer);
+            }
+            ControllerWork::ElectLeaders(request, reply) => {
+                let decision = elect_leaders(&shard.image(), &request);
+                let answer = carry_out(&shard, decision).await;
+                shard.peers.answer(reply, answer);
+            }
+            ControllerWork::AlterReassignments(request, reply) => {
+                let decision = alter_reassignments(&shard.image(), &request);
+                let answer = carry_out(&shard, decision).await;
+                shard.peers.answer(reply, answer);
+            }
+            ControllerWork::UnregisterBroker(request, reply) => {
+                let decision = unregister(&shard, request.broker);
+                let answer = carry_out(&shard, decision).await;
+                shard.peers.answer(reply, answer);
+            }
             ControllerWork::AllocateProducerIds(reply) => {
                 let answer = allocate(&shard).await;
                 shard.peers.answer(reply, answer);
             }
         }
     }
+}
+
+/// Forgets a broker. Not this one: it registers when it starts, and serves nothing without.
+fn unregister<I: Io>(shard: &Shard<I>, broker: BrokerId) -> Decision<Result<(), ControllerError>> {
+    if broker == shard.options.broker {
+        let message =
+            "this broker is running: a broker is unregistered after it was stopped for good";
+        return Decision {
+            records: Vec::new(),
+            results: Err(ControllerError::new(Refusal::InvalidRequest, message)),
+        };
+    }
+    unregister_broker(&shard.image(), broker)
 }
 
 async fn allocate<I: Io>(shard: &Rc<Shard<I>>) -> Result<AllocatedIds, MetadataRefusal> {

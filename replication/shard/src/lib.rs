@@ -9,6 +9,7 @@ mod batch_check;
 pub mod boot;
 mod close;
 mod commits;
+mod config_rules;
 mod controller;
 pub mod coordinator_host;
 mod early_questions;

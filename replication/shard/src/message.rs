@@ -12,7 +12,9 @@ use std::sync::Arc;
 use coordinator::{GroupReply, GroupRequest, ListGroupsReply, ListGroupsRequest};
 use indexmap::IndexMap;
 use metadata::controller::{
+    AlterConfigsRequest, AlterConfigsResults, AlterReassignmentsRequest, ControllerError,
     CreatePartitionsRequest, CreateTopicsRequest, DeletableTopic, DeletedTopic,
+    ElectLeadersRequest, ElectedTopics, ReassignedTopics,
 };
 use metadata::{MetadataImage, MetadataRecord};
 use model::{Offset, ShardId, TopicPartition};
@@ -21,8 +23,8 @@ use crate::refusal::{DeleteRecordsRefusal, LeadRefusal, MetadataRefusal, ReadRef
 use crate::reply::ReplySlot;
 use crate::request::{
     AllocateProducerIds, AllocatedIds, CreatedPartitions, CreatedTopics, DeleteRecords,
-    DeletionsDurable, EpochEnd, EpochEnded, Fetch, FetchedParts, FoundOffset, ListOffset,
-    MetadataEnd, Produce, ProducedParts, Watch,
+    DeletionsDurable, EpochEnd, EpochEnded, Fetch, FetchedParts, FoundOffset, ListOffset, LogSize,
+    MetadataEnd, Produce, ProducedParts, UnregisterBroker, Watch,
 };
 
 /// A question to a shard, and what is answered to it.
@@ -167,6 +169,18 @@ questions! {
     /// Make partitions (shard 0).
     CreatePartitions, create_partitions: CreatePartitionsRequest
         => Result<CreatedPartitions, MetadataRefusal>;
+    /// Change values of configurations (shard 0).
+    AlterConfigs, alter_configs: AlterConfigsRequest => Result<AlterConfigsResults, MetadataRefusal>;
+    /// Hold elections (shard 0).
+    ElectLeaders, elect_leaders: ElectLeadersRequest => Result<ElectedTopics, MetadataRefusal>;
+    /// Move replicas (shard 0).
+    AlterReassignments, alter_reassignments: AlterReassignmentsRequest
+        => Result<ReassignedTopics, MetadataRefusal>;
+    /// Forget a broker (shard 0).
+    UnregisterBroker, unregister_broker: UnregisterBroker
+        => Result<Result<(), ControllerError>, MetadataRefusal>;
+    /// Bytes of logs. The answer: nothing for a log that the shard does not have.
+    LogSizes, log_sizes: Vec<LogSize> => Vec<Option<u64>>;
     /// Give me producer ids (shard 0).
     AllocateProducerIds, allocate_producer_ids: AllocateProducerIds
         => Result<AllocatedIds, MetadataRefusal>;

@@ -4,19 +4,19 @@
 //! ([`PartitionChange`]), not done: the shard tells them.
 
 use std::cell::{Ref, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use metadata::{ConfigResourceType, MetadataDelta, PartitionDelta, PartitionState, Topic};
-use model::config::{BrokerConfig, TopicConfig};
+use model::config::TopicConfig;
 use model::{BrokerId, LeaderEpoch, PartitionIndex, ShardId, TopicId, TopicPartition};
 use replica::{Assignment, LeaderReplica, LeaderSettings};
 use runtime::{Io, Snapshot};
 use storage::{LogConfig, Storage};
 
-use crate::metadata_cache::MetadataCache;
+use crate::metadata_cache::{MetadataCache, has_broker_configs};
 use crate::metrics::TopicTable;
 use crate::partition::{AcknowledgeTarget, Partition};
 use crate::partition_rules::PartitionRules;
@@ -34,7 +34,6 @@ pub(crate) struct Place {
     pub(crate) broker: BrokerId,
     pub(crate) shard: ShardId,
     pub(crate) shard_count: u16,
-    pub(crate) config: Arc<BrokerConfig>,
 }
 
 /// What others are to hear of.
@@ -159,6 +158,9 @@ impl<I: Io> Partitions<I> {
                 });
             }
         }
+        if has_broker_configs(delta) {
+            changes.push(PartitionChange::Settled(self.broker_configured()));
+        }
         for (kind, name) in &delta.configs {
             if *kind == ConfigResourceType::Topic {
                 let settled = self.topic_configured(name);
@@ -170,7 +172,7 @@ impl<I: Io> Partitions<I> {
 
     /// What of a topic's configuration matters per request.
     pub(crate) fn topic_rules(&self, topic: &Arc<Topic>) -> PartitionRules {
-        let config = self.cache.topic_config(topic, &self.place.config);
+        let config = self.cache.topic_config(topic);
         PartitionRules::of_topic(&config, crate::is_internal(topic.name()))
     }
 
@@ -189,7 +191,7 @@ impl<I: Io> Partitions<I> {
         if state.leader != Some(self.place.broker) {
             return None;
         }
-        let config = self.cache.topic_config(&topic, &self.place.config);
+        let config = self.cache.topic_config(&topic);
         let log = self.storage.create_log(id, self.log_config(&config));
         let durable_end = log.durable_end_offset();
         // A quorum of one replica: everything it holds durably was acknowledged or may be.
@@ -233,34 +235,64 @@ impl<I: Io> Partitions<I> {
 
     /// Returns who need not wait any more.
     fn topic_configured(&self, name: &str) -> Vec<AcknowledgeTarget> {
-        let mut settled = Vec::new();
         let Some(topic) = self.cache.image().topic_by_name(name).cloned() else {
-            return settled;
+            return Vec::new();
         };
-        let config = self.cache.topic_config(&topic, &self.place.config);
-        for (index, _) in topic.partitions() {
-            let id = TopicPartition {
-                topic: topic.id(),
-                partition: index,
-            };
-            if let Some(partition) = self.get(id) {
-                let rules = PartitionRules::of_topic(&config, crate::is_internal(topic.name()));
-                let before = partition.rules().durability;
-                let mut table = self.table.borrow_mut();
-                table.durability_changes(before, rules.durability);
-                drop(table);
-                let settings = self.leader_settings(&config);
-                settled.extend(partition.configure(self.io.now(), rules, settings));
-                self.storage
-                    .set_config(&partition.log, self.log_config(&config));
+        let id = |partition| TopicPartition {
+            topic: topic.id(),
+            partition,
+        };
+        let ids = topic.partitions().map(|(partition, _)| id(partition));
+        let mine = ids.filter_map(|id| self.get(id)).collect();
+        self.configure(&topic, mine)
+    }
+
+    /// The defaults of all topics may have changed. Work in proportion to the partitions of this shard. Returns who need not
+    /// wait any more.
+    fn broker_configured(&self) -> Vec<AcknowledgeTarget> {
+        let mut settled = Vec::new();
+        let mut by_topic: BTreeMap<TopicId, Vec<Rc<Partition>>> = BTreeMap::new();
+        for partition in self.table.borrow().iter() {
+            let of_topic = by_topic.entry(partition.id.topic).or_default();
+            of_topic.push(partition.clone());
+        }
+        for (id, partitions) in by_topic {
+            let topic = self.cache.image().topic_by_id(id).cloned();
+            if let Some(topic) = topic {
+                settled.extend(self.configure(&topic, partitions));
             }
+        }
+        settled
+    }
+
+    /// Tells partitions of a topic what is configured now. Returns who need not wait any more.
+    fn configure(
+        &self,
+        topic: &Arc<Topic>,
+        partitions: Vec<Rc<Partition>>,
+    ) -> Vec<AcknowledgeTarget> {
+        let mut settled = Vec::new();
+        if partitions.is_empty() {
+            return settled;
+        }
+        let config = self.cache.topic_config(topic);
+        let rules = PartitionRules::of_topic(&config, crate::is_internal(topic.name()));
+        for partition in partitions {
+            let before = partition.rules().durability;
+            let mut table = self.table.borrow_mut();
+            table.durability_changes(before, rules.durability);
+            drop(table);
+            let settings = self.leader_settings(&config);
+            settled.extend(partition.configure(self.io.now(), rules.clone(), settings));
+            self.storage
+                .set_config(&partition.log, self.log_config(&config));
         }
         settled
     }
 
     /// `replica.lag.time.max.ms`.
     fn replica_lag_max(&self) -> Duration {
-        let ms = self.place.config.replica_lag_time_max_ms;
+        let ms = self.cache.config().replica_lag_time_max_ms;
         // A negative one is as good as none: whoever lags is out.
         Duration::from_millis(ms.max(0).unsigned_abs())
     }
@@ -281,7 +313,7 @@ impl<I: Io> Partitions<I> {
             retention_bytes: config.retention_bytes,
             retention_ms: config.retention_ms,
             delete_enabled: config.cleanup_policy.delete,
-            producer_id_expiration_ms: i64::from(self.place.config.producer_id_expiration_ms),
+            producer_id_expiration_ms: i64::from(self.cache.config().producer_id_expiration_ms),
         }
     }
 }

@@ -6,18 +6,28 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use metadata::controller::{CreatePartitionsRequest, CreateTopicsRequest, DeletableTopic};
+use metadata::controller::{
+    AlterConfigsRequest, AlterReassignmentsRequest, CreatePartitionsRequest, CreateTopicsRequest,
+    DeletableTopic, ElectLeadersRequest,
+};
 use model::{Offset, ShardId};
 use runtime::Signal;
 
 use crate::message::ReplyTo;
-use crate::request::AllocateProducerIds;
+use crate::request::{AllocateProducerIds, UnregisterBroker};
 
 /// A question to the controller.
 pub(crate) enum ControllerWork {
     CreateTopics(CreateTopicsRequest, ReplyTo<CreateTopicsRequest>),
     DeleteTopics(Vec<DeletableTopic>, ReplyTo<Vec<DeletableTopic>>),
     CreatePartitions(CreatePartitionsRequest, ReplyTo<CreatePartitionsRequest>),
+    AlterConfigs(AlterConfigsRequest, ReplyTo<AlterConfigsRequest>),
+    ElectLeaders(ElectLeadersRequest, ReplyTo<ElectLeadersRequest>),
+    AlterReassignments(
+        AlterReassignmentsRequest,
+        ReplyTo<AlterReassignmentsRequest>,
+    ),
+    UnregisterBroker(UnregisterBroker, ReplyTo<UnregisterBroker>),
     AllocateProducerIds(ReplyTo<AllocateProducerIds>),
 }
 

@@ -11,7 +11,7 @@ use crate::partitions::Partitions;
 use crate::refusal::{AppendRefusal, DeleteRecordsRefusal, LeadRefusal, ReadRefusal};
 use crate::request::{
     DeleteRecords, EpochEnd, EpochEnded, Fetch, FetchPartition, Fetched, FoundOffset, Isolation,
-    ListOffset, OffsetSpec, Watch,
+    ListOffset, LogSize, OffsetSpec, Watch,
 };
 use crate::watch::{WatchState, Watcher};
 
@@ -209,6 +209,12 @@ impl<I: Io> Reader<I> {
             }),
             None => None,
         })
+    }
+
+    /// Bytes of the batches of logs, whoever leads them; `None` where this shard has no such log.
+    pub(crate) fn log_sizes(&self, asked: &[LogSize]) -> Vec<Option<u64>> {
+        let size = |asked: &LogSize| Some(self.storage.log(asked.id)?.size_bytes());
+        asked.iter().map(size).collect()
     }
 
     /// Removes records from the front (DeleteRecords), durably. Returns the new starts of the logs.

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use metadata::controller::{ControllerError, CreatedTopic, ProducerIdBlock};
 use model::record::{CheckedBatch, ValidationError};
-use model::{LeaderEpoch, MonotonicTime, Offset, ProducerId, Timestamp, TopicPartition};
+use model::{BrokerId, LeaderEpoch, MonotonicTime, Offset, ProducerId, Timestamp, TopicPartition};
 
 use crate::refusal::{ProduceRefused, ReadRefusal};
 
@@ -258,6 +258,18 @@ pub struct DeleteRecords {
     pub id: TopicPartition,
     /// New first offset; -1 means the high watermark.
     pub before: Offset,
+}
+
+/// Asking for the size of a partition's log.
+#[derive(Clone, Copy, Debug)]
+pub struct LogSize {
+    pub id: TopicPartition,
+}
+
+/// Asking for a broker's registration to end.
+#[derive(Clone, Copy, Debug)]
+pub struct UnregisterBroker {
+    pub broker: BrokerId,
 }
 
 /// Topics that were asked for, by distinct name, and what became of each.

@@ -57,6 +57,7 @@ pub struct ShardOptions {
     pub directory_id: Uuid,
     /// What the broker tells the cluster about itself.
     pub registration: Arc<BrokerRegistrationRequest>,
+    /// As the broker is started with it; [`Shard::config`] is what holds by now.
     pub config: Arc<BrokerConfig>,
     /// Where and how to store.
     pub storage: storage::StorageOptions,
@@ -119,12 +120,12 @@ impl<I: Io> Shard<I> {
     ) -> Rc<Shard<I>> {
         let shard_count = peers.shard_count();
         let peers = Rc::new(peers);
-        let cache = Rc::new(MetadataCache::new(image));
+        let cache = MetadataCache::new(image, options.broker, options.config.clone());
+        let cache = Rc::new(cache);
         let place = Place {
             broker: options.broker,
             shard: options.shard,
             shard_count,
-            config: options.config.clone(),
         };
         let partitions = Partitions::new(io.clone(), storage.clone(), cache.clone(), place);
         let partitions = Rc::new(partitions);
@@ -200,8 +201,13 @@ impl<I: Io> Shard<I> {
         self.cache.image()
     }
 
+    /// The broker's configuration, with what was set at run time.
+    pub fn config(&self) -> Arc<BrokerConfig> {
+        self.cache.config()
+    }
+
     pub fn topic_config(&self, topic: &Arc<Topic>) -> TopicConfig {
-        self.cache.topic_config(topic, &self.options.config)
+        self.cache.topic_config(topic)
     }
 
     /// A partition that this shard serves.
@@ -355,6 +361,25 @@ impl<I: Io> Shard<I> {
             Asked::CreatePartitions(request, reply) => {
                 let work = ControllerWork::CreatePartitions(request, reply);
                 self.quorum.enqueue(work);
+            }
+            Asked::AlterConfigs(request, reply) => {
+                self.quorum
+                    .enqueue(ControllerWork::AlterConfigs(request, reply));
+            }
+            Asked::ElectLeaders(request, reply) => {
+                self.quorum
+                    .enqueue(ControllerWork::ElectLeaders(request, reply));
+            }
+            Asked::AlterReassignments(request, reply) => {
+                self.quorum
+                    .enqueue(ControllerWork::AlterReassignments(request, reply));
+            }
+            Asked::UnregisterBroker(request, reply) => {
+                self.quorum
+                    .enqueue(ControllerWork::UnregisterBroker(request, reply));
+            }
+            Asked::LogSizes(asked, reply) => {
+                self.peers.answer(reply, self.reader.log_sizes(&asked));
             }
             Asked::AllocateProducerIds(AllocateProducerIds, reply) => {
                 self.quorum

@@ -2,6 +2,7 @@
 
 extern crate ringlog_broker as broker;
 
+mod administration;
 mod bed;
 mod committed;
 mod directories;

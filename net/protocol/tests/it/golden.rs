@@ -2,7 +2,9 @@
 //! whose bytes matter most.
 
 use model::TopicId;
-use protocol::messages::{api_versions, list_offsets, offset_commit, offset_fetch, produce};
+use protocol::messages::{
+    api_versions, describe_log_dirs, list_offsets, offset_commit, offset_fetch, produce,
+};
 use protocol::*;
 
 use crate::{request_bytes, response_bytes};
@@ -286,6 +288,56 @@ fn api_versions_response_3_with_features() {
             &[2],
             &[1, 8, 0, 0, 0, 0, 0, 0, 0, 0],
             &[2, 8, 2, 2, b'x', 0, 2, 0, 1, 0],
+        ]),
+    );
+}
+
+#[test]
+fn describe_log_dirs_5() {
+    check_request(
+        DescribeLogDirsRequest {
+            topics: Some(vec![describe_log_dirs::DescribableLogDirTopic {
+                topic: "ab".into(),
+                partitions: vec![7],
+            }]),
+        },
+        5,
+        &bytes(&[&[2, 3, b'a', b'b', 2, 0, 0, 0, 7, 0], &[0]]),
+    );
+    check_response(
+        DescribeLogDirsResponse {
+            throttle_time_ms: 1,
+            error_code: 2,
+            results: vec![describe_log_dirs::DescribeLogDirsResult {
+                error_code: 56,
+                log_dir: "/d".into(),
+                topics: vec![describe_log_dirs::DescribeLogDirsTopic {
+                    name: "ab".into(),
+                    partitions: vec![describe_log_dirs::DescribeLogDirsPartition {
+                        partition_index: 7,
+                        partition_size: 258,
+                        ..Default::default()
+                    }],
+                }],
+                usable_bytes: 5,
+                is_cordoned: true,
+                ..Default::default()
+            }],
+        },
+        5,
+        &bytes(&[
+            &[0, 0, 0, 1, 0, 2],
+            &[2, 0, 56, 3, b'/', b'd'],
+            &[2, 3, b'a', b'b', 2],
+            &[0, 0, 0, 7],
+            &[0, 0, 0, 0, 0, 0, 1, 2],
+            &[0; 8],
+            &[0, 0],
+            &[0],
+            &[0xff; 8],
+            &[0, 0, 0, 0, 0, 0, 0, 5],
+            &[1, 0],
+            &[0],
         ]),
     );
 }

@@ -84,7 +84,8 @@ macro_rules! agree {
     };
 }
 
-// The number is how many versions both know; ListOffsets, OffsetCommit and OffsetFetch have one more, see `golden`.
+// The number is how many versions both know; ListOffsets, OffsetCommit, OffsetFetch and DescribeLogDirs have one more,
+// see `golden`.
 agree! {
     Produce produce ProduceRequest ProduceResponse, 11;
     Fetch fetch FetchRequest FetchResponse, 15;
@@ -107,8 +108,19 @@ agree! {
     InitProducerId init_producer_id InitProducerIdRequest InitProducerIdResponse, 6;
     OffsetForLeaderEpoch offset_for_leader_epoch OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse, 3;
     DescribeConfigs describe_configs DescribeConfigsRequest DescribeConfigsResponse, 4;
+    AlterConfigs alter_configs AlterConfigsRequest AlterConfigsResponse, 3;
+    DescribeLogDirs describe_log_dirs DescribeLogDirsRequest DescribeLogDirsResponse, 4;
     CreatePartitions create_partitions CreatePartitionsRequest CreatePartitionsResponse, 4;
     DeleteGroups delete_groups DeleteGroupsRequest DeleteGroupsResponse, 3;
+    ElectLeaders elect_leaders ElectLeadersRequest ElectLeadersResponse, 3;
+    IncrementalAlterConfigs incremental_alter_configs IncrementalAlterConfigsRequest
+        IncrementalAlterConfigsResponse, 2;
+    AlterPartitionReassignments alter_partition_reassignments AlterPartitionReassignmentsRequest
+        AlterPartitionReassignmentsResponse, 2;
+    ListPartitionReassignments list_partition_reassignments ListPartitionReassignmentsRequest
+        ListPartitionReassignmentsResponse, 1;
+    DescribeQuorum describe_quorum DescribeQuorumRequest DescribeQuorumResponse, 3;
+    UnregisterBroker unregister_broker UnregisterBrokerRequest UnregisterBrokerResponse, 1;
     DescribeCluster describe_cluster DescribeClusterRequest DescribeClusterResponse, 3;
     DescribeTopicPartitions describe_topic_partitions DescribeTopicPartitionsRequest
         DescribeTopicPartitionsResponse, 1;

@@ -123,7 +123,7 @@ fn effective<I: Io>(
         })
         .collect();
     // The controller has accepted them, so they describe; if not, the answer only lacks this list.
-    let described = describe_topic(&overrides, &context.server.shard.options.config);
+    let described = describe_topic(&overrides, &context.server.shard.config());
     described
         .unwrap_or_default()
         .into_iter()

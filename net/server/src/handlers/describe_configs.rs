@@ -1,6 +1,6 @@
 //! DescribeConfigs (key 32): values, where they come from, and what they mean (KIP-133, KIP-226, KIP-524).
 
-use metadata::ConfigMap;
+use metadata::{ConfigMap, ConfigResourceType};
 use model::ErrorCode;
 use model::config::{
     ConfigError, Described, describe_broker, describe_client_metrics, describe_group,
@@ -65,13 +65,19 @@ fn describe<I: Io>(
     resource: &DescribeConfigsResource,
 ) -> Result<Vec<Described>, (ErrorCode, String)> {
     let name = resource.resource_name.as_str();
-    let config = &context.server.shard.options.config;
-    let none = ConfigMap::new();
+    let config = context.server.shard.config();
+    let set = |kind| {
+        let image = context.server.shard.image();
+        image.configs(kind, name).cloned().unwrap_or_default()
+    };
     match resource.resource_type {
         TOPIC => topic(context, name),
         BROKER => broker(context, name),
-        CLIENT_METRICS => describe_client_metrics(&none, config).map_err(invalid),
-        GROUP if !name.is_empty() => describe_group(&none, config).map_err(invalid),
+        CLIENT_METRICS => describe_client_metrics(&set(ConfigResourceType::ClientMetrics), &config)
+            .map_err(invalid),
+        GROUP if !name.is_empty() => {
+            describe_group(&set(ConfigResourceType::Group), &config).map_err(invalid)
+        }
         GROUP => Err((ErrorCode::InvalidRequest, "the group id is empty".into())),
         kind => Err((
             ErrorCode::InvalidRequest,
@@ -93,15 +99,15 @@ fn topic<I: Io>(
     }
     let none = ConfigMap::new();
     let overrides = image.topic_configs(name).map_or(&none, |map| map.as_ref());
-    describe_topic(overrides, &context.server.shard.options.config).map_err(invalid)
+    describe_topic(overrides, &context.server.shard.config()).map_err(invalid)
 }
 
-/// The empty name is the default of all brokers, for which nothing can be set yet.
+/// The empty name is the default of all brokers.
 fn broker<I: Io>(
     context: &Context<'_, I>,
     name: &str,
 ) -> Result<Vec<Described>, (ErrorCode, String)> {
-    let config = &context.server.shard.options.config;
+    let config = &context.server.shard.config();
     let own = context.server.shard.options.broker.0;
     match name.parse::<i32>() {
         _ if name.is_empty() => describe_broker(config, false).map_err(invalid),

@@ -12,4 +12,5 @@ mod metadata_answers;
 mod metadata_quorum;
 mod metadata_snapshots;
 mod metadata_upgrade;
+mod run_time_configs;
 mod transactions;
