@@ -1,9 +1,14 @@
-//! What brokers say of their configuration and that of topics.
+//! What brokers say of their configuration and that of topics, and changes of it.
+
+use std::fmt;
 
 use model::BrokerId;
 use protocol::Text;
 use protocol::messages::describe_configs::{
     DescribeConfigsRequest, DescribeConfigsResource, DescribeConfigsResourceResult,
+};
+use protocol::messages::incremental_alter_configs::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
 use runtime::Io;
 
@@ -15,6 +20,10 @@ use crate::error::ClientError;
 const RESOURCE_TOPIC: i8 = 2;
 /// `resource_type` of a broker.
 const RESOURCE_BROKER: i8 = 4;
+/// `config_operation` that gives a key a value.
+const OPERATION_SET: i8 = 0;
+/// `config_operation` that takes it away.
+const OPERATION_DELETE: i8 = 1;
 /// `config_source` of a value that the topic itself has.
 const SOURCE_TOPIC: i8 = 1;
 /// `config_source` of a value that nobody set.
@@ -42,6 +51,17 @@ pub enum ConfigOwner {
     Topic(String),
     /// A broker's.
     Broker(BrokerId),
+    /// What holds for every broker that has no value of its own.
+    AllBrokers,
+}
+
+/// A change of one value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigChange {
+    /// This key has this value from now on.
+    Set(String, String),
+    /// This key has no value of its own any more.
+    Delete(String),
 }
 
 /// A setting of a topic.
@@ -97,15 +117,42 @@ impl<I: Io> Cluster<I> {
         Ok(configs.into_iter().map(config_of).collect())
     }
 
+    /// Changes values, all of them or none. `validate_only`: says whether that would be accepted, and changes nothing.
+    pub async fn alter_configs(
+        &mut self,
+        owner: &ConfigOwner,
+        changes: &[ConfigChange],
+        validate_only: bool,
+    ) -> Result<(), ClientError> {
+        let (resource_type, name) = owner.resource();
+        let request = IncrementalAlterConfigsRequest {
+            resources: vec![AlterConfigsResource {
+                resource_type,
+                resource_name: Text::copy_from(&name),
+                configs: changes.iter().map(altered).collect(),
+            }],
+            validate_only,
+        };
+        let response = match owner {
+            ConfigOwner::Topic(_) | ConfigOwner::AllBrokers => {
+                self.ask_controller(&request).await?
+            }
+            ConfigOwner::Broker(id) => self.ask(*id, &request).await?,
+        };
+        let Some(result) = response.responses.into_iter().next() else {
+            return Err(missing("IncrementalAlterConfigs"));
+        };
+        let what = format!("changing the configuration of {owner}");
+        let message = result.error_message.map(String::from);
+        ClientError::check(&what, result.error_code, message)
+    }
+
     async fn described(
         &mut self,
         owner: &ConfigOwner,
         with_words: bool,
     ) -> Result<Vec<DescribeConfigsResourceResult>, ClientError> {
-        let (resource_type, name) = match owner {
-            ConfigOwner::Topic(name) => (RESOURCE_TOPIC, name.clone()),
-            ConfigOwner::Broker(id) => (RESOURCE_BROKER, id.to_string()),
-        };
+        let (resource_type, name) = owner.resource();
         let request = DescribeConfigsRequest {
             resources: vec![DescribeConfigsResource {
                 resource_type,
@@ -117,18 +164,51 @@ impl<I: Io> Cluster<I> {
         };
         // A broker's own values are known to itself only.
         let response = match owner {
-            ConfigOwner::Topic(_) => self.ask_any(&request).await?,
+            ConfigOwner::Topic(_) | ConfigOwner::AllBrokers => self.ask_any(&request).await?,
             ConfigOwner::Broker(id) => self.ask(*id, &request).await?,
         };
         let Some(result) = response.results.into_iter().next() else {
             return Err(missing("DescribeConfigs"));
         };
-        let what = format!("configuration of {name}");
+        let what = format!("configuration of {owner}");
         let message = result.error_message.map(String::from);
         ClientError::check(&what, result.error_code, message)?;
         let mut configs = result.configs;
         configs.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
         Ok(configs)
+    }
+}
+
+impl ConfigOwner {
+    /// Type and name on the wire.
+    fn resource(&self) -> (i8, String) {
+        match self {
+            ConfigOwner::Topic(name) => (RESOURCE_TOPIC, name.clone()),
+            ConfigOwner::Broker(id) => (RESOURCE_BROKER, id.to_string()),
+            ConfigOwner::AllBrokers => (RESOURCE_BROKER, String::new()),
+        }
+    }
+}
+
+impl fmt::Display for ConfigOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigOwner::Topic(name) => f.write_str(name),
+            ConfigOwner::Broker(id) => write!(f, "broker {id}"),
+            ConfigOwner::AllBrokers => f.write_str("all brokers"),
+        }
+    }
+}
+
+fn altered(change: &ConfigChange) -> AlterableConfig {
+    let (name, config_operation, value) = match change {
+        ConfigChange::Set(name, value) => (name, OPERATION_SET, Some(Text::copy_from(value))),
+        ConfigChange::Delete(name) => (name, OPERATION_DELETE, None),
+    };
+    AlterableConfig {
+        name: Text::copy_from(name),
+        config_operation,
+        value,
     }
 }
 

@@ -23,7 +23,7 @@ pub mod writer;
 
 pub use admin::NewTopic;
 pub use cluster::{Broker, Cluster, ClusterOptions, Partition, Resolve, Topic, resolve_literal};
-pub use configs::{Config, ConfigOwner, TopicConfig};
+pub use configs::{Config, ConfigChange, ConfigOwner, TopicConfig};
 pub use connection::{Connection, ConnectionOptions, Pending, RawConnection};
 pub use error::{ClientError, code_name};
 pub use frame::FrameReader;

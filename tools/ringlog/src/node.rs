@@ -367,13 +367,15 @@ fn plan(
     };
     let shards = u16::try_from(cores).expect("cores fit 16 bits");
     let host_name = host_name();
-    Ok(BrokerPlan::new(
-        config.clone(),
-        shards,
-        resources,
-        &addresses,
-        &host_name,
-    )?)
+    let mut plan = BrokerPlan::new(config.clone(), shards, resources, &addresses, &host_name)?;
+    let log_dir = &mut plan.server.log_dir;
+    *log_dir = std::path::absolute(&*log_dir).map_err(|source| {
+        NodeError::Directory(broker::DirectoryError::Io {
+            path: log_dir.clone(),
+            source,
+        })
+    })?;
+    Ok(plan)
 }
 
 /// As a configuration file has it.

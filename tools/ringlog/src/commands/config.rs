@@ -1,14 +1,17 @@
-//! `ringlog config list | describe`: what a broker says of its configuration and that of topics.
+//! `ringlog config list | describe | set | unset`: the configuration of brokers and topics, and changes of it.
 
 use clap::{Args, Subcommand};
-use client::{ClientError, Config, ConfigOwner};
+use client::{ClientError, Cluster, Config, ConfigChange, ConfigOwner};
 use model::BrokerId;
 use model::config::nearest::nearest;
+use model::config::{broker_key, topic_key};
 use serde::Serialize;
+use uring::UringIo;
 
 use super::CommandError;
 use super::connect::Connect;
 use super::table::{Format, print_json, print_table};
+use super::topic::key_value;
 use crate::stdio::outln;
 
 /// Arguments of `ringlog config`.
@@ -26,6 +29,24 @@ struct Owner {
     /// Of this broker. [default: the one with the smallest id]
     #[arg(long, value_name = "ID")]
     broker: Option<i32>,
+    /// Of all brokers: what was set for them at run time.
+    #[arg(long, conflicts_with_all = ["topic", "broker"])]
+    all_brokers: bool,
+}
+
+/// Whose configuration is changed: that is to be said.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct ChangedOwner {
+    /// Of this topic.
+    #[arg(long, value_name = "NAME")]
+    topic: Option<String>,
+    /// Of this broker.
+    #[arg(long, value_name = "ID")]
+    broker: Option<i32>,
+    /// Of all brokers that have no value of their own.
+    #[arg(long)]
+    all_brokers: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -46,6 +67,32 @@ enum Action {
         key: String,
         #[command(flatten)]
         owner: Owner,
+        #[command(flatten)]
+        connect: Connect,
+    },
+    /// Change values while brokers run.
+    Set {
+        /// What is to hold, such as retention.ms=7d.
+        #[arg(value_name = "KEY=VALUE", required = true, value_parser = key_value)]
+        values: Vec<(String, String)>,
+        #[command(flatten)]
+        owner: ChangedOwner,
+        /// Say whether it would be accepted, but change nothing.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        connect: Connect,
+    },
+    /// Forget values that were set while brokers ran: what holds otherwise holds again.
+    Unset {
+        /// The keys.
+        #[arg(value_name = "KEY", required = true)]
+        keys: Vec<String>,
+        #[command(flatten)]
+        owner: ChangedOwner,
+        /// Say whether it would be accepted, but change nothing.
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         connect: Connect,
     },
@@ -73,20 +120,142 @@ pub fn run(args: ConfigArgs) -> Result<(), CommandError> {
                 Some(config) => describe(config, connect.format),
                 None => {
                     let names = configs.iter().map(|config| config.name.as_str());
-                    let meant = nearest(&key, names).map(|name| format!("; did you mean {name}?"));
-                    Err(CommandError::Failed(format!(
-                        "there is no configuration named {key}{}",
-                        meant.unwrap_or_default()
-                    )))
+                    Err(CommandError::Failed(unknown(&key, names)))
                 }
             }
         }
+        Action::Set {
+            values,
+            owner,
+            dry_run,
+            connect,
+        } => {
+            let owner = owner.owner();
+            let mut changes = Vec::with_capacity(values.len());
+            for (key, value) in values {
+                let value = plain(&owner, &key, value)?;
+                changes.push(ConfigChange::Set(key, value));
+            }
+            change(&owner, changes, dry_run, &connect)
+        }
+        Action::Unset {
+            keys,
+            owner,
+            dry_run,
+            connect,
+        } => {
+            let changes = keys.into_iter().map(ConfigChange::Delete).collect();
+            change(&owner.owner(), changes, dry_run, &connect)
+        }
     }
+}
+
+impl ChangedOwner {
+    fn owner(self) -> ConfigOwner {
+        match (self.topic, self.broker) {
+            (Some(topic), _) => ConfigOwner::Topic(topic),
+            (None, Some(id)) => ConfigOwner::Broker(BrokerId(id)),
+            (None, None) => ConfigOwner::AllBrokers,
+        }
+    }
+}
+
+fn unknown<'a>(key: &str, names: impl Iterator<Item = &'a str>) -> String {
+    let meant = nearest(key, names).map(|name| format!("; did you mean {name}?"));
+    format!(
+        "there is no configuration named {key}{}",
+        meant.unwrap_or_default()
+    )
+}
+
+/// A value as brokers are told it. Units are for people. Keys of other brokers pass as they are.
+fn plain(owner: &ConfigOwner, key: &str, value: String) -> Result<String, CommandError> {
+    let known = match owner {
+        ConfigOwner::Topic(_) => topic_key(key),
+        ConfigOwner::Broker(_) | ConfigOwner::AllBrokers => broker_key(key),
+    };
+    let Ok(known) = known else {
+        return Ok(value);
+    };
+    let plain = known.without_unit(&value);
+    plain.map_err(|error| CommandError::Usage(error.to_string()))
+}
+
+fn change(
+    owner: &ConfigOwner,
+    changes: Vec<ConfigChange>,
+    dry_run: bool,
+    connect: &Connect,
+) -> Result<(), CommandError> {
+    let (asked, asked_owner) = (changes.clone(), owner.clone());
+    connect.server.ask(async move |cluster| {
+        check_known(cluster, &asked_owner, &asked).await?;
+        cluster.alter_configs(&asked_owner, &asked, dry_run).await
+    })?;
+    print_changes(owner, &changes, dry_run, connect.format)
+}
+
+/// Brokers forget a value that there is not without a word, and keep an unknown one of a broker: a slip would go
+/// unnoticed.
+pub async fn check_known(
+    cluster: &mut Cluster<UringIo>,
+    owner: &ConfigOwner,
+    changes: &[ConfigChange],
+) -> Result<(), ClientError> {
+    let configs = cluster.configs(owner).await?;
+    let names = || configs.iter().map(|config| config.name.as_str());
+    for change in changes {
+        let (ConfigChange::Set(key, _) | ConfigChange::Delete(key)) = change;
+        if !names().any(|name| name == key) {
+            return Err(ClientError::Refused {
+                what: format!("changing the configuration of {owner}"),
+                reason: unknown(key, names()),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Tells what was changed, or would be.
+pub fn print_changes(
+    owner: &ConfigOwner,
+    changes: &[ConfigChange],
+    dry_run: bool,
+    format: Format,
+) -> Result<(), CommandError> {
+    if format == Format::Json {
+        let mut set = serde_json::Map::new();
+        let mut unset = Vec::new();
+        for change in changes {
+            match change {
+                ConfigChange::Set(key, value) => {
+                    set.insert(key.clone(), value.clone().into());
+                }
+                ConfigChange::Delete(key) => unset.push(key),
+            }
+        }
+        return print_json(&serde_json::json!({
+            "owner": owner.to_string(),
+            "dry_run": dry_run,
+            "set": set,
+            "unset": unset,
+        }));
+    }
+    let verb = if dry_run { "would change" } else { "changed" };
+    outln!("{verb} the configuration of {owner}")?;
+    for change in changes {
+        match change {
+            ConfigChange::Set(key, value) => outln!("  {key}={value}")?,
+            ConfigChange::Delete(key) => outln!("  {key} is no longer set")?,
+        }
+    }
+    Ok(())
 }
 
 fn configs(owner: Owner, connect: &Connect) -> Result<Vec<Config>, CommandError> {
     connect.server.ask(async move |cluster| {
         let owner = match (owner.topic, owner.broker) {
+            _ if owner.all_brokers => ConfigOwner::AllBrokers,
             (Some(topic), _) => ConfigOwner::Topic(topic),
             (None, Some(id)) => ConfigOwner::Broker(BrokerId(id)),
             (None, None) => match cluster.brokers().next() {

@@ -66,13 +66,13 @@ commands! {
     Broker = broker::BrokerArgs;
     /// Run a broker, load it, read everything back, and show what it does.
     Demo = demo::DemoArgs;
-    /// Write and read records; create, list, describe, grow, trim and delete topics.
+    /// Write and read records; create, list, describe, alter, grow, trim and delete topics.
     Topic = topic::TopicArgs;
     /// List and describe consumer groups.
     Group = group::GroupArgs;
     /// Show how a cluster is.
     Cluster = cluster::ClusterArgs;
-    /// List and describe the configuration of brokers and topics.
+    /// List, describe and change the configuration of brokers and topics.
     Config = config::ConfigArgs;
     /// Load a broker and measure it.
     Load = load::LoadArgs;

@@ -287,6 +287,8 @@ struct Description {
     configs: Vec<TopicConfig>,
     /// Nothing while a partition has no leader.
     bounds: Option<Bounds>,
+    /// Bytes by partition; of a broker that does not tell, none.
+    sizes: BTreeMap<PartitionIndex, u64>,
 }
 
 async fn description(
@@ -299,10 +301,15 @@ async fn description(
         true => Some(Bounds::ask(cluster, name).await?),
         false => None,
     };
+    let sizes = match cluster.log_sizes(&topic).await {
+        Err(ClientError::Unsupported { .. }) => BTreeMap::new(),
+        sizes => sizes?,
+    };
     Ok(Description {
         topic,
         configs,
         bounds,
+        sizes,
     })
 }
 
@@ -315,10 +322,16 @@ struct PartitionRow {
     isr: Vec<i32>,
     start: Option<i64>,
     end: Option<i64>,
+    /// Of the records, as the leader holds them.
+    size_bytes: Option<u64>,
 }
 
 impl PartitionRow {
-    fn of(partition: &Partition, bounds: Option<&Bounds>) -> PartitionRow {
+    fn of(
+        partition: &Partition,
+        bounds: Option<&Bounds>,
+        sizes: &BTreeMap<PartitionIndex, u64>,
+    ) -> PartitionRow {
         let known = bounds.and_then(|bounds| bounds.of(partition.index));
         PartitionRow {
             partition: partition.index.0,
@@ -328,6 +341,7 @@ impl PartitionRow {
             isr: partition.isr.iter().map(|id| id.0).collect(),
             start: known.map(|(start, _)| start.0),
             end: known.map(|(_, end)| end.0),
+            size_bytes: sizes.get(&partition.index).copied(),
         }
     }
 
@@ -344,13 +358,14 @@ pub fn describe(args: &DescribeArgs) -> Result<(), CommandError> {
         topic,
         configs,
         bounds,
+        sizes,
     } = args
         .connect
         .server
         .ask(async move |cluster| description(cluster, &name).await)?;
     let partitions = topic.partitions.iter();
     let partitions: Vec<PartitionRow> = partitions
-        .map(|partition| PartitionRow::of(partition, bounds.as_ref()))
+        .map(|partition| PartitionRow::of(partition, bounds.as_ref(), &sizes))
         .collect();
     let own: Vec<&TopicConfig> = configs.iter().filter(|config| config.is_own).collect();
     if args.connect.format == Format::Json {
@@ -387,6 +402,8 @@ pub fn describe(args: &DescribeArgs) -> Result<(), CommandError> {
             number(row.start),
             number(row.end),
             number(row.offsets()),
+            row.size_bytes
+                .map_or("?".to_owned(), |bytes| bytes.to_string()),
         ]
     });
     let header = [
@@ -398,8 +415,9 @@ pub fn describe(args: &DescribeArgs) -> Result<(), CommandError> {
         "start",
         "end",
         "offsets",
+        "bytes",
     ];
-    print_table(&header, cells.collect(), &[0, 1, 2, 5, 6, 7])
+    print_table(&header, cells.collect(), &[0, 1, 2, 5, 6, 7, 8])
 }
 
 /// `1 partition`, `8 partitions`.

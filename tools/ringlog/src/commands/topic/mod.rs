@@ -1,6 +1,7 @@
 //! `ringlog topic`: records and topics.
 
 mod admin;
+mod alter;
 mod consume;
 mod encoding;
 mod input;
@@ -29,8 +30,10 @@ enum Action {
     Create(admin::CreateArgs),
     /// List all topics.
     List(admin::ListArgs),
-    /// Show a topic's partitions, where they begin and end, and its own settings.
+    /// Show a topic's partitions, where they begin and end, their sizes, and its own settings.
     Describe(admin::DescribeArgs),
+    /// Change a topic's own settings.
+    Alter(alter::AlterArgs),
     /// Add partitions to a topic.
     AddPartitions(admin::AddPartitionsArgs),
     /// Delete the oldest records of a topic.
@@ -47,6 +50,7 @@ pub fn run(args: TopicArgs) -> Result<(), CommandError> {
         Action::Create(args) => admin::create(args),
         Action::List(args) => admin::list(&args),
         Action::Describe(args) => admin::describe(&args),
+        Action::Alter(args) => alter::run(args),
         Action::AddPartitions(args) => admin::add_partitions(args),
         Action::Trim(args) => admin::trim(args),
         Action::Delete(args) => admin::delete(&args),
