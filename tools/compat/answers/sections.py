@@ -277,6 +277,24 @@ def describe_configs(broker, row):
     return [one["ErrorCode"], one["ErrorMessage"] or "", bool(one["Configs"])]
 
 
+def alter_configs_incrementally(broker, row):
+    configs = [dict(zip(("Name", "ConfigOperation", "Value"), one)) for one in row["configs"]]
+    resource = {"ResourceType": row.get("type", 2), "ResourceName": row.get("name", broker.topic), "Configs": configs}
+    body = {"Resources": [resource] * row.get("times", 1), "ValidateOnly": row.get("validate", False)}
+    return [one["ErrorCode"] for one in broker.call("IncrementalAlterConfigs", 0, body)["Responses"]]
+
+
+def elect_leaders(broker, row):
+    topic = {"Topic": row.get("topic", broker.topic), "Partitions": [0]}
+    body = {"ElectionType": row["kind"], "TopicPartitions": [topic], "TimeoutMs": 5000}
+    answer = broker.call("ElectLeaders", 1, body)
+    found = [
+        [topic["Topic"], [[one["PartitionId"], one["ErrorCode"], one["ErrorMessage"]] for one in topic["PartitionResult"]]]
+        for topic in answer["ReplicaElectionResults"]
+    ]
+    return [answer["ErrorCode"], found]
+
+
 def offset_for_leader_epoch(broker, row):
     row = dict(row)
     topic = row.pop("topic", broker.topic)
@@ -293,6 +311,7 @@ API_OF = {
     find_coordinator: "FindCoordinator", join_group: "JoinGroup", offset_commit: "OffsetCommit",
     offset_fetch: "OffsetFetch", describe_groups: "DescribeGroups", delete_groups: "DeleteGroups",
     offset_delete: "OffsetDelete", init_producer_id: "InitProducerId", describe_configs: "DescribeConfigs",
-    offset_for_leader_epoch: "OffsetForLeaderEpoch",
+    offset_for_leader_epoch: "OffsetForLeaderEpoch", alter_configs_incrementally: "IncrementalAlterConfigs",
+    elect_leaders: "ElectLeaders",
 }
 SECTIONS = {one.__name__: one for one in [*API_OF, unknown_requests, group_errors]}

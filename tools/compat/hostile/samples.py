@@ -15,7 +15,8 @@ BENDS = [
     ("one more", lambda length, limit: length + 1),
     ("one less", lambda length, limit: length - 1),
 ]
-NUMBERS = {"Acks": -1, "timeoutMs": 100, "TimeoutMs": 100, "MaxWaitMs": 1, "SessionTimeoutMs": 10000, "ReplicaId": -1}
+NUMBERS = {"Acks": -1, "timeoutMs": 100, "TimeoutMs": 100, "MaxWaitMs": 1, "SessionTimeoutMs": 10000, "ReplicaId": -1,
+           "BrokerId": 4711}
 DELETE_TOPICS = 20
 REPLICA_STATE = {"ReplicaId": -1, "ReplicaEpoch": -1}
 
