@@ -12,9 +12,9 @@ use metadata::controller::{
     create_partitions, create_topics, delete_topics, elect_leaders, unregister_broker,
 };
 use metadata::{ConfigMap, MetadataRecord};
+use model::BrokerId;
 use model::config::{BrokerConfig, TopicConfig};
 use model::record::BatchBuilder;
-use model::{BrokerId, Offset};
 use runtime::Io;
 
 use crate::config_rules;

@@ -17,14 +17,14 @@ use metadata::controller::{
     ElectLeadersRequest, ElectedTopics, ReassignedTopics,
 };
 use metadata::{MetadataImage, MetadataRecord};
-use model::{Offset, ShardId, TopicPartition};
+use model::{LeaderEpoch, Offset, ShardId, TopicPartition};
 
 use crate::refusal::{DeleteRecordsRefusal, LeadRefusal, MetadataRefusal, ReadRefusal};
 use crate::reply::ReplySlot;
 use crate::request::{
     AllocateProducerIds, AllocatedIds, CreatedPartitions, CreatedTopics, DeleteRecords,
     DeletionsDurable, EpochEnd, EpochEnded, Fetch, FetchedParts, FoundOffset, ListOffset, LogSize,
-    MetadataEnd, Produce, ProducedParts, UnregisterBroker, Watch,
+    MetadataEnd, MetadataTerm, Produce, ProducedParts, UnregisterBroker, Watch,
 };
 
 /// A question to a shard, and what is answered to it.
@@ -189,6 +189,8 @@ questions! {
     DeletionsDurable, deletions_durable: DeletionsDurable => Option<Offset>;
     /// How far the metadata log has come (shard 0).
     MetadataEnd, metadata_end: MetadataEnd => Offset;
+    /// In which term the metadata log is led (shard 0).
+    MetadataTerm, metadata_term: MetadataTerm => LeaderEpoch;
 }
 
 /// Work for the coordinator of one partition of the topic of committed offsets.

@@ -59,7 +59,7 @@ impl MetadataCache {
     /// Applies committed records that end before `end`; without any, `end` is passed over.
     pub(crate) fn apply(&self, end: Offset, records: &[MetadataRecord]) -> MetadataDelta {
         if records.is_empty() {
-            self.0.borrow_mut().pass(end);
+            self.image.borrow_mut().pass(end);
             return MetadataDelta::default();
         }
         let count = i64::try_from(records.len()).expect("bounded by a batch");

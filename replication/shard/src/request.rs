@@ -292,3 +292,7 @@ pub struct DeletionsDurable;
 /// Asking how far the metadata log has come.
 #[derive(Clone, Copy, Debug)]
 pub struct MetadataEnd;
+
+/// Asking in which term this broker leads the metadata log.
+#[derive(Clone, Copy, Debug)]
+pub struct MetadataTerm;

@@ -40,7 +40,7 @@ use crate::refusal::{MetadataRefusal, ReadRefusal, WaitFailure};
 use crate::reply::ReplySlot;
 use crate::request::{
     AllocateProducerIds, DeleteRecords, DeletionsDurable, Fetch, Fetched, ListOffset, MetadataEnd,
-    Produce, Watch,
+    MetadataTerm, Produce, Watch,
 };
 use crate::timers::Timers;
 use crate::watch::{RemoteWatches, WatchState};
@@ -393,6 +393,11 @@ impl<I: Io> Shard<I> {
                     &self.peers,
                     reply,
                 );
+            }
+            Asked::MetadataTerm(MetadataTerm, reply) => {
+                let replica = self.replica.get().expect("shard 0 is asked");
+                let term = replica.leadership.get().term;
+                self.peers.answer(reply, term.leader_epoch());
             }
             Asked::MetadataEnd(MetadataEnd, reply) => {
                 self.peers.answer(reply, self.cache.end_offset());

@@ -1,12 +1,13 @@
 //! DescribeQuorum (key 55): who agrees on the metadata log, and how far each has come (KIP-595, KIP-836).
 
-use model::ErrorCode;
+use model::{ErrorCode, ShardId};
 use protocol::Text;
 use protocol::describe_quorum::{
     DescribeQuorumListener, DescribeQuorumNode, DescribeQuorumPartition, DescribeQuorumRequest,
     DescribeQuorumResponse, DescribeQuorumTopic, QuorumReplicaState,
 };
 use runtime::Io;
+use shard::request::MetadataTerm;
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
@@ -66,7 +67,7 @@ fn refused<I: Io>(
     }
 }
 
-/// A broker alone: it leads since ever, all that is in the log is agreed on, and it is reached where it serves clients.
+/// A broker alone: all that is in the log is agreed on, and it is reached where it serves clients.
 async fn quorum_of_one<I: Io>(
     context: &Context<'_, I>,
 ) -> (DescribeQuorumPartition, Vec<DescribeQuorumNode>) {
@@ -97,8 +98,10 @@ async fn quorum_of_one<I: Io>(
         node_id: id,
         listeners: listeners.collect(),
     };
+    let term = shard.ask(ShardId(0), MetadataTerm).await;
     let partition = DescribeQuorumPartition {
         leader_id: id,
+        leader_epoch: term.0,
         high_watermark: end,
         current_voters: vec![voter],
         ..DescribeQuorumPartition::default()

@@ -474,6 +474,7 @@ fn a_new_minimum_leaves_nobody_eligible_whom_the_high_watermark_passes() {
         };
         let request = AlterConfigsRequest {
             resources: vec![(resource, vec![change])],
+            replaces: false,
             validate_only: false,
         };
         let rules = ConfigRules {
