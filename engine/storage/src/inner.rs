@@ -38,6 +38,10 @@ use crate::write_queue::WriteQueue;
 /// Time between two looks at what is overdue.
 const WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
+/// How much later than that the watch may come before it is this process that stood still: far more than a busy core
+/// lets it wait, far less than the device may take.
+const WATCH_LATE_MAX: Duration = Duration::from_secs(2);
+
 pub(crate) struct Inner<I: Io> {
     pub(crate) io: I,
     pub(crate) options: StorageOptions,
@@ -155,7 +159,13 @@ impl<I: Io> Inner<I> {
     /// task.
     pub(crate) async fn keep_watch(self: Rc<Self>) {
         while self.life.writes() {
+            let asleep = self.io.now();
             self.io.sleep(WATCH_INTERVAL).await;
+            let slept = self.io.now().since(asleep);
+            // A process that was stopped cannot have heard the device, which may have answered long ago.
+            if slept > WATCH_INTERVAL + WATCH_LATE_MAX {
+                self.deadlines.forgive(slept - WATCH_INTERVAL);
+            }
             let limit = self.options.io_time_max;
             if let Some((what, age)) = self.deadlines.overdue(self.io.now(), limit) {
                 let seconds = age.as_secs();

@@ -2,6 +2,7 @@
 
 mod answer_order;
 mod cluster;
+mod frozen;
 mod metrics;
 mod three_brokers;
 
