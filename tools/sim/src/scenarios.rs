@@ -151,7 +151,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "several",
         about: "two to five brokers that do not know each other, and a nemesis; somebody looks into all of them",
-        ci_seeds: 300,
+        ci_seeds: 100,
         draw: Draw::Several(several::draw),
     },
 ];
