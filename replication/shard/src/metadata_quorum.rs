@@ -121,12 +121,11 @@ fn settle<I: Io>(shard: &Rc<Shard<I>>) {
                 replica.changed.raise();
             }
             Output::Leadership(leadership) => {
-                let leader = leadership.leader.map(|leader| leader.broker);
-                tracing::info!(
-                    term = leadership.term.0,
-                    ?leader,
-                    "the leader of the metadata log"
-                );
+                let term = leadership.term.0;
+                match leadership.leader {
+                    Some(leader) => tracing::info!(term, %leader, "the metadata log has a leader"),
+                    None => tracing::debug!(term, "the metadata log has no leader"),
+                }
                 replica.leadership.set(leadership);
                 if !replica.quorum.borrow().leads() {
                     replica.fail_proposals(&MetadataRefusal::NotController);
