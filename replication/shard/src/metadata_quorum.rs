@@ -172,12 +172,14 @@ fn apply<I: Io>(shard: &Rc<Shard<I>>, committed: &Committed) {
 /// Carries out the quorum's writes, in order.
 async fn write_all<I: Io>(shard: Rc<Shard<I>>) {
     let replica = shard.replica().expect("the quorum is on shard 0").clone();
+    let mut deferred = None;
     loop {
         let next = replica.writes.borrow_mut().pop_front();
-        let Some(write) = next else {
+        let Some(mut write) = next else {
             replica.write_wanted.wait().await;
             continue;
         };
+        defer_commit(&replica.log, &mut write, &mut deferred);
         match carry_out(&shard.io, &shard.storage, &replica.log, write).await {
             Ok(under_way) => {
                 replica.under_way.borrow_mut().push_back(under_way);
@@ -189,6 +191,23 @@ async fn write_all<I: Io>(shard: Rc<Shard<I>>) {
                 return settle(&shard);
             }
         }
+    }
+}
+
+/// How far the log is committed needs no group of its own in the journal, whose last room is for decisions on a full
+/// device: it goes with the next write. A start that finds less of it learns it again.
+fn defer_commit(log: &Log, write: &mut Write, deferred: &mut Option<HardState>) {
+    let earlier = deferred.take();
+    let Some(state) = write.state.take().or(earlier) else {
+        return;
+    };
+    let known = log.quorum_state();
+    let is_promise = (state.term, state.vote) != (known.term, known.vote);
+    let goes_along = !write.append.is_empty() || write.truncate_to.is_some();
+    if is_promise || goes_along {
+        write.state = Some(state);
+    } else {
+        *deferred = Some(state);
     }
 }
 

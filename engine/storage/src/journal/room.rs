@@ -8,7 +8,7 @@
 pub(crate) enum Claim {
     /// Records, and the carried remains of small logs.
     Append,
-    /// Records that say how space comes back: the decision to delete a topic.
+    /// What was decided: how space comes back is among it, and what a start has to write before anybody can decide.
     Urgent,
     /// A log's deletion, or its new start.
     Mark,
@@ -27,12 +27,14 @@ impl Claim {
             share.clamp(SHARE_BYTES_MIN, SHARE_BYTES_MAX)
         });
         let shares = match self {
-            Claim::Append => 4,
+            // Several starts and decisions, each of a few groups.
+            Claim::Append => 6,
             Claim::Urgent => 2,
             Claim::Mark => 1,
             Claim::Barrier => 0,
         };
-        shares * share
+        let half = usize::try_from(journal_bytes / 2).expect("a size fits an address");
+        (shares * share).min(half)
     }
 }
 
