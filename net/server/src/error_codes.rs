@@ -4,8 +4,8 @@ use coordinator::GroupError;
 use metadata::controller::ControllerError;
 use model::ErrorCode;
 use shard::refusal::{
-    AppendRefusal, DeleteRecordsRefusal, LeadRefusal, MetadataRefusal, OwnAppendError,
-    ProduceRefusal, ReadRefusal, WaitFailure,
+    AppendRefusal, DeleteRecordsRefusal, LeadRefusal, MetadataRefusal, ProduceRefusal, ReadRefusal,
+    WaitFailure, WriteRefusal,
 };
 
 /// What a coordinator answers.
@@ -126,7 +126,7 @@ pub fn metadata(refusal: &MetadataRefusal) -> Refused {
     let code = match refusal {
         MetadataRefusal::Decided(error) => return controller(error.clone()),
         MetadataRefusal::TooLarge => ErrorCode::UnknownServerError,
-        MetadataRefusal::NotWritten(error) => own_append(error),
+        MetadataRefusal::NotWritten(error) => write(error),
         // Retriable; a client asks again, and finds the controller that there is then.
         MetadataRefusal::NotController | MetadataRefusal::Busy(_) => ErrorCode::NotController,
     };
@@ -136,10 +136,10 @@ pub fn metadata(refusal: &MetadataRefusal) -> Refused {
     }
 }
 
-fn own_append(error: &OwnAppendError) -> ErrorCode {
+fn write(error: &WriteRefusal) -> ErrorCode {
     match error {
-        OwnAppendError::Append(refusal) => append(refusal),
-        OwnAppendError::NotAcknowledged(failure) => wait(failure),
+        WriteRefusal::Append(refusal) => append(refusal),
+        WriteRefusal::NotAcknowledged(failure) => wait(failure),
     }
 }
 

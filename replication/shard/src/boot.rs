@@ -124,7 +124,7 @@ async fn boot_first<I: Io>(
     }
     let image_end = shard.image().end_offset();
     for other in 0..count {
-        shard.quorum.applied(ShardId(other), image_end);
+        shard.controller.applied(ShardId(other), image_end);
     }
     tasks::start(&shard, inbox, early);
     metadata_quorum::start(&shard);
@@ -271,7 +271,7 @@ async fn become_active<I: Io>(shard: &Rc<Shard<I>>) -> Result<(), BootError> {
         if let Some(reason) = shard.storage.fence_reason() {
             return Err(BootError::Fenced(reason));
         }
-        replica.changed.wait().await;
+        replica.changed().await;
     }
     Ok(())
 }

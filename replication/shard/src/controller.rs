@@ -18,9 +18,9 @@ use model::record::BatchBuilder;
 use runtime::Io;
 
 use crate::config_rules;
+use crate::controller_queue::ControllerWork;
 use crate::metadata_quorum;
-use crate::quorum_driver::ControllerWork;
-use crate::refusal::{AppendRefusal, MetadataRefusal, OwnAppendError, WaitFailure};
+use crate::refusal::{AppendRefusal, MetadataRefusal, WaitFailure, WriteRefusal};
 use crate::request::AllocatedIds;
 use crate::shard::Shard;
 
@@ -42,7 +42,7 @@ pub(crate) enum Urgency {
 /// Carries out the controller's work, one piece at a time.
 pub(crate) async fn run<I: Io>(shard: Rc<Shard<I>>) {
     loop {
-        match shard.quorum.next().await {
+        match shard.controller.next().await {
             ControllerWork::CreateTopics(request, reply) => {
                 let config = shard.config();
                 let check = |configs: &ConfigMap| check_topic_config(configs, &config);
@@ -148,7 +148,7 @@ pub(crate) async fn commit<I: Io>(
     })?;
     wait_for_space(shard, urgency).await?;
     let end = metadata_quorum::commit(shard, &batch).await?;
-    shard.quorum.all_applied(end).await;
+    shard.controller.all_applied(end).await;
     Ok(())
 }
 
@@ -162,7 +162,7 @@ async fn wait_for_space<I: Io>(
     let takes = || urgency == Urgency::FreesSpace || !shard.storage.is_disk_full();
     while !takes() && shard.storage.fence_reason().is_none() {
         if shard.io.now() >= deadline {
-            let refusal = OwnAppendError::Append(AppendRefusal::DiskFull);
+            let refusal = WriteRefusal::Append(AppendRefusal::DiskFull);
             return Err(MetadataRefusal::NotWritten(refusal));
         }
         shard.io.sleep(DISK_FULL_INTERVAL).await;
@@ -170,7 +170,7 @@ async fn wait_for_space<I: Io>(
     match shard.storage.fence_reason() {
         None => Ok(()),
         Some(_) => {
-            let refusal = OwnAppendError::NotAcknowledged(WaitFailure::Fenced);
+            let refusal = WriteRefusal::NotAcknowledged(WaitFailure::Fenced);
             Err(MetadataRefusal::NotWritten(refusal))
         }
     }

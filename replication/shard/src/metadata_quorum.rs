@@ -13,15 +13,15 @@ use bytes::Bytes;
 use metadata::MetadataRecord;
 use model::record::{BatchHeader, Batches};
 use model::{MonotonicTime, Offset};
-use quorum::{Committed, EntryId, EntryKind, HardState, Output, ReadEntries, SnapshotMark, Write};
-use runtime::{Io, Oneshot, TaskClass};
+use quorum::{Committed, EntryKind, HardState, Output, ReadEntries, SnapshotMark, Write};
+use runtime::{Io, TaskClass};
 use storage::{
     AppendError, FollowError, Log, Mark, ReadRequest, ReplicatedBatch, Storage, StorageError,
 };
 
 use crate::message::Envelope;
 use crate::metadata_log::{records_of, stored};
-use crate::metadata_replica::{MetadataReplica, Proposal, UnderWay};
+use crate::metadata_replica::{MetadataReplica, UnderWay};
 use crate::refusal::{MetadataRefusal, WaitFailure};
 use crate::shard::Shard;
 
@@ -45,9 +45,7 @@ pub(crate) fn tick<I: Io>(shard: &Rc<Shard<I>>, now: MonotonicTime) {
     let Some(replica) = shard.replica() else {
         return;
     };
-    let due = replica.quorum.borrow().next_timeout();
-    if due.is_some_and(|due| due <= now) {
-        replica.quorum.borrow_mut().handle_timeout(now);
+    if replica.tick(now) {
         settle(shard);
     }
 }
@@ -74,16 +72,11 @@ pub(crate) async fn commit<I: Io>(
         return Err(MetadataRefusal::NotController);
     }
     let image_end = shard.image().end_offset();
-    let proposed = replica.quorum.borrow_mut().propose(batch)?;
+    let (proposed, done) = replica.propose(batch)?;
     assert_eq!(
         proposed.base_offset, image_end,
         "a decision is made of everything that was decided"
     );
-    let done = Oneshot::new();
-    replica.proposals.borrow_mut().push_back(Proposal {
-        proposed,
-        done: done.clone(),
-    });
     settle(shard);
     done.take().await?;
     Ok(proposed.end_offset)
@@ -92,33 +85,21 @@ pub(crate) async fn commit<I: Io>(
 /// A snapshot that had this mark is durable.
 pub(crate) fn snapshot_written<I: Io>(shard: &Rc<Shard<I>>, mark: &SnapshotMark) {
     let replica = shard.replica().expect("snapshots are written on shard 0");
-    // Where the log may begin is the snapshot's own matter: it keeps one generation more than the quorum needs.
-    let _: Option<Offset> = replica.quorum.borrow_mut().handle_snapshot_written(mark);
+    replica.snapshot_written(mark);
     settle(shard);
 }
 
 /// Does what the quorum wants after it was told something.
 fn settle<I: Io>(shard: &Rc<Shard<I>>) {
     let replica = shard.replica().expect("the quorum is on shard 0");
-    loop {
-        let output = replica.quorum.borrow_mut().poll_output();
-        let Some(output) = output else {
-            return;
-        };
+    while let Some(output) = replica.poll_output() {
         match output {
-            Output::Write(write) => {
-                replica.writes.borrow_mut().push_back(write);
-                replica.write_wanted.raise();
-            }
+            Output::Write(write) => replica.want_write(write),
             Output::Committed(committed) => {
                 if committed.end_offset > shard.image().end_offset() {
                     apply(shard, &committed);
                 }
-                replica.log.set_high_watermark(committed.end_offset);
-                let (index, term) = (committed.index, committed.term);
-                replica.committed.set(EntryId { index, term });
-                replica.answer(&committed);
-                replica.changed.raise();
+                replica.committed(&committed);
             }
             Output::Leadership(leadership) => {
                 let term = leadership.term.0;
@@ -126,16 +107,9 @@ fn settle<I: Io>(shard: &Rc<Shard<I>>) {
                     Some(leader) => tracing::info!(term, %leader, "the metadata log has a leader"),
                     None => tracing::debug!(term, "the metadata log has no leader"),
                 }
-                replica.leadership.set(leadership);
-                if !replica.quorum.borrow().leads() {
-                    replica.fail_proposals(&MetadataRefusal::NotController);
-                }
-                replica.changed.raise();
+                replica.led(leadership);
             }
-            Output::ReadEntries(wanted) => {
-                replica.reads.borrow_mut().push_back(wanted);
-                replica.read_wanted.raise();
-            }
+            Output::ReadEntries(wanted) => replica.want_read(wanted),
             Output::Send(_) | Output::FetchSnapshot(..) | Output::DiscardSnapshot(_) => {
                 unreachable!("a replica that is the only voter has no peers")
             }
@@ -174,17 +148,10 @@ async fn write_all<I: Io>(shard: Rc<Shard<I>>) {
     let replica = shard.replica().expect("the quorum is on shard 0").clone();
     let mut deferred = None;
     loop {
-        let next = replica.writes.borrow_mut().pop_front();
-        let Some(mut write) = next else {
-            replica.write_wanted.wait().await;
-            continue;
-        };
-        defer_commit(&replica.log, &mut write, &mut deferred);
-        match carry_out(&shard.io, &shard.storage, &replica.log, write).await {
-            Ok(under_way) => {
-                replica.under_way.borrow_mut().push_back(under_way);
-                replica.durable_wanted.raise();
-            }
+        let mut write = replica.next_write().await;
+        defer_commit(replica.log(), &mut write, &mut deferred);
+        match carry_out(&shard.io, &shard.storage, replica.log(), write).await {
+            Ok(under_way) => replica.submitted(under_way),
             Err(reason) => {
                 tracing::info!(%reason, "the metadata log takes nothing more");
                 replica.fail(WaitFailure::Fenced);
@@ -288,17 +255,13 @@ async fn append<I: Io>(
 async fn tell_durable<I: Io>(shard: Rc<Shard<I>>) {
     let replica = shard.replica().expect("the quorum is on shard 0").clone();
     loop {
-        let next = replica.under_way.borrow_mut().pop_front();
-        let Some(write) = next else {
-            replica.durable_wanted.wait().await;
-            continue;
-        };
+        let write = replica.next_under_way().await;
         if let Err(reason) = durable(&shard.storage, &replica, &write).await {
             tracing::debug!(%reason, "a write of the metadata log is not durable");
             replica.fail(WaitFailure::Fenced);
             return settle(&shard);
         }
-        replica.quorum.borrow_mut().handle_persisted(write.number);
+        replica.persisted(write.number);
         settle(&shard);
     }
 }
@@ -312,11 +275,12 @@ async fn durable<I: Io>(
         storage.wait_for_mark(mark).await?;
     }
     // A later write may have cut what this one has written, which was durable before that.
-    while replica.log.durable_end_offset() < write.end.min(replica.log.log_end_offset()) {
+    let log = replica.log();
+    while log.durable_end_offset() < write.end.min(log.log_end_offset()) {
         if let Some(reason) = storage.fence_reason() {
             return Err(StorageError::Fenced(reason));
         }
-        replica.durable_wanted.wait().await;
+        replica.more_durable().await;
     }
     Ok(())
 }
@@ -325,16 +289,9 @@ async fn durable<I: Io>(
 async fn read_entries<I: Io>(shard: Rc<Shard<I>>) {
     let replica = shard.replica().expect("the quorum is on shard 0").clone();
     loop {
-        let next = replica.reads.borrow_mut().pop_front();
-        let Some(wanted) = next else {
-            replica.read_wanted.wait().await;
-            continue;
-        };
-        let read = read(&shard.storage, &replica.log, &wanted).await;
-        replica
-            .quorum
-            .borrow_mut()
-            .handle_entries_read(wanted.first, read);
+        let wanted = replica.next_read().await;
+        let read = read(&shard.storage, replica.log(), &wanted).await;
+        replica.entries_read(wanted.first, read);
         settle(&shard);
     }
 }

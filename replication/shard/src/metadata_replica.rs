@@ -8,15 +8,16 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use model::{MonotonicTime, Offset};
 use quorum::{
-    Committed, EntryId, Leadership, Proposed, Quorum, ReadEntries, RecoveredLog, Settings,
-    SnapshotMark, Write, WriteNumber,
+    Committed, EntryId, EntryIndex, Leadership, Output, Proposed, Quorum, ReadEntries,
+    RecoveredLog, Settings, SnapshotMark, Term, Write, WriteNumber,
 };
 use runtime::{Oneshot, Signal};
 use storage::{Log, Mark};
 
-use crate::refusal::{MetadataRefusal, OwnAppendError, WaitFailure};
+use crate::refusal::{MetadataRefusal, WaitFailure, WriteRefusal};
 
 /// A write that is on its way to the device.
 pub(crate) struct UnderWay {
@@ -27,29 +28,32 @@ pub(crate) struct UnderWay {
     pub(crate) end: Offset,
 }
 
+/// What becomes of a decision.
+pub(crate) type Outcome = Oneshot<Result<(), MetadataRefusal>>;
+
 /// A decision that waits for its entry to be committed.
-pub(crate) struct Proposal {
-    pub(crate) proposed: Proposed,
-    pub(crate) done: Rc<Oneshot<Result<(), MetadataRefusal>>>,
+struct Proposal {
+    proposed: Proposed,
+    done: Rc<Outcome>,
 }
 
 /// This broker's replica of the metadata log.
 pub(crate) struct MetadataReplica {
-    pub(crate) quorum: RefCell<Quorum>,
-    pub(crate) log: Rc<Log>,
-    pub(crate) writes: RefCell<VecDeque<Write>>,
-    pub(crate) write_wanted: Rc<Signal>,
-    pub(crate) under_way: RefCell<VecDeque<UnderWay>>,
+    quorum: RefCell<Quorum>,
+    log: Rc<Log>,
+    writes: RefCell<VecDeque<Write>>,
+    write_wanted: Rc<Signal>,
+    under_way: RefCell<VecDeque<UnderWay>>,
     /// Something is under way, or the log's durable end has moved.
-    pub(crate) durable_wanted: Rc<Signal>,
-    pub(crate) reads: RefCell<VecDeque<ReadEntries>>,
-    pub(crate) read_wanted: Rc<Signal>,
-    pub(crate) proposals: RefCell<VecDeque<Proposal>>,
-    pub(crate) leadership: Cell<Leadership>,
+    durable_wanted: Rc<Signal>,
+    reads: RefCell<VecDeque<ReadEntries>>,
+    read_wanted: Rc<Signal>,
+    proposals: RefCell<VecDeque<Proposal>>,
+    leadership: Cell<Leadership>,
     /// The last entry that was committed.
-    pub(crate) committed: Cell<EntryId>,
+    committed: Cell<EntryId>,
     /// Leadership has changed, or the first entry of a term was committed.
-    pub(crate) changed: Rc<Signal>,
+    changed: Rc<Signal>,
 }
 
 impl MetadataReplica {
@@ -91,6 +95,121 @@ impl MetadataReplica {
         quorum.leads() && self.committed.get().term == self.leadership.get().term
     }
 
+    /// The term in which the log is led, as far as this replica knows.
+    pub(crate) fn term(&self) -> Term {
+        self.leadership.get().term
+    }
+
+    pub(crate) fn log(&self) -> &Rc<Log> {
+        &self.log
+    }
+
+    /// Waits until leadership has changed or an entry was committed. One task waits.
+    pub(crate) async fn changed(&self) {
+        self.changed.wait().await;
+    }
+
+    /// The next thing to do, after everything that the quorum was told.
+    pub(crate) fn poll_output(&self) -> Option<Output> {
+        self.quorum.borrow_mut().poll_output()
+    }
+
+    /// Time has passed. Whether something was due.
+    #[must_use]
+    pub(crate) fn tick(&self, now: MonotonicTime) -> bool {
+        let mut quorum = self.quorum.borrow_mut();
+        let is_due = quorum.next_timeout().is_some_and(|due| due <= now);
+        if is_due {
+            quorum.handle_timeout(now);
+        }
+        is_due
+    }
+
+    /// Proposes a batch of records. What is returned is set when it is committed, or will not be.
+    pub(crate) fn propose(&self, batch: &[u8]) -> Result<(Proposed, Rc<Outcome>), MetadataRefusal> {
+        let proposed = self.quorum.borrow_mut().propose(batch)?;
+        let done = Oneshot::new();
+        self.proposals.borrow_mut().push_back(Proposal {
+            proposed,
+            done: done.clone(),
+        });
+        Ok((proposed, done))
+    }
+
+    /// A write is wanted, behind those before it.
+    pub(crate) fn want_write(&self, write: Write) {
+        self.writes.borrow_mut().push_back(write);
+        self.write_wanted.raise();
+    }
+
+    /// The next write that is wanted. One task takes it.
+    pub(crate) async fn next_write(&self) -> Write {
+        next(&self.writes, &self.write_wanted).await
+    }
+
+    /// A write is on its way to the device.
+    pub(crate) fn submitted(&self, write: UnderWay) {
+        self.under_way.borrow_mut().push_back(write);
+        self.durable_wanted.raise();
+    }
+
+    /// The oldest write that is on its way. One task takes it, and waits for it with [`MetadataReplica::more_durable`].
+    pub(crate) async fn next_under_way(&self) -> UnderWay {
+        next(&self.under_way, &self.durable_wanted).await
+    }
+
+    /// Waits until the log's durable end may have moved.
+    pub(crate) async fn more_durable(&self) {
+        self.durable_wanted.wait().await;
+    }
+
+    /// Everything up to this write is durable.
+    pub(crate) fn persisted(&self, number: WriteNumber) {
+        self.quorum.borrow_mut().handle_persisted(number);
+    }
+
+    /// Entries are wanted for a follower.
+    pub(crate) fn want_read(&self, wanted: ReadEntries) {
+        self.reads.borrow_mut().push_back(wanted);
+        self.read_wanted.raise();
+    }
+
+    /// The next entries that are wanted. One task takes it.
+    pub(crate) async fn next_read(&self) -> ReadEntries {
+        next(&self.reads, &self.read_wanted).await
+    }
+
+    /// These are they; `None` if they cannot be read.
+    pub(crate) fn entries_read(&self, first: EntryIndex, batches: Option<Vec<Bytes>>) {
+        let mut quorum = self.quorum.borrow_mut();
+        quorum.handle_entries_read(first, batches);
+    }
+
+    /// An entry is committed and applied: whoever proposed it, or another one for its place, is told.
+    pub(crate) fn committed(&self, committed: &Committed) {
+        self.log.set_high_watermark(committed.end_offset);
+        let (index, term) = (committed.index, committed.term);
+        self.committed.set(EntryId { index, term });
+        self.answer(committed);
+        self.changed.raise();
+    }
+
+    /// Somebody else leads, or nobody, or this replica.
+    pub(crate) fn led(&self, leadership: Leadership) {
+        self.leadership.set(leadership);
+        if !self.quorum.borrow().leads() {
+            self.fail_proposals(&MetadataRefusal::NotController);
+        }
+        self.changed.raise();
+    }
+
+    /// A snapshot that had this mark is durable.
+    pub(crate) fn snapshot_written(&self, mark: &SnapshotMark) {
+        let mut quorum = self.quorum.borrow_mut();
+        // Where the log may begin is the snapshot's own matter: it keeps one generation more than the quorum needs.
+        let _: Option<Offset> = quorum.handle_snapshot_written(mark);
+    }
+
     /// The mark of a snapshot of everything that was applied.
     pub(crate) fn snapshot_mark(&self) -> Option<SnapshotMark> {
         self.quorum.borrow().snapshot_mark()
@@ -99,20 +218,19 @@ impl MetadataReplica {
     /// Nobody decides with this replica any more: its disk has failed, or closes.
     pub(crate) fn fail(&self, why: WaitFailure) {
         self.quorum.borrow_mut().resign();
-        self.fail_proposals(&MetadataRefusal::NotWritten(
-            OwnAppendError::NotAcknowledged(why),
-        ));
+        self.fail_proposals(&MetadataRefusal::NotWritten(WriteRefusal::NotAcknowledged(
+            why,
+        )));
         self.changed.raise();
     }
 
-    pub(crate) fn fail_proposals(&self, why: &MetadataRefusal) {
+    fn fail_proposals(&self, why: &MetadataRefusal) {
         for proposal in self.proposals.take() {
             proposal.done.set(Err(why.clone()));
         }
     }
 
-    /// An entry is committed: whoever proposed it, or another one for its place, is told.
-    pub(crate) fn answer(&self, committed: &Committed) {
+    fn answer(&self, committed: &Committed) {
         let mut proposals = self.proposals.borrow_mut();
         while let Some(first) = proposals.front()
             && first.proposed.index <= committed.index
@@ -126,6 +244,17 @@ impl MetadataReplica {
                 Err(MetadataRefusal::NotController)
             };
             first.done.set(outcome);
+        }
+    }
+}
+
+/// Waits for the next of a queue that `wanted` is raised for.
+async fn next<T>(queue: &RefCell<VecDeque<T>>, wanted: &Signal) -> T {
+    loop {
+        let next = queue.borrow_mut().pop_front();
+        match next {
+            Some(next) => return next,
+            None => wanted.wait().await,
         }
     }
 }

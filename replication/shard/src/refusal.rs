@@ -205,7 +205,7 @@ pub enum DeleteRecordsRefusal {
 
 /// Why a decision is not in the metadata log, or may be there without anybody knowing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OwnAppendError {
+pub enum WriteRefusal {
     /// The log does not take it.
     #[error(transparent)]
     Append(#[from] AppendRefusal),
@@ -225,7 +225,7 @@ pub enum MetadataRefusal {
     TooLarge,
     /// What it decided could not be made durable.
     #[error("the metadata log cannot be written: {0}")]
-    NotWritten(OwnAppendError),
+    NotWritten(WriteRefusal),
     /// Another broker is the controller, or becomes it: what was decided here last may stand or not.
     #[error("this broker is not the controller")]
     NotController,

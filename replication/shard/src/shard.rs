@@ -20,6 +20,7 @@ use storage::{Durability, Storage, StorageError};
 use crate::append::Appender;
 use crate::batch_check::BatchChecks;
 use crate::close::{self, Closed};
+use crate::controller_queue::{ControllerQueue, ControllerWork};
 use crate::coordinator_host::{CoordinatorHost, Tools};
 use crate::early_questions::EarlyQuestions;
 use crate::message::{Ask, Asked, Envelope, GroupQuestion, Reply, ReplyTo};
@@ -34,7 +35,6 @@ use crate::peer::Peers;
 use crate::produce::{Produces, Staged};
 use crate::producer_ids::ProducerIds;
 use crate::purgatory::Ending;
-use crate::quorum_driver::{ControllerWork, QuorumDriver};
 use crate::read::Reader;
 use crate::refusal::{MetadataRefusal, ReadRefusal, WaitFailure};
 use crate::reply::ReplySlot;
@@ -98,7 +98,7 @@ pub struct Shard<I: Io> {
     pub(crate) produce_queue: Rc<WorkQueue<(Produce, ReplyTo<Produce>)>>,
     early_questions: EarlyQuestions<Asked>,
     pub(crate) remote_watches: RemoteWatches,
-    pub(crate) quorum: QuorumDriver,
+    pub(crate) controller: ControllerQueue,
     /// This broker's replica of the metadata log, on shard 0.
     replica: OnceCell<Rc<MetadataReplica>>,
     pub(crate) snapshots: MetadataSnapshots,
@@ -155,7 +155,7 @@ impl<I: Io> Shard<I> {
             produce_queue: WorkQueue::new(),
             early_questions: EarlyQuestions::default(),
             remote_watches: RemoteWatches::default(),
-            quorum: QuorumDriver::new(shard_count),
+            controller: ControllerQueue::new(shard_count),
             replica: OnceCell::new(),
             snapshots: MetadataSnapshots::new(&options.config, io.now()),
             producer_ids: ProducerIds::default(),
@@ -352,37 +352,37 @@ impl<I: Io> Shard<I> {
             Asked::ListGroups(request, reply) => self.coordinators.list(&request, reply),
             Asked::CreateTopics(request, reply) => {
                 let work = ControllerWork::CreateTopics(request, reply);
-                self.quorum.enqueue(work);
+                self.controller.enqueue(work);
             }
             Asked::DeleteTopics(topics, reply) => {
-                self.quorum
+                self.controller
                     .enqueue(ControllerWork::DeleteTopics(topics, reply));
             }
             Asked::CreatePartitions(request, reply) => {
                 let work = ControllerWork::CreatePartitions(request, reply);
-                self.quorum.enqueue(work);
+                self.controller.enqueue(work);
             }
             Asked::AlterConfigs(request, reply) => {
-                self.quorum
+                self.controller
                     .enqueue(ControllerWork::AlterConfigs(request, reply));
             }
             Asked::ElectLeaders(request, reply) => {
-                self.quorum
+                self.controller
                     .enqueue(ControllerWork::ElectLeaders(request, reply));
             }
             Asked::AlterReassignments(request, reply) => {
-                self.quorum
+                self.controller
                     .enqueue(ControllerWork::AlterReassignments(request, reply));
             }
             Asked::UnregisterBroker(request, reply) => {
-                self.quorum
+                self.controller
                     .enqueue(ControllerWork::UnregisterBroker(request, reply));
             }
             Asked::LogSizes(asked, reply) => {
                 self.peers.answer(reply, self.reader.log_sizes(&asked));
             }
             Asked::AllocateProducerIds(AllocateProducerIds, reply) => {
-                self.quorum
+                self.controller
                     .enqueue(ControllerWork::AllocateProducerIds(reply));
             }
             Asked::DeletionsDurable(DeletionsDurable, reply) => {
@@ -396,8 +396,7 @@ impl<I: Io> Shard<I> {
             }
             Asked::MetadataTerm(MetadataTerm, reply) => {
                 let replica = self.replica.get().expect("shard 0 is asked");
-                let term = replica.leadership.get().term;
-                self.peers.answer(reply, term.leader_epoch());
+                self.peers.answer(reply, replica.term().leader_epoch());
             }
             Asked::MetadataEnd(MetadataEnd, reply) => {
                 self.peers.answer(reply, self.cache.end_offset());
@@ -432,7 +431,7 @@ impl<I: Io> Shard<I> {
                 self.apply_metadata(end, &records);
                 self.metadata_applied(end);
             }
-            Envelope::MetadataApplied(shard, end) => self.quorum.applied(shard, end),
+            Envelope::MetadataApplied(shard, end) => self.controller.applied(shard, end),
             Envelope::Serve => self.serve.set(()),
             Envelope::Start(..) | Envelope::Started(_) => {
                 unreachable!("start-up messages after start-up")
@@ -469,7 +468,7 @@ impl<I: Io> Shard<I> {
     fn tell_applied(&self, end: Offset) {
         let me = self.id();
         match me {
-            ShardId(0) => self.quorum.applied(me, end),
+            ShardId(0) => self.controller.applied(me, end),
             _ => self
                 .peers
                 .send(ShardId(0), Envelope::MetadataApplied(me, end)),

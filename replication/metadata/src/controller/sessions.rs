@@ -6,7 +6,7 @@
 //! Invariants: a broker has at most one verdict under way; a broker whose registration is another one is never judged by
 //! an old one's silence.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use model::{BrokerEpoch, BrokerId, MonotonicTime, Offset};
@@ -217,15 +217,8 @@ impl Sessions {
             return false;
         }
         let idle_since = *session.idle_since.get_or_insert(image.end_offset());
-        let active: BTreeSet<BrokerId> = image
-            .brokers()
-            .filter(|broker| broker.is_active())
-            .map(|broker| broker.id)
-            .collect();
-        let others = self.sessions.iter().filter(|(id, _)| active.contains(id));
-        others
-            .into_iter()
-            .all(|(_, session)| session.metadata_offset >= idle_since)
+        let mut others = self.sessions.iter().filter(|(id, _)| image.is_active(**id));
+        others.all(|(_, session)| session.metadata_offset >= idle_since)
     }
 }
 

@@ -9,7 +9,7 @@ use model::record::BatchBuilder;
 use model::{PartitionIndex, ShardId, TopicId, TopicPartition};
 use runtime::Io;
 use runtime::sim::{SimIo, Simulation};
-use shard::refusal::{AppendRefusal, MetadataRefusal, OwnAppendError};
+use shard::refusal::{AppendRefusal, MetadataRefusal, WriteRefusal};
 use shard::request::{Acks, Produce, ProducePartition, ProduceResult};
 use shard::{Closed, Shard, ShardOptions};
 
@@ -96,7 +96,7 @@ fn a_decision_waits_for_space_and_not_for_ever() {
         let refused = create(&broker[0], "first", TopicId([1; 16])).await;
         let took = broker[0].io.now().since(begun);
         let refused = refused.unwrap_err();
-        let full = OwnAppendError::Append(AppendRefusal::DiskFull);
+        let full = WriteRefusal::Append(AppendRefusal::DiskFull);
         assert_eq!(refused, MetadataRefusal::NotWritten(full));
         let text = "the metadata log cannot be written: no space left on the device";
         assert_eq!(refused.to_string(), text);

@@ -32,17 +32,17 @@ pub(crate) enum ControllerWork {
 }
 
 /// Work of the controller, bounded by the requests in flight, and what the shards have applied.
-pub(crate) struct QuorumDriver {
+pub(crate) struct ControllerQueue {
     queue: RefCell<VecDeque<ControllerWork>>,
     arrived: Rc<Signal>,
     applied: RefCell<Vec<Offset>>,
     applied_changed: Rc<Signal>,
 }
 
-impl QuorumDriver {
+impl ControllerQueue {
     /// For a broker of `shard_count` shards.
-    pub(crate) fn new(shard_count: u16) -> QuorumDriver {
-        QuorumDriver {
+    pub(crate) fn new(shard_count: u16) -> ControllerQueue {
+        ControllerQueue {
             queue: RefCell::default(),
             arrived: Signal::new(),
             applied: RefCell::new(vec![Offset::ZERO; usize::from(shard_count)]),
