@@ -52,7 +52,7 @@ impl<I: Io> Storage<I> {
         now: Timestamp,
     ) -> Result<Offset, FollowError> {
         let durability = Durability::Flushed;
-        let claim = Claim::Urgent;
+        let claim = Claim::Mark;
         self.inner
             .append_replicated(log, batches, durability, now, claim)
     }
@@ -114,7 +114,7 @@ impl<I: Io> Inner<I> {
         now: Timestamp,
         claim: Claim,
     ) -> Result<Offset, FollowError> {
-        self.check_writable(claim == Claim::Urgent)?;
+        self.check_writable(claim == Claim::Mark)?;
         self.check_takes(log)?;
         let mut follows = log.log_end_offset();
         let mut epoch = log.latest_leader_epoch();

@@ -8,9 +8,8 @@
 pub(crate) enum Claim {
     /// Records, and the carried remains of small logs.
     Append,
-    /// What was decided: how space comes back is among it, and what a start has to write before anybody can decide.
-    Urgent,
-    /// A log's deletion, or its new start.
+    /// What was decided, and marks: the deletion of a topic and then of its logs, a log's new start, what a start has to
+    /// write before anybody can decide. A mark of a deletion that finds no room waits in memory.
     Mark,
     /// The group that a checkpoint waits for.
     Barrier,
@@ -27,14 +26,11 @@ impl Claim {
             share.clamp(SHARE_BYTES_MIN, SHARE_BYTES_MAX)
         });
         let shares = match self {
-            // Several starts and decisions, each of a few groups.
-            Claim::Append => 6,
-            Claim::Urgent => 2,
+            Claim::Append => 4,
             Claim::Mark => 1,
             Claim::Barrier => 0,
         };
-        let half = usize::try_from(journal_bytes / 2).expect("a size fits an address");
-        (shares * share).min(half)
+        shares * share
     }
 }
 
@@ -44,7 +40,7 @@ mod tests {
 
     #[test]
     fn the_more_urgent_the_less_is_left() {
-        let claims = [Claim::Append, Claim::Urgent, Claim::Mark, Claim::Barrier];
+        let claims = [Claim::Append, Claim::Mark, Claim::Barrier];
         for journal_bytes in [128 << 10, 1 << 20, 65 << 20, 512 << 20] {
             let left = claims.map(|claim| claim.leaves(journal_bytes));
             assert!(left.is_sorted_by(|more, less| more > less), "{left:?}");
