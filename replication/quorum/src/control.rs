@@ -17,8 +17,8 @@ use crate::place::Term;
 const KEY_VERSION: i16 = 0;
 const LEADER_CHANGE_TYPE: i16 = 2;
 const VOTERS_TYPE: i16 = 6;
-/// LeaderChangeMessage: since 1 with directory ids.
-const LEADER_CHANGE_VERSION: i16 = 1;
+/// Kafka writes and reads version 0, whatever its message's field says: no directory ids.
+const LEADER_CHANGE_VERSION: i16 = 0;
 const VOTERS_VERSION: i16 = 0;
 /// A voter's id, directory, no endpoints, the feature range, and two empty lists of tags.
 const VOTER_BYTES: usize = 4 + 16 + 1 + 4 + 1 + 1;
@@ -59,7 +59,7 @@ pub(crate) fn leader_change(
     value.put_i32(leader.broker.0);
     put_compact_count(&mut value, voters.keys().len());
     for voter in voters.keys() {
-        put_key(&mut value, *voter);
+        value.put_i32(voter.broker.0);
         put_no_tagged_fields(&mut value);
     }
     // Who granted their vote is not told by the library.
@@ -194,11 +194,12 @@ mod tests {
         let leader = three().keys()[1];
         let leader_batch = leader_change(leader, &three(), Term(3), Offset(7));
         assert_eq!(decode(&leader_batch), Ok(Control::LeaderChange));
-        // As Kafka has them: version and type; version, leader, voters with their directories, nobody granting, no tags.
+        // As Kafka has them: version and type; version, leader, three voters, nobody granting, no tags.
         let (key, value) = key_and_value(&leader_batch);
         assert_eq!(key, [0, 0, 0, 2]);
-        assert_eq!(value[..7], [0, 1, 0, 0, 0, 2, 4]);
-        assert_eq!(value.len(), 2 + 4 + 1 + 3 * (4 + 16 + 1) + 1 + 1);
+        assert_eq!(value[..7], [0, 0, 0, 0, 0, 2, 4]);
+        assert_eq!(value[7..17], [0, 0, 0, 1, 0, 0, 0, 0, 2, 0]);
+        assert_eq!(value[17..], [0, 0, 0, 3, 0, 1, 0]);
         assert_eq!(key_and_value(&voters_batch).0, [0, 0, 0, 6]);
     }
 
