@@ -1,5 +1,6 @@
 //! Names of things: topics, partitions, brokers, shards, producers.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 use base64::Engine as _;
@@ -8,7 +9,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 macro_rules! number_newtype {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
         pub struct $name(pub $inner);
 
         impl fmt::Display for $name {
@@ -68,7 +71,7 @@ impl ProducerEpoch {
 }
 
 /// Identity of a topic: 128 bits, shown as 22 characters of unpadded URL-safe base64.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TopicId(pub [u8; 16]);
 
 impl TopicId {
@@ -97,7 +100,9 @@ impl fmt::Debug for TopicId {
 }
 
 /// Identity of a partition. It outlives renames and differs when a topic is deleted and created anew.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct TopicPartition {
     /// The topic.
     pub topic: TopicId,

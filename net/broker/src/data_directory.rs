@@ -9,10 +9,13 @@ use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use metadata::Uuid;
 use model::{BrokerId, TopicId};
 use runtime::{Io, small_file};
 
-use crate::identity::{IDENTITY_FILE, Identity, Owner, Refusal, decide, kafka_sign, random_uuid};
+use crate::identity::{
+    IDENTITY_FILE, Identity, Owner, Refusal, Standing, decide, kafka_sign, random_uuid,
+};
 
 /// Held by one process. Kafka's name for it, too.
 const LOCK_FILE: &str = ".lock";
@@ -96,9 +99,74 @@ pub struct DataDirectory<I: Io> {
     lock: ManuallyDrop<I::Lock>,
 }
 
+/// A data directory that this process has locked.
+pub enum Taken<I: Io> {
+    /// It has been begun.
+    Known(DataDirectory<I>),
+    /// It is to be begun, as [`NewDirectory::begin`] is told.
+    New(NewDirectory<I>),
+}
+
+/// A data directory that nothing was written to.
+pub struct NewDirectory<I: Io> {
+    /// Drawn for it, or found in a file that was made beforehand.
+    pub directory_id: Uuid,
+    /// The cluster that it is meant for, if one is named.
+    pub cluster_id: Option<String>,
+    node: BrokerId,
+    io: I,
+    path: PathBuf,
+    lock: ManuallyDrop<I::Lock>,
+}
+
+/// What a new directory is told of its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Birth {
+    /// `None`: a new one is drawn.
+    pub cluster_id: Option<String>,
+    pub standing: Standing,
+}
+
+impl<I: Io> NewDirectory<I> {
+    /// Writes whose it is.
+    pub async fn begin(self, birth: Birth) -> Result<DataDirectory<I>, DirectoryError> {
+        let io = &self.io;
+        let new_cluster = || TopicId(random_uuid([io.random(), io.random()]).0).to_string();
+        let named = birth.cluster_id.or(self.cluster_id);
+        let identity = Identity {
+            cluster_id: named.unwrap_or_else(new_cluster),
+            node: self.node,
+            directory_id: self.directory_id,
+            shards: 0,
+            standing: birth.standing,
+        };
+        write(io, &self.path, &identity).await?;
+        Ok(DataDirectory {
+            identity,
+            io: self.io,
+            path: self.path,
+            lock: self.lock,
+        })
+    }
+}
+
 impl<I: Io> DataDirectory<I> {
-    /// Opens a data directory, making it if it is not there.
+    /// Opens a data directory, making it if it is not there; a new one begins a cluster.
     pub async fn open(io: &I, path: &Path, owner: &Owner) -> Result<Self, DirectoryError> {
+        match Self::take(io, path, owner).await? {
+            Taken::Known(known) => Ok(known),
+            Taken::New(new) => {
+                let birth = Birth {
+                    cluster_id: None,
+                    standing: Standing::Founder,
+                };
+                new.begin(birth).await
+            }
+        }
+    }
+
+    /// Locks a data directory, making it if it is not there, and says whether it has been begun.
+    pub async fn take(io: &I, path: &Path, owner: &Owner) -> Result<Taken<I>, DirectoryError> {
         io.create_dir_all(path).await.map_err(failed(path))?;
         let (names, text) = look(io, path).await?;
         if let Some(sign) = kafka_sign(&names, text.as_deref()) {
@@ -109,26 +177,34 @@ impl<I: Io> DataDirectory<I> {
         let (names, text) = look(io, path).await?;
         let decided = decide(&names, text.as_deref(), owner);
         let known = decided.map_err(|refusal| refused(path, refusal, owner))?;
-        let identity = match known {
-            Some(identity) => {
+        let lock = ManuallyDrop::new(lock);
+        let (directory_id, cluster_id) = match known {
+            Some(identity) if identity.standing != Standing::Formatted => {
                 // Whoever wrote it may have been killed before it was durable.
                 let file = path.join(IDENTITY_FILE);
                 let durable = small_file::make_durable(io, &file).await;
                 durable.map_err(failed(&file))?;
-                identity
+                return Ok(Taken::Known(DataDirectory {
+                    identity,
+                    io: io.clone(),
+                    path: path.to_owned(),
+                    lock,
+                }));
             }
+            Some(formatted) => (formatted.directory_id, Some(formatted.cluster_id)),
             None => {
-                let new = fresh(io, owner);
-                write(io, path, &new).await?;
-                new
+                let drawn = random_uuid([io.random(), io.random()]);
+                (drawn, owner.cluster_id.clone())
             }
         };
-        Ok(DataDirectory {
-            identity,
+        Ok(Taken::New(NewDirectory {
+            directory_id,
+            cluster_id,
+            node: owner.node,
             io: io.clone(),
             path: path.to_owned(),
-            lock: ManuallyDrop::new(lock),
-        })
+            lock,
+        }))
     }
 
     /// Notes how many shards have left their checkpoints here, so that one that is missing is missed. To be called when
@@ -216,17 +292,6 @@ async fn take<I: Io>(io: &I, path: &Path) -> Result<I::Lock, DirectoryError> {
             }
             outcome => return outcome.map_err(failed(&file)),
         }
-    }
-}
-
-fn fresh<I: Io>(io: &I, owner: &Owner) -> Identity {
-    let random = || random_uuid([io.random(), io.random()]);
-    let new_cluster = || TopicId(random().0).to_string();
-    Identity {
-        cluster_id: owner.cluster_id.clone().unwrap_or_else(new_cluster),
-        node: owner.node,
-        directory_id: random(),
-        shards: 0,
     }
 }
 

@@ -20,6 +20,9 @@ const OWN_PREFIX: &str = "ringlog.";
 /// The key of [`Identity::shards`].
 const SHARDS_KEY: &str = "ringlog.shards";
 
+/// The key of [`Standing::Joined`].
+const JOINED_KEY: &str = "ringlog.joined";
+
 /// The only version of the file that both know.
 const VERSION: &str = "1";
 
@@ -42,6 +45,17 @@ const KAFKA_LOG_ENDINGS: [&str; 3] = ["-delete", "-future", "-stray"];
 /// Begins the names of Kafka's own topics.
 const KAFKA_INTERNAL_PREFIX: &str = "__";
 
+/// How a directory came to its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The file was made beforehand, by Kafka's tool: nothing has begun.
+    Formatted,
+    /// The cluster began with it.
+    Founder,
+    /// The cluster was there.
+    Joined,
+}
+
 /// What a data directory says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -53,6 +67,7 @@ pub struct Identity {
     pub directory_id: Uuid,
     /// Shards that have left their checkpoints here; 0 until that was noted.
     pub shards: u16,
+    pub standing: Standing,
 }
 
 /// Who asks for a data directory.
@@ -121,7 +136,11 @@ pub fn decide(
             false => Ok(None),
         };
     };
-    let identity = Identity::parse(text).map_err(Refusal::Damaged)?;
+    let mut identity = Identity::parse(text).map_err(Refusal::Damaged)?;
+    // Releases before the key of our own left their data beside a file that looks like Kafka's.
+    if identity.standing == Standing::Formatted && has_own_names(names) {
+        identity.standing = Standing::Founder;
+    }
     if identity.node != owner.node {
         return Err(Refusal::OtherNode(identity.node));
     }
@@ -176,18 +195,30 @@ impl Identity {
         let shards = properties
             .get(SHARDS_KEY)
             .map_or(Ok(0), |text| text.parse());
+        let joined = properties.get(JOINED_KEY).map(String::as_str);
+        let standing = match (joined, properties.contains_key(SHARDS_KEY)) {
+            (Some("true"), _) => Standing::Joined,
+            (Some(other), _) => return Err(format!("{JOINED_KEY}={other} is not known")),
+            (None, true) => Standing::Founder,
+            (None, false) => Standing::Formatted,
+        };
         Ok(Identity {
             cluster_id,
             node: BrokerId(node),
             directory_id: Uuid(directory.0),
             shards: shards.map_err(|_| format!("{SHARDS_KEY} is not a number"))?,
+            standing,
         })
     }
 
     /// The file's text. The key of our own is always there: it tells the directory from one of Kafka.
     pub fn text(&self) -> String {
+        let joined = match self.standing {
+            Standing::Joined => format!("{JOINED_KEY}=true\n"),
+            Standing::Founder | Standing::Formatted => String::new(),
+        };
         format!(
-            "version={VERSION}\ncluster.id={}\nnode.id={}\ndirectory.id={}\n{SHARDS_KEY}={}\n",
+            "version={VERSION}\ncluster.id={}\nnode.id={}\ndirectory.id={}\n{SHARDS_KEY}={}\n{joined}",
             self.cluster_id,
             self.node,
             TopicId(self.directory_id.0),
@@ -216,6 +247,8 @@ mod tests {
 
     const OURS: &str = "version=1\ncluster.id=c\nnode.id=1\n\
         directory.id=AAAAAAAAAAAAAAAAAAAAAQ\nringlog.shards=3\n";
+    const JOINED: &str = "version=1\ncluster.id=c\nnode.id=1\n\
+        directory.id=AAAAAAAAAAAAAAAAAAAAAQ\nringlog.shards=3\nringlog.joined=true\n";
     /// As `kafka-storage format` writes it, and as releases of ours before the key wrote it.
     const KAFKAS: &str = "#\n#Mon Nov 30 09:00:00 UTC 2026\ncluster.id=c\n\
         directory.id=AAAAAAAAAAAAAAAAAAAAAQ\nnode.id=1\nversion=1\n";
@@ -229,6 +262,10 @@ mod tests {
     }
 
     fn identity(shards: u16) -> Result<Option<Identity>, Refusal> {
+        identity_of(shards, Standing::Founder)
+    }
+
+    fn identity_of(shards: u16, standing: Standing) -> Result<Option<Identity>, Refusal> {
         let mut directory_id = [0; 16];
         directory_id[15] = 1;
         Ok(Some(Identity {
@@ -236,6 +273,7 @@ mod tests {
             node: BrokerId(1),
             directory_id: Uuid(directory_id),
             shards,
+            standing,
         }))
     }
 
@@ -254,7 +292,8 @@ mod tests {
             (&["orders-0"], Some(OURS), identity(3)),
             (&["journal", "partitions"], Some(OURS), identity(3)),
             (&["journal"], Some(KAFKAS), identity(0)),
-            (&[], Some(KAFKAS), identity(0)),
+            (&[], Some(KAFKAS), identity_of(0, Standing::Formatted)),
+            (&[], Some(JOINED), identity_of(3, Standing::Joined)),
             (&["orders-0"], Some(KAFKAS), kafka("orders-0")),
             (&["a.b-12"], Some(KAFKAS), kafka("a.b-12")),
             (

@@ -5,9 +5,11 @@
 //! here knows either.
 
 pub mod data_directory;
+mod forming;
 pub mod identity;
 pub mod links;
 pub mod listeners;
+mod peers;
 pub mod plan;
 pub mod running;
 pub mod start;
@@ -15,6 +17,6 @@ pub mod start;
 pub use data_directory::DirectoryError;
 pub use links::{INBOX_CAPACITY, Links, links, links_through};
 pub use listeners::{ListenerRefused, PlannedListener};
-pub use plan::{BrokerPlan, Resources};
+pub use plan::{BrokerPlan, PeerPlan, Resources};
 pub use running::{CLOSE_PATIENCE, DRAIN_MARGIN, Running, StopError};
 pub use start::{StartError, start};

@@ -3,6 +3,7 @@
 //! Pure. Made once, cloned for every shard. What only a start can find out (identity, bound port) is added by
 //! [`crate::start()`].
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +11,17 @@ use std::time::Duration;
 use metadata::Uuid;
 use metadata::controller::BrokerRegistrationRequest;
 use metadata::record::{BrokerEndpoint, BrokerFeature};
-use model::ShardId;
-use model::config::BrokerConfig;
+use model::config::{BrokerConfig, Voter};
+use model::{BrokerId, ShardId};
 use server::ServerOptions;
 use server::connection::ConnectionLimit;
 use server::memory::Oversize;
 use server::outbox::OutboxLimits;
 use shard::ShardOptions;
+use shard::contacts::PEER_LISTENER;
 use storage::StorageOptions;
 
-use crate::identity::{Identity, Owner};
+use crate::identity::{Identity, Owner, Standing};
 use crate::listeners::{ListenerRefused, PlannedListener, plan_listeners};
 
 /// The feature levels that clients of Kafka 4.3 expect (`metadata.version`, 30 is 4.3-IV0).
@@ -46,6 +48,28 @@ pub struct Resources {
     pub connections: usize,
 }
 
+/// How a broker is one of several.
+#[derive(Clone, Debug)]
+pub struct PeerPlan {
+    /// Where it listens for other brokers; port 0 is any free one.
+    pub listen: SocketAddr,
+    /// What the others are told: host, and port if it is another one.
+    pub advertised: (String, u16),
+    /// Who shall have a vote, by the configuration.
+    pub voters: Vec<Voter>,
+    /// Brokers of the cluster to join, by host and port.
+    pub seeds: Vec<(String, u16)>,
+    /// Looks names up. It is called on shard 0.
+    pub resolve: fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
+}
+
+impl PeerPlan {
+    /// Whether a new data directory may belong to a cluster that is there.
+    pub(crate) fn names_others(&self, me: BrokerId) -> bool {
+        !self.seeds.is_empty() || self.voters.iter().any(|voter| voter.node != me)
+    }
+}
+
 /// A broker, as its shards are to be started.
 #[derive(Clone)]
 pub struct BrokerPlan {
@@ -57,6 +81,8 @@ pub struct BrokerPlan {
     pub cluster_id: Option<String>,
     /// Where to listen.
     pub listeners: Vec<PlannedListener>,
+    /// `None`: nobody can join it, and it joins nobody.
+    pub peers: Option<PeerPlan>,
     /// How every shard stores. Number and count of the shards are filled in, and what the directory knows of them.
     pub storage: StorageOptions,
     /// How every shard serves.
@@ -71,6 +97,8 @@ pub(crate) struct Opened {
     pub(crate) incarnation: Uuid,
     /// Where clients connect: for each listener of the plan.
     pub(crate) bound: Vec<SocketAddr>,
+    /// Where other brokers connect.
+    pub(crate) peer_port: Option<u16>,
 }
 
 impl BrokerPlan {
@@ -86,6 +114,7 @@ impl BrokerPlan {
         Ok(BrokerPlan {
             shards,
             cluster_id: None,
+            peers: None,
             listeners: plan_listeners(&config, addresses, host_name)?,
             storage: storage_options(&config, resources),
             server: server_options(&config, resources),
@@ -109,6 +138,8 @@ impl BrokerPlan {
             cluster_id: opened.identity.cluster_id.as_str().into(),
             directory_id: opened.identity.directory_id,
             registration: Arc::new(self.registration(opened)),
+            voters: self.voters(),
+            founds: opened.identity.standing != Standing::Joined,
             config: self.config.clone(),
             storage: StorageOptions {
                 shard,
@@ -116,6 +147,11 @@ impl BrokerPlan {
                 ..self.storage.clone()
             },
         }
+    }
+
+    fn voters(&self) -> Arc<[BrokerId]> {
+        let voters = self.peers.iter().flat_map(|peers| &peers.voters);
+        voters.map(|voter| voter.node).collect()
     }
 
     fn registration(&self, opened: &Opened) -> BrokerRegistrationRequest {
@@ -132,11 +168,24 @@ impl BrokerPlan {
                 security_protocol: PLAINTEXT_PROTOCOL,
             })
         });
+        let peer = self.peers.as_ref().zip(opened.peer_port);
+        let peer = peer.map(|(peers, bound)| {
+            let (host, port) = &peers.advertised;
+            BrokerEndpoint {
+                name: PEER_LISTENER.to_owned(),
+                host: host.clone(),
+                port: match port {
+                    0 => bound,
+                    port => *port,
+                },
+                security_protocol: PLAINTEXT_PROTOCOL,
+            }
+        });
         BrokerRegistrationRequest {
             cluster_id: opened.identity.cluster_id.clone(),
             broker_id: self.config.node_id,
             incarnation_id: opened.incarnation,
-            endpoints: endpoints.collect(),
+            endpoints: endpoints.chain(peer).collect(),
             features: vec![BrokerFeature {
                 name: "metadata.version".to_owned(),
                 min_supported_version: METADATA_VERSION_MIN,
@@ -228,12 +277,14 @@ mod tests {
                 node: model::BrokerId(1),
                 directory_id: Uuid([5; 16]),
                 shards: 2,
+                standing: Standing::Founder,
             },
             incarnation: Uuid([6; 16]),
             bound: vec![
                 SocketAddr::from(([127, 0, 0, 1], 4000)),
                 SocketAddr::from(([127, 0, 0, 1], 5000)),
             ],
+            peer_port: None,
         }
     }
 

@@ -4,16 +4,21 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use model::MonotonicTime;
+use peer::ClusterName;
+use quorum::{DirectoryId, ReplicaKey};
 use runtime::{Io, Listener};
 use server::{Server, listener};
-use shard::{BootError, Booted, boot};
+use shard::{BootError, Booted, Shard, boot};
 
-use crate::data_directory::{DataDirectory, DirectoryError};
-use crate::identity::random_uuid;
+use crate::data_directory::{Birth, DataDirectory, DirectoryError, NewDirectory, Taken};
+use crate::forming::form;
+use crate::identity::{Standing, random_uuid};
 use crate::links::{Links, OpenedLink};
+use crate::peers::Peers;
 use crate::plan::{BrokerPlan, Opened};
 use crate::running::Running;
 
@@ -38,6 +43,17 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The brokers that are to be joined are of another cluster.
+    #[error("the brokers to join are of cluster {found}, but this one is meant for {expected}")]
+    OtherCluster {
+        /// Theirs.
+        found: String,
+        /// This one's, by its data directory or configuration.
+        expected: String,
+    },
+    /// The cluster's name is too long for other brokers.
+    #[error(transparent)]
+    ClusterName(#[from] ClusterName),
     /// The shard cannot boot.
     #[error(transparent)]
     Boot(#[from] BootError),
@@ -60,34 +76,19 @@ pub async fn start<I: Io>(io: I, plan: BrokerPlan, links: Links) -> Result<Runni
         usize::from(plan.shards),
         "links are of the plan's shards"
     );
-    // The port is known before anything is registered: with port 0, clients must be told the real one.
-    let (opened, listeners, mut directory) = match opened {
-        OpenedLink::Tells(others) => {
-            let owner = plan.owner();
-            let directory = DataDirectory::open(&io, &plan.storage.directory, &owner).await?;
-            let (listeners, bound) = listen_first(&io, &plan).await?;
-            let opened = Opened {
-                identity: directory.identity.clone(),
-                incarnation: random_uuid([io.random(), io.random()]),
-                bound,
-            };
-            for other in others {
-                let told = other.try_send(opened.clone());
-                assert!(told.is_ok(), "each shard is told once");
-            }
-            (opened, listeners, Some(directory))
-        }
-        OpenedLink::Hears(mut inbox) => {
-            let opened = inbox.next().await;
-            let mut listeners = Vec::with_capacity(opened.bound.len());
-            for address in &opened.bound {
-                listeners.push(listen(&io, *address, true).await?);
-            }
-            (opened, listeners, None)
+    let Opening {
+        opened,
+        listeners,
+        mut directory,
+        peers,
+    } = open(&io, &plan, opened).await?;
+    let options = plan.shard_options(shard, &opened);
+    let join = |shard: &Rc<Shard<I>>| {
+        if let Some(peers) = &peers {
+            peers.join(shard);
         }
     };
-    let options = plan.shard_options(shard, &opened);
-    let Booted { shard, recovery } = boot(io, options, inbox, senders).await?;
+    let Booted { shard, recovery } = boot(io, options, inbox, senders, join).await?;
     if let (Some(directory), Some(report)) = (&mut directory, &recovery) {
         // Every shard has opened its logs by now.
         directory.note_shards(plan.shards.max(report.shards)).await;
@@ -106,6 +107,121 @@ pub async fn start<I: Io>(io: I, plan: BrokerPlan, links: Links) -> Result<Runni
         drained,
         closed,
     })
+}
+
+/// What a shard has before it boots.
+struct Opening<I: Io> {
+    opened: Opened,
+    listeners: Vec<I::Listener>,
+    /// On shard 0.
+    directory: Option<DataDirectory<I>>,
+    /// On shard 0, if there may be other brokers.
+    peers: Option<Rc<Peers<I>>>,
+}
+
+/// Opens the data directory and the ports, or hears which they are. The ports are known before anything is registered:
+/// with port 0, clients must be told the real one.
+async fn open<I: Io>(
+    io: &I,
+    plan: &BrokerPlan,
+    link: OpenedLink,
+) -> Result<Opening<I>, StartError> {
+    match link {
+        OpenedLink::Tells(others) => {
+            let path = &plan.storage.directory;
+            let taken = DataDirectory::take(io, path, &plan.owner()).await?;
+            let (listeners, bound) = listen_first(io, plan).await?;
+            let (directory, peers, peer_port) = begin(io, plan, taken).await?;
+            let opened = Opened {
+                identity: directory.identity.clone(),
+                incarnation: random_uuid([io.random(), io.random()]),
+                bound,
+                peer_port,
+            };
+            for other in others {
+                let told = other.try_send(opened.clone());
+                assert!(told.is_ok(), "each shard is told once");
+            }
+            Ok(Opening {
+                opened,
+                listeners,
+                directory: Some(directory),
+                peers,
+            })
+        }
+        OpenedLink::Hears(mut inbox) => {
+            let opened = inbox.next().await;
+            let mut listeners = Vec::with_capacity(opened.bound.len());
+            for address in &opened.bound {
+                listeners.push(listen(io, *address, true).await?);
+            }
+            Ok(Opening {
+                opened,
+                listeners,
+                directory: None,
+                peers: None,
+            })
+        }
+    }
+}
+
+/// Opens a data directory; of a new one, after the others were asked whose it is to be. Gives with it what joins this
+/// broker to the others, and where it listens for them.
+async fn begin<I: Io>(
+    io: &I,
+    plan: &BrokerPlan,
+    taken: Taken<I>,
+) -> Result<(DataDirectory<I>, Option<Rc<Peers<I>>>, Option<u16>), StartError> {
+    let (mut peers, mut port) = (None, None);
+    if let Some(peer_plan) = &plan.peers {
+        let deadline = io.now().plus(PORT_PATIENCE);
+        let listener = listen_alone(io, peer_plan.listen, 1, deadline).await?;
+        port = Some(bound(&listener, peer_plan.listen)?.port());
+        let directory = match &taken {
+            Taken::Known(known) => known.identity.directory_id,
+            Taken::New(new) => new.directory_id,
+        };
+        let key = ReplicaKey {
+            broker: plan.config.node_id,
+            directory: DirectoryId(directory.0),
+        };
+        peers = Some(Peers::new(io, key, peer_plan.clone(), listener));
+    }
+    let directory = match taken {
+        Taken::Known(known) => known,
+        Taken::New(new) => begin_new(io, plan, peers.as_deref(), new).await?,
+    };
+    if let Some(peers) = &peers {
+        peers.network.set_cluster(&directory.identity.cluster_id)?;
+    }
+    Ok((directory, peers, port))
+}
+
+async fn begin_new<I: Io>(
+    io: &I,
+    plan: &BrokerPlan,
+    peers: Option<&Peers<I>>,
+    new: NewDirectory<I>,
+) -> Result<DataDirectory<I>, StartError> {
+    let me = plan.config.node_id;
+    let birth = match (peers, &plan.peers) {
+        (Some(peers), Some(peer_plan)) if peer_plan.names_others(me) => {
+            form(io, &peers.network, me, peer_plan).await
+        }
+        _ => Birth {
+            cluster_id: None,
+            standing: Standing::Founder,
+        },
+    };
+    if let (Some(found), Some(expected)) = (&birth.cluster_id, &new.cluster_id)
+        && found != expected
+    {
+        return Err(StartError::OtherCluster {
+            found: found.clone(),
+            expected: expected.clone(),
+        });
+    }
+    Ok(new.begin(birth).await?)
 }
 
 /// The listeners of shard 0, and where they are bound.

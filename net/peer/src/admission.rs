@@ -57,8 +57,13 @@ impl House<'_> {
         if !is_meant && self.planted != Some(PlantedFault::DirectoryUnchecked) {
             return Err(Refusal::Directory(us.directory));
         }
+        // A broker whose directory is a new one has to be able to say so.
+        let is_of_its_data = ![Purpose::Forward, Purpose::Probe]
+            .map(Purpose::code)
+            .contains(&hello.purpose);
         if let Some(known) = self.caller_directory
             && known != hello.from.key.directory
+            && is_of_its_data
             && self.planted != Some(PlantedFault::DirectoryUnchecked)
         {
             return Err(Refusal::CallerDirectory(known));

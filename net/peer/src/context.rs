@@ -37,6 +37,8 @@ pub struct Counters {
 pub(crate) struct Context<I: Io> {
     pub(crate) io: I,
     pub(crate) local: Local,
+    /// The name in handshakes, which may be learned later than the rest.
+    pub(crate) cluster: RefCell<String>,
     pub(crate) epoch: Cell<BrokerEpoch>,
     pub(crate) settings: Settings,
     pub(crate) resolve: Resolve,
@@ -62,6 +64,7 @@ impl<I: Io> Context<I> {
     ) -> Rc<Context<I>> {
         Rc::new(Context {
             io,
+            cluster: RefCell::new(local.cluster.clone()),
             local,
             epoch: Cell::new(BrokerEpoch(-1)),
             settings,

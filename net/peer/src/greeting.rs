@@ -33,7 +33,7 @@ pub(crate) async fn ask<I: Io>(
             node: target.node,
             directory: context.book.directory(target.node),
         },
-        cluster: context.local.cluster.clone(),
+        cluster: context.cluster.borrow().clone(),
     };
     let stream = &connection.stream;
     stream.write_all(&mut vec![hello.encode()]).await?;
@@ -86,8 +86,9 @@ pub(crate) async fn answer<I: Io>(
 fn admit<I: Io>(context: &Context<I>, hello: &Hello) -> Result<(Remote, Bytes), Refusal> {
     let (accepted, greeting) = context.table.accepted();
     let served = context.served();
+    let cluster = context.cluster.borrow();
     let house = House {
-        cluster: &context.local.cluster,
+        cluster: &cluster,
         identity: context.identity(),
         shard: context.local.shard,
         served: &served,

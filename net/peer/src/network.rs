@@ -67,10 +67,7 @@ impl<I: Io> PeerNetwork<I> {
         wake: Rc<Signal>,
     ) -> Result<PeerNetwork<I>, ClusterName> {
         settings.check();
-        let length = local.cluster.len();
-        if length == 0 || length > CLUSTER_BYTES_MAX {
-            return Err(ClusterName(length));
-        }
+        check_cluster(&local.cluster)?;
         let incoming = Incoming::new(settings.incoming_bytes_max, wake.clone());
         let context = Context::new(io, local, settings, resolve, Events::new(wake));
         context.serve(Purpose::Raft, incoming.clone());
@@ -114,6 +111,13 @@ impl<I: Io> PeerNetwork<I> {
         let pieces = Pieces::new(context.io.clone(), source);
         let requests = Requests::new(pieces, &context.settings);
         self.serve(Purpose::Snapshot, requests);
+    }
+
+    /// The cluster that handshakes name from now on: a broker that is to join one has to ask which it is.
+    pub fn set_cluster(&self, cluster: &str) -> Result<(), ClusterName> {
+        check_cluster(cluster)?;
+        *self.context().cluster.borrow_mut() = cluster.to_owned();
+        Ok(())
     }
 
     /// The registration that handshakes show from now on.
@@ -261,6 +265,13 @@ impl<I: Io> PeerNetwork<I> {
         for connection in context.table.all() {
             connection.close(End::Closing);
         }
+    }
+}
+
+fn check_cluster(cluster: &str) -> Result<(), ClusterName> {
+    match cluster.len() {
+        1..=CLUSTER_BYTES_MAX => Ok(()),
+        length => Err(ClusterName(length)),
     }
 }
 

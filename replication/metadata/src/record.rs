@@ -8,11 +8,14 @@ mod codec;
 use model::{
     BrokerEpoch, BrokerId, LeaderEpoch, PartitionEpoch, PartitionIndex, ProducerId, TopicId,
 };
+use serde::{Deserialize, Serialize};
 
 pub use codec::{RECORD_BYTES_MAX, RecordError};
 
 /// A 128-bit identity that is not a topic's: a broker incarnation or a log directory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 pub struct Uuid(pub [u8; 16]);
 
 impl Uuid {
@@ -52,7 +55,7 @@ pub enum MetadataRecord {
 }
 
 /// An address of a broker for one listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrokerEndpoint {
     /// Listener name, such as `PLAINTEXT`.
     pub name: String,
@@ -65,7 +68,7 @@ pub struct BrokerEndpoint {
 }
 
 /// A range of levels of one feature that a broker supports.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrokerFeature {
     /// Feature name, such as `metadata.version`.
     pub name: String,
@@ -119,7 +122,7 @@ pub struct TopicRecord {
 }
 
 /// Whether a partition's leader may have lost records by an unclean election.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum LeaderRecoveryState {
     /// Normal.
     #[default]
@@ -199,7 +202,7 @@ pub struct PartitionChangeRecord {
 }
 
 /// A kind of thing that carries configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ConfigResourceType {
     /// 2: a topic, by name.
     Topic,

@@ -6,13 +6,15 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use model::BrokerId;
 
 /// Most voters: five, and one more while one of them is replaced.
 pub const VOTERS_MAX: usize = 6;
 
 /// Identity of a data directory, drawn when it is created.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DirectoryId(pub [u8; 16]);
 
 impl fmt::Debug for DirectoryId {
@@ -22,7 +24,7 @@ impl fmt::Debug for DirectoryId {
 }
 
 /// A replica of the metadata log: a broker with its directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ReplicaKey {
     /// The broker.
     pub broker: BrokerId,

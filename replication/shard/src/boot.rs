@@ -1,21 +1,23 @@
 //! Starting a shard: recovery, metadata, partitions, then the long-lived tasks.
 //!
 //! Shard 0 goes first: it recovers the data directory (the journals of the last run, however many shards that had)
-//! and reads the metadata log. Then it hands the image to the others, which open their logs and report back. At last it
-//! registers the broker; no shard serves clients before that is done.
+//! and reads the metadata log. It takes part in the quorum and registers the broker, fenced; the image that holds this says
+//! what has become of the partitions meanwhile. Then it opens its logs and hands the image to the others, which open theirs
+//! and report back. No shard serves clients before the controller has let the broker in.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use metadata::controller::{BrokerRegistrationRequest, change_fencing, register_broker};
-use metadata::{MetadataImage, MetadataRecord};
+use metadata::MetadataImage;
 use model::{BrokerEpoch, ShardId, TopicPartition};
 use runtime::mailbox::{Inbox, Sender};
 use runtime::{Io, TaskClass};
 use storage::{Log, OpenError, RecoveryReport, Storage, StorageOptions};
 
-use crate::controller::{self, Urgency};
+use crate::controller;
+use crate::forwarding;
+use crate::life::{self, LifeError};
 use crate::message::Envelope;
 use crate::metadata_log::{self, LoadContext, LoadError, Loaded};
 use crate::metadata_quorum;
@@ -24,7 +26,6 @@ use crate::metadata_upgrade;
 use crate::partition_table;
 use crate::partitions::METADATA_PARTITION;
 use crate::peer::Peers;
-use crate::refusal::MetadataRefusal;
 use crate::shard::{Shard, ShardOptions};
 use crate::snapshot_writer;
 use crate::tasks;
@@ -39,18 +40,12 @@ pub enum BootError {
     /// The metadata log cannot be read.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The storage was fenced meanwhile.
-    #[error("the storage is fenced: {0}")]
-    Fenced(String),
     /// There are logs that the metadata log does not know.
     #[error(transparent)]
     MetadataLost(#[from] MetadataLost),
-    /// The cluster refuses this broker.
-    #[error("this broker cannot register: {0}")]
-    Register(String),
-    /// The first metadata records cannot be written.
+    /// The broker does not become one of the cluster.
     #[error(transparent)]
-    Metadata(MetadataRefusal),
+    Life(#[from] LifeError),
 }
 
 /// A running shard, and on shard 0 what recovery did.
@@ -60,15 +55,17 @@ pub struct Booted<I: Io> {
     pub recovery: Option<RecoveryReport>,
 }
 
-/// Starts one shard of a broker. `senders[i]` is the mailbox of shard `i`; `inbox` is this shard's own.
+/// Starts one shard of a broker. `senders[i]` is the mailbox of shard `i`; `inbox` is this shard's own. On shard 0, `prepared`
+/// is called when it can be told of other brokers: without them it may wait for ever.
 pub async fn boot<I: Io>(
     io: I,
     options: ShardOptions,
     inbox: Inbox<Envelope>,
     senders: Vec<Sender<Envelope>>,
+    prepared: impl FnOnce(&Rc<Shard<I>>),
 ) -> Result<Booted<I>, BootError> {
     if options.shard == ShardId(0) {
-        boot_first(io, options, inbox, senders).await
+        boot_first(io, options, inbox, senders, prepared).await
     } else {
         boot_other(io, options, inbox, senders).await
     }
@@ -77,8 +74,9 @@ pub async fn boot<I: Io>(
 async fn boot_first<I: Io>(
     io: I,
     options: ShardOptions,
-    mut inbox: Inbox<Envelope>,
+    inbox: Inbox<Envelope>,
     senders: Vec<Sender<Envelope>>,
+    prepared: impl FnOnce(&Rc<Shard<I>>),
 ) -> Result<Booted<I>, BootError> {
     let count = u16::try_from(senders.len()).expect("shard count fits u16");
     let owner = |id| partition_table::owner(id, count);
@@ -103,36 +101,28 @@ async fn boot_first<I: Io>(
         contents.last_timestamp,
         contents.snapshot,
     );
-    open_partitions(&shard, &deleted);
-    let shared = Arc::new(shard.image().clone());
-    let deleted = Arc::new(deleted);
-    for other in shard.peers.others() {
-        let start = Envelope::Start(shared.clone(), deleted.clone());
-        shard.peers.send(other, start);
-    }
-    let mut early = Vec::new();
-    let mut waiting_for = count - 1;
-    while waiting_for > 0 {
-        match inbox.next().await {
-            Envelope::Started(other) => {
-                tracing::debug!(shard = %other, "started");
-                waiting_for -= 1;
-            }
-            // Work of a shard that has started: for later.
-            other => early.push(other),
-        }
-    }
-    let image_end = shard.image().end_offset();
-    for other in 0..count {
-        shard.controller.applied(ShardId(other), image_end);
-    }
-    tasks::start(&shard, inbox, early);
+    shard
+        .controller
+        .begins(ShardId(0), shard.image().end_offset());
+    tasks::start(&shard, inbox, Vec::new());
+    prepared(&shard);
     metadata_quorum::start(&shard);
-    become_active(&shard).await?;
-    register(&shard, recovery.clean).await?;
-    // Not before: decisions are made one at a time, and those of the registration are made outside of the queue.
-    let driver = controller::run(shard.clone());
-    shard.io.spawn(TaskClass::Foreground, driver);
+    forwarding::start(&shard);
+    let class = TaskClass::Foreground;
+    shard.io.spawn(class, controller::run(shard.clone()));
+    let stopped_as = recovery.broker_epoch.filter(|_| recovery.clean);
+    life::register(&shard, stopped_as.map(BrokerEpoch)).await?;
+    // Topics may have been removed since this broker has stopped.
+    let deleted: BTreeSet<TopicPartition> = {
+        let image = shard.image();
+        let found = recovery.found.iter().copied();
+        let gone = found.filter(|id| *id != METADATA_PARTITION && image.partition(*id).is_none());
+        gone.chain(deleted).collect()
+    };
+    shard.open_partitions(&deleted);
+    start_others(&shard, deleted).await;
+    shard.io.spawn(class, life::beat(shard.clone()));
+    life::wait_unfenced(&shard).await?;
     let snapshots = snapshot_writer::run(shard.clone());
     shard.io.spawn(TaskClass::Background, snapshots);
     for other in shard.peers.others() {
@@ -142,6 +132,19 @@ async fn boot_first<I: Io>(
         shard,
         recovery: Some(recovery),
     })
+}
+
+/// Hands the image to the other shards, which are told from then on what is decided, and waits until they have opened
+/// their logs.
+async fn start_others<I: Io>(shard: &Rc<Shard<I>>, deleted: BTreeSet<TopicPartition>) {
+    let (image, deleted) = (Arc::new(shard.image().clone()), Arc::new(deleted));
+    for other in shard.peers.others() {
+        let start = Envelope::Start(image.clone(), deleted.clone());
+        shard.peers.send(other, start);
+        shard.controller.begins(other, image.end_offset());
+    }
+    let others = shard.shard_count() - 1;
+    shard.controller.wait_started(others).await;
 }
 
 /// The storage of shard 0, and what the metadata log says.
@@ -171,6 +174,7 @@ async fn open_metadata<I: Io>(
         let context = LoadContext {
             me: options.replica_key(),
             cluster_id: &options.cluster_id,
+            founds: options.founds,
             found: &left,
             accept_lost_data,
         };
@@ -232,7 +236,7 @@ async fn boot_other<I: Io>(
     let storage = open_storage(&io, &options, count).await?;
     let peers = Peers::new(options.shard, senders);
     let shard = Shard::assemble(io, options, storage, image, peers);
-    open_partitions(&shard, &deleted);
+    shard.open_partitions(&deleted);
     tasks::start(&shard, inbox, early);
     shard.peers.send(ShardId(0), Envelope::Started(shard.id()));
     // Registration may take the partitions' leadership away and give it back. A client in between would have one
@@ -254,59 +258,4 @@ async fn open_storage<I: Io>(
         ..options.storage.clone()
     };
     Storage::open(io.clone(), options).await
-}
-
-/// Deletes the logs of deleted topics and opens all others of this shard.
-fn open_partitions<I: Io>(shard: &Shard<I>, deleted: &BTreeSet<TopicPartition>) {
-    shard.partitions.delete_logs(deleted);
-    let opened = shard.partitions.open_all();
-    shard.changed(opened);
-}
-
-/// Waits until this broker is the controller, which knows all that was decided. The only voter becomes it as soon as its
-/// disk has taken the first entry of its term.
-async fn become_active<I: Io>(shard: &Rc<Shard<I>>) -> Result<(), BootError> {
-    let replica = shard.replica().expect("this is shard 0");
-    while !replica.is_active() {
-        if let Some(reason) = shard.storage.fence_reason() {
-            return Err(BootError::Fenced(reason));
-        }
-        replica.changed().await;
-    }
-    Ok(())
-}
-
-/// Registers this process with the cluster and lifts its fence: in a quorum of one, it is its own controller.
-///
-/// After a clean stop it says so, and no partition needs a new leader epoch.
-async fn register<I: Io>(shard: &Rc<Shard<I>>, is_clean: bool) -> Result<(), BootError> {
-    let broker = shard.options.broker;
-    let decision = {
-        let image = shard.image();
-        let epoch = BrokerEpoch(image.end_offset().0);
-        let previous = image.broker(broker);
-        let registration = BrokerRegistrationRequest {
-            clean_shutdown_epoch: previous.filter(|_| is_clean).map(|broker| broker.epoch),
-            ..shard.options.registration.as_ref().clone()
-        };
-        register_broker(&image, &registration, epoch, false)
-    };
-    decision
-        .results
-        .map_err(|error| BootError::Register(error.message))?;
-    commit(shard, decision.records).await?;
-    let unclean = |_: &str| false;
-    let decision = change_fencing(&shard.image(), broker, false, &unclean);
-    commit(shard, decision.records).await
-}
-
-async fn commit<I: Io>(
-    shard: &Rc<Shard<I>>,
-    records: Vec<MetadataRecord>,
-) -> Result<(), BootError> {
-    if records.is_empty() {
-        return Ok(());
-    }
-    let committed = controller::commit(shard, records, Urgency::FreesSpace).await;
-    committed.map_err(BootError::Metadata)
 }

@@ -58,7 +58,7 @@ pub enum LoadError {
     /// The log lacks what this replica has promised to keep.
     #[error("the metadata log has lost what was durable: {0}{SET_ASIDE}")]
     Lost(#[from] RecoveryError),
-    /// The voters are others, and they are not asked.
+    /// Nobody could ever lead.
     #[error(
         "broker {0} is not the voter of its metadata log, which is {1:?}: was directory.id in meta.properties changed?"
     )]
@@ -108,6 +108,8 @@ pub(crate) struct LoadContext<'a> {
     /// This broker with its directory.
     pub(crate) me: ReplicaKey,
     pub(crate) cluster_id: &'a str,
+    /// A new directory begins a cluster; else it joins one.
+    pub(crate) founds: bool,
     /// Logs that were found in the data directory.
     pub(crate) found: &'a BTreeSet<TopicPartition>,
     /// To go on without what was lost.
@@ -143,7 +145,7 @@ pub(crate) async fn load<I: Io>(
 ) -> Result<Loaded, LoadError> {
     let state = log.quorum_state();
     let is_new = log.log_end_offset() == Offset::ZERO && state.term <= 1 && state.vote == 0;
-    let first = match is_new {
+    let first = match is_new && context.founds {
         true => Some(begin(storage, log, context.me)?),
         false => None,
     };
@@ -169,11 +171,17 @@ pub(crate) async fn load<I: Io>(
         match reading.recovery.finish()? {
             Recovered::Ready(recovered) => {
                 let voters = recovered.voters().keys();
-                if voters != [context.me] {
-                    return Err(LoadError::NotVoter(context.me, voters.to_vec()));
+                let me = context.me;
+                if let [voter] = voters
+                    && voter.broker == me.broker
+                    && *voter != me
+                {
+                    return Err(LoadError::NotVoter(me, voters.to_vec()));
                 }
-                for batch in &reading.waiting {
-                    reading.contents.apply(batch)?;
+                if voters == [me] {
+                    for batch in &reading.waiting {
+                        reading.contents.apply(batch)?;
+                    }
                 }
                 return Ok(Loaded {
                     contents: reading.contents,

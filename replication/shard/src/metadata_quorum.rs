@@ -13,20 +13,27 @@ use bytes::Bytes;
 use metadata::MetadataRecord;
 use model::record::{BatchHeader, Batches};
 use model::{MonotonicTime, Offset};
-use quorum::{Committed, EntryKind, HardState, Output, ReadEntries, SnapshotMark, Write};
+use quorum::{
+    Committed, EntryKind, HardState, Message, Output, ReadEntries, ReplicaKey, SnapshotMark, Write,
+};
 use runtime::{Io, TaskClass};
 use storage::{
     AppendError, FollowError, Log, Mark, ReadRequest, ReplicatedBatch, Storage, StorageError,
 };
 
+use crate::leading;
 use crate::message::Envelope;
 use crate::metadata_log::{records_of, stored};
 use crate::metadata_replica::{MetadataReplica, UnderWay};
+use crate::outgoing::Outgoing;
 use crate::refusal::{MetadataRefusal, WaitFailure};
 use crate::shard::Shard;
 
 /// Pause before a full journal is tried again: what is in it goes to segments meanwhile.
 const ROOM_PAUSE: Duration = Duration::from_millis(1);
+
+/// Pause before it is looked again whether an entry is committed that is no decision.
+const SETTLE_PAUSE: Duration = Duration::from_millis(1);
 
 /// Bytes of the log that are read at once for a follower.
 const READ_BYTES: usize = 1 << 20;
@@ -45,7 +52,11 @@ pub(crate) fn tick<I: Io>(shard: &Rc<Shard<I>>, now: MonotonicTime) {
     let Some(replica) = shard.replica() else {
         return;
     };
-    if replica.tick(now) {
+    let is_due = replica.tick(now);
+    let is_observed = shard.observers.tick(now);
+    shard.liveness.tick(now, &shard.image());
+    shard.controller.judge_if(shard.liveness.has_verdicts());
+    if is_due || is_observed {
         settle(shard);
     }
 }
@@ -82,6 +93,15 @@ pub(crate) async fn commit<I: Io>(
     Ok(proposed.end_offset)
 }
 
+/// Waits until everything that is in the log is in the image, if this broker is the controller: a change of the voters may be
+/// under way.
+pub(crate) async fn settled<I: Io>(shard: &Rc<Shard<I>>) {
+    let replica = shard.replica().expect("the controller is on shard 0");
+    while replica.is_active() && replica.status().log_end_offset > shard.image().end_offset() {
+        shard.io.sleep(SETTLE_PAUSE).await;
+    }
+}
+
 /// A snapshot that had this mark is durable.
 pub(crate) fn snapshot_written<I: Io>(shard: &Rc<Shard<I>>, mark: &SnapshotMark) {
     let replica = shard.replica().expect("snapshots are written on shard 0");
@@ -89,8 +109,41 @@ pub(crate) fn snapshot_written<I: Io>(shard: &Rc<Shard<I>>, mark: &SnapshotMark)
     settle(shard);
 }
 
-/// Does what the quorum wants after it was told something.
+impl<I: Io> Shard<I> {
+    /// Another replica's message, on shard 0: `message.from` has shown that it is that one.
+    pub fn quorum_message(self: &Rc<Self>, message: Message) {
+        let replica = self.replica().expect("the quorum is on shard 0");
+        replica.handle_message(message);
+        settle(self);
+    }
+
+    /// Nothing that the quorum sends there arrives at present.
+    pub fn peer_unreachable(self: &Rc<Self>, peer: ReplicaKey) {
+        let replica = self.replica().expect("the quorum is on shard 0");
+        replica.unreachable(peer);
+        settle(self);
+    }
+
+    /// A snapshot that was asked for cannot be had.
+    pub fn snapshot_not_fetched(self: &Rc<Self>) {
+        let replica = self.replica().expect("the quorum is on shard 0");
+        replica.snapshot_fetched(false);
+        settle(self);
+    }
+}
+
+/// Does what the quorum wants after it was told something, and tells it what follows from that.
 fn settle<I: Io>(shard: &Rc<Shard<I>>) {
+    loop {
+        perform(shard);
+        if !leading::lead(shard) {
+            return;
+        }
+    }
+}
+
+/// Does what the quorum wants.
+fn perform<I: Io>(shard: &Rc<Shard<I>>) {
     let replica = shard.replica().expect("the quorum is on shard 0");
     while let Some(output) = replica.poll_output() {
         match output {
@@ -110,8 +163,12 @@ fn settle<I: Io>(shard: &Rc<Shard<I>>) {
                 replica.led(leadership);
             }
             Output::ReadEntries(wanted) => replica.want_read(wanted),
-            Output::Send(_) | Output::FetchSnapshot(..) | Output::DiscardSnapshot(_) => {
-                unreachable!("a replica that is the only voter has no peers")
+            Output::Send(message) => shard.outgoing().push(Outgoing::Quorum(message)),
+            Output::FetchSnapshot(from, mark) => {
+                shard.outgoing().push(Outgoing::FetchSnapshot(from, mark));
+            }
+            Output::DiscardSnapshot(mark) => {
+                tracing::debug!(?mark, "a snapshot that was fetched is not needed any more");
             }
         }
     }
@@ -136,7 +193,8 @@ fn apply<I: Io>(shard: &Rc<Shard<I>>, committed: &Committed) {
     };
     shard.apply_metadata(end, &records);
     // Before anything else is sent: what this shard asks or answers next comes behind it, on every road.
-    for other in shard.peers.others() {
+    let others = shard.peers.others();
+    for other in others.filter(|other| shard.controller.is_told(*other)) {
         let metadata = Envelope::Metadata(end, records.clone());
         shard.peers.send(other, metadata);
     }

@@ -11,12 +11,14 @@ use std::rc::Rc;
 use bytes::Bytes;
 use model::{MonotonicTime, Offset};
 use quorum::{
-    Committed, EntryId, EntryIndex, Leadership, Output, Proposed, Quorum, ReadEntries,
-    RecoveredLog, Settings, SnapshotMark, Term, Write, WriteNumber,
+    Committed, EntryId, EntryIndex, Leadership, MembershipRefusal, Message, Output, Proposed,
+    Quorum, QuorumStatus, ReadEntries, RecoveredLog, ReplicaKey, Settings, SnapshotMark, Term,
+    Write, WriteNumber,
 };
 use runtime::{Oneshot, Signal};
 use storage::{Log, Mark};
 
+use crate::observers::VoterChange;
 use crate::refusal::{MetadataRefusal, WaitFailure, WriteRefusal};
 
 /// A write that is on its way to the device.
@@ -52,8 +54,6 @@ pub(crate) struct MetadataReplica {
     leadership: Cell<Leadership>,
     /// The last entry that was committed.
     committed: Cell<EntryId>,
-    /// Leadership has changed, or the first entry of a term was committed.
-    changed: Rc<Signal>,
 }
 
 impl MetadataReplica {
@@ -80,7 +80,6 @@ impl MetadataReplica {
             proposals: RefCell::default(),
             leadership: Cell::default(),
             committed: Cell::default(),
-            changed: Signal::new(),
         }
     }
 
@@ -100,13 +99,55 @@ impl MetadataReplica {
         self.leadership.get().term
     }
 
-    pub(crate) fn log(&self) -> &Rc<Log> {
-        &self.log
+    /// Who leads the log, as far as this replica knows.
+    pub(crate) fn leader(&self) -> Option<ReplicaKey> {
+        self.leadership.get().leader
     }
 
-    /// Waits until leadership has changed or an entry was committed. One task waits.
-    pub(crate) async fn changed(&self) {
-        self.changed.wait().await;
+    /// A message of another replica, which has shown that it is from it. One that is refused is lost: it is sent again.
+    pub(crate) fn handle_message(&self, message: Message) {
+        let from = message.from;
+        if let Err(refusal) = self.quorum.borrow_mut().handle_message(message) {
+            tracing::debug!(%from, %refusal, "a message of the quorum is not taken");
+        }
+    }
+
+    /// Nothing that is sent there arrives at present.
+    pub(crate) fn unreachable(&self, peer: ReplicaKey) {
+        self.quorum.borrow_mut().handle_unreachable(peer);
+    }
+
+    /// A snapshot that was asked for is here, or cannot be had.
+    pub(crate) fn snapshot_fetched(&self, is_here: bool) {
+        let mut quorum = self.quorum.borrow_mut();
+        match is_here {
+            true => quorum.handle_snapshot_fetched(),
+            false => quorum.handle_snapshot_failed(),
+        }
+    }
+
+    /// These get the log from now on, too.
+    pub(crate) fn set_observers(&self, observers: &[ReplicaKey]) -> Result<(), MembershipRefusal> {
+        self.quorum.borrow_mut().set_observers(observers)
+    }
+
+    /// Gives a vote, or takes it away.
+    pub(crate) fn change_voters(&self, change: VoterChange) -> Result<(), MembershipRefusal> {
+        let mut quorum = self.quorum.borrow_mut();
+        let proposed = match change {
+            VoterChange::Add(key) => quorum.add_voter(key),
+            VoterChange::Remove(key) => quorum.remove_voter(key),
+        };
+        proposed.map(drop)
+    }
+
+    /// Who takes part, and how far they are.
+    pub(crate) fn status(&self) -> QuorumStatus {
+        self.quorum.borrow().status()
+    }
+
+    pub(crate) fn log(&self) -> &Rc<Log> {
+        &self.log
     }
 
     /// The next thing to do, after everything that the quorum was told.
@@ -191,7 +232,6 @@ impl MetadataReplica {
         let (index, term) = (committed.index, committed.term);
         self.committed.set(EntryId { index, term });
         self.answer(committed);
-        self.changed.raise();
     }
 
     /// Somebody else leads, or nobody, or this replica.
@@ -200,7 +240,6 @@ impl MetadataReplica {
         if !self.quorum.borrow().leads() {
             self.fail_proposals(&MetadataRefusal::NotController);
         }
-        self.changed.raise();
     }
 
     /// A snapshot that had this mark is durable.
@@ -221,7 +260,6 @@ impl MetadataReplica {
         self.fail_proposals(&MetadataRefusal::NotWritten(WriteRefusal::NotAcknowledged(
             why,
         )));
-        self.changed.raise();
     }
 
     fn fail_proposals(&self, why: &MetadataRefusal) {

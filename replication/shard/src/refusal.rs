@@ -4,6 +4,7 @@ use metadata::controller::ControllerError;
 use model::record::ValidationError;
 use model::{LeaderEpoch, Offset};
 use quorum::{EntryError, ProposeRefusal};
+use serde::{Deserialize, Serialize};
 use storage::{AppendError, ReadError};
 
 /// The present leader of a partition, told to a client that asked somebody else.
@@ -45,7 +46,7 @@ impl LeadRefusal {
 }
 
 /// Why an append was refused: nothing was written. The text is for people.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum AppendRefusal {
     /// The batch does not continue its producer's sequence.
     #[error("{0}")]
@@ -106,7 +107,7 @@ impl From<AppendError> for AppendRefusal {
 }
 
 /// Why records that are in a log are not acknowledged: they may be there for good, or not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum WaitFailure {
     /// The shard acknowledges nothing more until the broker is started again.
     #[error("the log is fenced")]
@@ -204,7 +205,7 @@ pub enum DeleteRecordsRefusal {
 }
 
 /// Why a decision is not in the metadata log, or may be there without anybody knowing.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum WriteRefusal {
     /// The log does not take it.
     #[error(transparent)]
@@ -215,7 +216,7 @@ pub enum WriteRefusal {
 }
 
 /// Why the controller did not carry out a request as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum MetadataRefusal {
     /// It decided against it.
     #[error("{}", .0.message)]
@@ -231,7 +232,7 @@ pub enum MetadataRefusal {
     NotController,
     /// Too much waits to be committed, or a snapshot is overdue.
     #[error("the controller has too much to do: {0}")]
-    Busy(ProposeRefusal),
+    Busy(String),
 }
 
 impl From<ProposeRefusal> for MetadataRefusal {
@@ -240,7 +241,9 @@ impl From<ProposeRefusal> for MetadataRefusal {
             ProposeRefusal::NotLeader(_) | ProposeRefusal::Transferring => {
                 MetadataRefusal::NotController
             }
-            ProposeRefusal::Busy | ProposeRefusal::LogFull => MetadataRefusal::Busy(refusal),
+            ProposeRefusal::Busy | ProposeRefusal::LogFull => {
+                MetadataRefusal::Busy(refusal.to_string())
+            }
             ProposeRefusal::Malformed(EntryError::Size(..)) => MetadataRefusal::TooLarge,
             ProposeRefusal::Malformed(_) | ProposeRefusal::Control => {
                 unreachable!("the controller builds batches of records: {refusal}")

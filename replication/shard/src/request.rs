@@ -6,6 +6,7 @@ use bytes::Bytes;
 use metadata::controller::{ControllerError, CreatedTopic, ProducerIdBlock};
 use model::record::{CheckedBatch, ValidationError};
 use model::{BrokerId, LeaderEpoch, MonotonicTime, Offset, ProducerId, Timestamp, TopicPartition};
+use serde::{Deserialize, Serialize};
 
 use crate::refusal::{ProduceRefused, ReadRefusal};
 
@@ -267,7 +268,7 @@ pub struct LogSize {
 }
 
 /// Asking for a broker's registration to end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct UnregisterBroker {
     pub broker: BrokerId,
 }

@@ -5,29 +5,36 @@
 //! means for another. Each part owns its fields.
 
 use std::cell::{Cell, OnceCell, Ref};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use coordinator::GroupAsk;
 use metadata::controller::BrokerRegistrationRequest;
 use metadata::{MetadataImage, MetadataRecord, Topic, Uuid};
 use model::config::{BrokerConfig, TopicConfig};
-use model::{BrokerId, Offset, ProducerId, ShardId, TopicPartition};
-use quorum::{DirectoryId, ReplicaKey};
+use model::{BrokerEpoch, BrokerId, Offset, ProducerId, ShardId, TopicPartition};
+use quorum::{DirectoryId, QuorumStatus, ReplicaKey};
 use runtime::{Io, Oneshot, Signal, Snapshot, TaskClass};
 use storage::{Durability, Storage, StorageError};
 
 use crate::append::Appender;
 use crate::batch_check::BatchChecks;
 use crate::close::{self, Closed};
-use crate::controller_queue::{ControllerQueue, ControllerWork};
+use crate::contacts::Contacts;
+use crate::controller_call::{Controller, ProducerIdsFor};
+use crate::controller_queue::{ControllerQueue, Question};
 use crate::coordinator_host::{CoordinatorHost, Tools};
 use crate::early_questions::EarlyQuestions;
+use crate::liveness::Liveness;
 use crate::message::{Ask, Asked, Envelope, GroupQuestion, Reply, ReplyTo};
 use crate::metadata_cache::MetadataCache;
 use crate::metadata_replica::MetadataReplica;
 use crate::metadata_snapshots::{self, MetadataSnapshots};
 use crate::metrics::Counts;
+use crate::observers::Observers;
+use crate::outgoing::OutgoingQueue;
 use crate::partition::{AcknowledgeTarget, Partition};
 use crate::partition_table;
 use crate::partitions::{PartitionChange, Partitions, Place};
@@ -57,6 +64,10 @@ pub struct ShardOptions {
     pub directory_id: Uuid,
     /// What the broker tells the cluster about itself.
     pub registration: Arc<BrokerRegistrationRequest>,
+    /// Who may have a vote on the metadata log; empty: whoever comes, up to [`crate::observers::VOTERS_WANTED`].
+    pub voters: Arc<[BrokerId]>,
+    /// This broker begins a cluster, if its data directory is new; else it joins one.
+    pub founds: bool,
     /// As the broker is started with it; [`Shard::config`] is what holds by now.
     pub config: Arc<BrokerConfig>,
     /// Where and how to store.
@@ -99,6 +110,14 @@ pub struct Shard<I: Io> {
     early_questions: EarlyQuestions<Asked>,
     pub(crate) remote_watches: RemoteWatches,
     pub(crate) controller: ControllerQueue,
+    /// Questions that another broker's controller is to decide, on shard 0.
+    pub(crate) questions: Rc<WorkQueue<Question>>,
+    pub(crate) liveness: Liveness,
+    pub(crate) contacts: Contacts,
+    pub(crate) observers: Observers,
+    pub(crate) outgoing: Rc<OutgoingQueue>,
+    /// The logs are opened.
+    is_open: Cell<bool>,
     /// This broker's replica of the metadata log, on shard 0.
     replica: OnceCell<Rc<MetadataReplica>>,
     pub(crate) snapshots: MetadataSnapshots,
@@ -156,6 +175,12 @@ impl<I: Io> Shard<I> {
             early_questions: EarlyQuestions::default(),
             remote_watches: RemoteWatches::default(),
             controller: ControllerQueue::new(shard_count),
+            questions: WorkQueue::new(),
+            liveness: Liveness::new(options.broker, session_timeout(&options.config)),
+            contacts: Contacts::default(),
+            observers: Observers::default(),
+            outgoing: Rc::default(),
+            is_open: Cell::new(false),
             replica: OnceCell::new(),
             snapshots: MetadataSnapshots::new(&options.config, io.now()),
             producer_ids: ProducerIds::default(),
@@ -350,40 +375,21 @@ impl<I: Io> Shard<I> {
             }
             Asked::Group(question, reply) => self.coordinators.handle(question, reply),
             Asked::ListGroups(request, reply) => self.coordinators.list(&request, reply),
-            Asked::CreateTopics(request, reply) => {
-                let work = ControllerWork::CreateTopics(request, reply);
-                self.controller.enqueue(work);
-            }
-            Asked::DeleteTopics(topics, reply) => {
-                self.controller
-                    .enqueue(ControllerWork::DeleteTopics(topics, reply));
-            }
-            Asked::CreatePartitions(request, reply) => {
-                let work = ControllerWork::CreatePartitions(request, reply);
-                self.controller.enqueue(work);
-            }
-            Asked::AlterConfigs(request, reply) => {
-                self.controller
-                    .enqueue(ControllerWork::AlterConfigs(request, reply));
-            }
-            Asked::ElectLeaders(request, reply) => {
-                self.controller
-                    .enqueue(ControllerWork::ElectLeaders(request, reply));
-            }
-            Asked::AlterReassignments(request, reply) => {
-                self.controller
-                    .enqueue(ControllerWork::AlterReassignments(request, reply));
-            }
-            Asked::UnregisterBroker(request, reply) => {
-                self.controller
-                    .enqueue(ControllerWork::UnregisterBroker(request, reply));
-            }
+            Asked::CreateTopics(request, reply) => self.ask_controller(request, reply),
+            Asked::DeleteTopics(topics, reply) => self.ask_controller(topics, reply),
+            Asked::CreatePartitions(request, reply) => self.ask_controller(request, reply),
+            Asked::AlterConfigs(request, reply) => self.ask_controller(request, reply),
+            Asked::ElectLeaders(request, reply) => self.ask_controller(request, reply),
+            Asked::AlterReassignments(request, reply) => self.ask_controller(request, reply),
+            Asked::UnregisterBroker(request, reply) => self.ask_controller(request, reply),
             Asked::LogSizes(asked, reply) => {
                 self.peers.answer(reply, self.reader.log_sizes(&asked));
             }
             Asked::AllocateProducerIds(AllocateProducerIds, reply) => {
-                self.controller
-                    .enqueue(ControllerWork::AllocateProducerIds(reply));
+                let broker = self.options.broker;
+                let registration = self.image().broker(broker).map(|known| known.epoch);
+                let epoch = registration.unwrap_or(BrokerEpoch(-1));
+                self.ask_controller(ProducerIdsFor { broker, epoch }, reply);
             }
             Asked::DeletionsDurable(DeletionsDurable, reply) => {
                 metadata_snapshots::answer_deletions(
@@ -433,9 +439,11 @@ impl<I: Io> Shard<I> {
             }
             Envelope::MetadataApplied(shard, end) => self.controller.applied(shard, end),
             Envelope::Serve => self.serve.set(()),
-            Envelope::Start(..) | Envelope::Started(_) => {
-                unreachable!("start-up messages after start-up")
+            Envelope::Started(shard) => {
+                tracing::debug!(%shard, "started");
+                self.controller.shard_started();
             }
+            Envelope::Start(..) => unreachable!("a shard starts once"),
         }
     }
 
@@ -445,12 +453,80 @@ impl<I: Io> Shard<I> {
         if !delta.topics_deleted.is_empty() || !delta.configs.is_empty() {
             self.checks.forget_rules();
         }
-        self.changed(self.partitions.follow(&delta));
-        let deleted = delta.topics_deleted.values().cloned().collect();
-        self.coordinators.topics_deleted(&deleted);
+        // Before that the logs are opened with the image as it is then.
+        if self.is_open.get() {
+            self.changed(self.partitions.follow(&delta));
+            let deleted = delta.topics_deleted.values().cloned().collect();
+            self.coordinators.topics_deleted(&deleted);
+        }
+        if delta.brokers.contains(&self.options.broker) {
+            self.note_registration();
+        }
+        if !delta.brokers.is_empty() && self.replica().is_some() {
+            self.tell_addresses();
+            self.observers.brokers_changed();
+        }
         for asked in self.early_questions.take_ready(end) {
             self.serve(asked);
         }
+    }
+
+    /// Deletes the logs of deleted topics and opens all others of this shard. What changes from now on is followed.
+    pub(crate) fn open_partitions(&self, deleted: &BTreeSet<TopicPartition>) {
+        self.is_open.set(true);
+        self.note_registration();
+        self.partitions.delete_logs(deleted);
+        let opened = self.partitions.open_all();
+        self.changed(opened);
+    }
+
+    /// Checkpoints say under which registration of this process they were written.
+    fn note_registration(&self) {
+        let image = self.image();
+        let ours = self.options.registration.incarnation_id;
+        let known = image.broker(self.options.broker);
+        if let Some(known) = known.filter(|known| known.incarnation == ours) {
+            self.storage.set_broker_epoch(known.epoch.0);
+        }
+    }
+
+    /// Whoever sends to other brokers is to know where they are.
+    fn tell_addresses(&self) {
+        let addresses = self.contacts.addresses(&self.image());
+        self.outgoing.set_addresses(addresses);
+    }
+
+    /// Another broker has named the controller.
+    pub(crate) fn learn(&self, controller: Controller) {
+        if self.contacts.learn(controller) {
+            self.tell_addresses();
+        }
+    }
+
+    /// Brokers that may know the controller, on shard 0. Whoever sends to other brokers knows where they are.
+    pub fn set_seeds(&self, seeds: Vec<BrokerId>) {
+        self.contacts.set_seeds(seeds);
+    }
+
+    /// What other brokers are to get, on shard 0.
+    pub fn outgoing(&self) -> &Rc<OutgoingQueue> {
+        &self.outgoing
+    }
+
+    /// Who leads the metadata log, as far as this broker knows; on shard 0.
+    pub fn controller_id(&self) -> Option<BrokerId> {
+        let replica = self.replica().expect("shard 0 is asked");
+        replica.leader().map(|key| key.broker)
+    }
+
+    /// Who agrees on the metadata log, and how far each is; on shard 0.
+    pub fn quorum_status(&self) -> QuorumStatus {
+        self.replica().expect("shard 0 is asked").status()
+    }
+
+    /// Whether the storage of this shard promises nothing any more.
+    pub(crate) fn is_fenced(&self) -> bool {
+        self.fenced.get()
     }
 
     /// Lets shard 0 know that the records before `end` are applied here, once what must follow is done.
@@ -528,4 +604,10 @@ impl<I: Io> Shard<I> {
         let waiting = self.partitions.fail_all();
         self.tell(waiting, Ending::failed(WaitFailure::Fenced, self.io.now()));
     }
+}
+
+/// `broker.session.timeout.ms`.
+fn session_timeout(config: &BrokerConfig) -> Duration {
+    // The registry's range begins at 1.
+    Duration::from_millis(config.broker_session_timeout_ms.unsigned_abs().into())
 }

@@ -50,7 +50,9 @@ const ARROWS: [Arrows; 20] = [
     ("peer", &["model", "runtime", "quorum"]),
     (
         "broker",
-        &["model", "runtime", "storage", "metadata", "shard", "server"],
+        &[
+            "model", "runtime", "storage", "metadata", "quorum", "shard", "server", "peer",
+        ],
     ),
     ("load", &["model", "runtime", "protocol", "client"]),
     (

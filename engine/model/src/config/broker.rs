@@ -10,7 +10,7 @@ use crate::ids::BrokerId;
 use super::dynamic::check_dynamic;
 use super::error::ConfigError;
 use super::key::{Key, Kind, Value};
-use super::listener::{LISTENER_DEFAULT, Listener};
+use super::listener::{LISTENER_DEFAULT, Listener, Voter};
 use super::topic::{Durability, TopicConfig};
 use super::typed::{Values, parse_listeners, typed_settings};
 use super::{broker_key, broker_keys};
@@ -35,6 +35,12 @@ typed_settings! {
         listener_security_protocol_map: String = string("listener.security.protocol.map"),
         /// Listeners that are not for clients.
         controller_listener_names: Vec<String> = optional_list("controller.listener.names"),
+        /// `id@host:port` each; empty: none were named.
+        controller_quorum_voters: Vec<Voter> = voters("controller.quorum.voters"),
+        /// `host:port` each.
+        controller_quorum_bootstrap_servers: Vec<Listener> = addresses("controller.quorum.bootstrap.servers"),
+        broker_heartbeat_interval_ms: i32 = int("broker.heartbeat.interval.ms"),
+        broker_session_timeout_ms: i32 = int("broker.session.timeout.ms"),
         /// Where everything is kept; also from `log.dirs` or `log.dir`.
         data_dir: String = data_dir("ringlog.data.dir"),
         /// CPUs to run on, ascending; empty: all.

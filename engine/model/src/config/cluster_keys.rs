@@ -94,13 +94,13 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
         Some("2000"),
         "Time between two heartbeats of a broker to the controller.",
     )
-    .ignored(CLUSTER),
+    .at_least(1),
     int(
         "broker.session.timeout.ms",
         Some("9000"),
         "Time without heartbeats after which a broker counts as down.",
     )
-    .ignored(CLUSTER),
+    .at_least(1),
     int(
         "initial.broker.registration.timeout.ms",
         Some("60000"),
@@ -122,14 +122,12 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
         "controller.quorum.voters",
         Some(""),
         "Members of the metadata quorum, as `id@host:port`, separated by commas.",
-    )
-    .ignored(CLUSTER),
+    ),
     list(
         "controller.quorum.bootstrap.servers",
         Some(""),
         "Addresses from which the metadata quorum is found.",
-    )
-    .ignored(CLUSTER),
+    ),
     boolean(
         "controller.quorum.auto.join.enable",
         Some("false"),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::ids::BrokerId;
+
 /// The address of a broker that was told nothing.
 pub const LISTENER_DEFAULT: &str = "PLAINTEXT://127.0.0.1:9092";
 
@@ -38,6 +40,15 @@ impl Listener {
             port: port.parse().ok()?,
         })
     }
+}
+
+/// A broker that has a vote on the metadata log: `id@host:port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Voter {
+    /// The broker.
+    pub node: BrokerId,
+    /// Where it listens for other brokers.
+    pub address: Listener,
 }
 
 impl fmt::Display for Listener {

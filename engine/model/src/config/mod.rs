@@ -37,7 +37,7 @@ pub use describe::{
 pub use environment::{Environment, UnknownVariable, parse_environment, variable_of};
 pub use error::ConfigError;
 pub use key::{Access, Effect, Key, Kind, Valid, Value, split_list};
-pub use listener::Listener;
+pub use listener::{Listener, Voter};
 pub use properties::{Properties, parse_properties};
 pub use reference::config_reference;
 pub use topic::{CleanupPolicy, CompressionType, Durability, TopicConfig};

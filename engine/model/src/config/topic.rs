@@ -13,7 +13,18 @@ use super::typed::{Values, typed_settings};
 use super::{topic_key, topic_keys};
 
 /// What a produce waits for before it is acknowledged (`ringlog.durability`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub enum Durability {
     /// The journal write has completed: survives the end of the process.
     Written,

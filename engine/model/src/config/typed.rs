@@ -9,7 +9,7 @@ use crate::record::{CompressedValidation, Compression, TimestampType};
 
 use super::error::ConfigError;
 use super::key::Value;
-use super::listener::Listener;
+use super::listener::{Listener, Voter};
 use super::topic::{CleanupPolicy, CompressionType, Durability};
 
 /// Number of a broker that was not given one.
@@ -214,6 +214,33 @@ impl Values {
         } else {
             Ok(vec![])
         }
+    }
+
+    /// Addresses without a listener name: `host:port`.
+    pub(super) fn addresses(&self, name: &'static str) -> Result<Vec<Listener>, ConfigError> {
+        let parse = |text: &String| match Listener::parse(text) {
+            Some(address) if !text.contains("://") => Ok(address),
+            _ => Err(invalid(name, text, "write it as host:port")),
+        };
+        self.list(name)?.iter().map(parse).collect()
+    }
+
+    /// Brokers with a vote: `id@host:port`.
+    pub(super) fn voters(&self, name: &'static str) -> Result<Vec<Voter>, ConfigError> {
+        let mut voters: Vec<Voter> = Vec::new();
+        for text in &self.list(name)? {
+            let parsed = text.split_once('@').and_then(|(id, address)| {
+                let node = id.trim().parse().ok().filter(|id| *id >= 0).map(BrokerId)?;
+                let address = Listener::parse(address).filter(|_| !address.contains("://"))?;
+                Some(Voter { node, address })
+            });
+            let voter = parsed.ok_or_else(|| invalid(name, text, "write it as id@host:port"))?;
+            if voters.iter().any(|other| other.node == voter.node) {
+                return Err(invalid(name, text, "a broker is named once"));
+            }
+            voters.push(voter);
+        }
+        Ok(voters)
     }
 
     /// An address without a listener name: `host:port`. `None` if empty.

@@ -132,10 +132,17 @@ impl<I: Io> Replay<I> {
                 size,
             });
         }
-        let file = files
-            .iter()
-            .position(|file| file.number == checkpoint.replay.file)
-            .unwrap_or(0);
+        let named = checkpoint.replay.file;
+        let found = files.iter().position(|file| file.number == named);
+        // Reclaiming waits for the checkpoint that is read here: what it names was not given up by the journal.
+        if found.is_none() && !files.is_empty() && checkpoint.state == RunState::Running {
+            return Err(OpenError::Corrupt {
+                path: layout.journal_file(shard, named),
+                position: 0,
+                reason: "the shard was running, but this file of its journal is missing".to_owned(),
+            });
+        }
+        let file = found.unwrap_or(0);
         Ok(Replay {
             io: io.clone(),
             layout: layout.clone(),

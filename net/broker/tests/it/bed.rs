@@ -57,7 +57,7 @@ pub(crate) fn plan_with(
         open_files: storage.open_files_max,
         connections: 100,
     };
-    let settings = settings.iter().chain(&[("node.id", "1")]);
+    let settings = [("node.id", "1")].iter().chain(settings);
     let settings = settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let none = BTreeMap::new();
     let config = BrokerConfig::from_layers(&none, &none, &settings.collect()).unwrap();
@@ -75,9 +75,14 @@ pub(crate) fn start(simulation: &Simulation, shards: u16) -> Started {
 }
 
 pub(crate) fn start_as(simulation: &Simulation, plan: BrokerPlan) -> Started {
+    start_on(simulation, 0, plan)
+}
+
+/// The same on a node.
+pub(crate) fn start_on(simulation: &Simulation, node: usize, plan: BrokerPlan) -> Started {
     let outcomes = Rc::new(RefCell::new(BTreeMap::new()));
     for (index, links) in links(plan.shards, INBOX_CAPACITY).into_iter().enumerate() {
-        let (io, plan, outcomes) = (simulation.io(0, index), plan.clone(), outcomes.clone());
+        let (io, plan, outcomes) = (simulation.io(node, index), plan.clone(), outcomes.clone());
         io.clone().spawn(TaskClass::Foreground, async move {
             let outcome = broker::start(io, plan, links).await;
             outcomes.borrow_mut().insert(index, outcome);

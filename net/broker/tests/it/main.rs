@@ -4,6 +4,7 @@ extern crate ringlog_broker as broker;
 
 mod administration;
 mod bed;
+mod clusters;
 mod committed;
 mod directories;
 mod ends;

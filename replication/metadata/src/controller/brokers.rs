@@ -1,6 +1,7 @@
 //! Brokers come and go: registration, fencing, controlled shutdown (kafka.md 3.9, KIP-631). What follows for the
 //! partitions they hold is in `replicas_of.rs`. Who is alive, by heartbeats and their timeouts, is the caller's judgement.
 
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 use model::{BrokerEpoch, BrokerId};
@@ -19,7 +20,7 @@ use crate::record::{
 pub const REGISTRATION_ITEMS_MAX: usize = 1000;
 
 /// BrokerRegistration.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrokerRegistrationRequest {
     /// The cluster that the broker's disk belongs to.
     pub cluster_id: String,

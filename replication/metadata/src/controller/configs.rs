@@ -4,6 +4,7 @@
 //! Codes are those of Kafka 4.3.1 (kafka-answers.txt). Which keys exist, what their values may be and which are lists
 //! is the caller's registry, given as [`ConfigRules`].
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 use model::BrokerId;
@@ -22,7 +23,7 @@ pub const CONFIGS_PER_RESOURCE_MAX: usize = 1000;
 pub const NAMED_RESOURCES_MAX: usize = 10_000;
 
 /// A thing that carries configuration.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ConfigResource {
     /// What kind of thing.
     pub kind: ConfigResourceType,
@@ -31,7 +32,7 @@ pub struct ConfigResource {
 }
 
 /// What to do with one key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConfigOperation {
     /// 0: replace the value.
     Set,
@@ -57,7 +58,7 @@ impl ConfigOperation {
 }
 
 /// One change of one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigChange {
     /// The key.
     pub name: String,
@@ -68,7 +69,7 @@ pub struct ConfigChange {
 }
 
 /// IncrementalAlterConfigs, or AlterConfigs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlterConfigsRequest {
     /// Resources with their changes.
     pub resources: Vec<(ConfigResource, Vec<ConfigChange>)>,

@@ -2,6 +2,7 @@
 //!
 //! Answers are those of Kafka 4.3.1 (kafka-answers.txt).
 
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use model::{PartitionIndex, TopicPartition};
@@ -12,7 +13,7 @@ use crate::image::MetadataImage;
 use crate::record::MetadataRecord;
 
 /// ElectLeaders.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ElectLeadersRequest {
     /// Which replica shall lead.
     pub kind: ElectionKind,

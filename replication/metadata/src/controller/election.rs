@@ -7,6 +7,7 @@
 //! Invariant: an election takes nobody of whom another holder is known to have more.
 
 use model::{BrokerId, TopicPartition};
+use serde::{Deserialize, Serialize};
 
 use super::eligible::{Holders, min_insync_replicas, min_isr_effective};
 use super::{ControllerError, Refusal};
@@ -14,7 +15,7 @@ use crate::image::{MetadataImage, PartitionState};
 use crate::record::{LeaderChange, LeaderRecoveryState, PartitionChangeRecord};
 
 /// Why an election is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ElectionKind {
     /// The present leader may stay.
     Online,

@@ -1,6 +1,7 @@
 //! AlterPartition: a leader proposes a new ISR (kafka.md 3.8, KIP-497, KIP-903, KIP-966).
 
 use model::{BrokerEpoch, BrokerId, LeaderEpoch, PartitionEpoch, TopicPartition};
+use serde::{Deserialize, Serialize};
 
 use super::eligible::{Holders, min_insync_replicas, min_isr_effective};
 use super::{ControllerError, Decision, Refusal};
@@ -9,7 +10,7 @@ use crate::planted::PlantedFault;
 use crate::record::{LeaderRecoveryState, MetadataRecord, PartitionChangeRecord};
 
 /// A leader's proposal for one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IsrChange {
     /// Who proposes.
     pub broker_id: BrokerId,

@@ -5,12 +5,13 @@
 
 use model::BrokerEpoch;
 use model::config::Durability;
+use serde::{Deserialize, Serialize};
 
 use crate::image::BrokerRegistration;
 
 /// What the disk of a broker shows that has not stopped cleanly: nothing is damaged, and the last commit group that it
 /// ever called durable is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Witness {
     /// The registration under which that group was written. A disk that was set back names an older one.
     pub broker_epoch: BrokerEpoch,

@@ -1,6 +1,7 @@
 //! CreatePartitions: a topic can only grow.
 
 use model::{BrokerId, PartitionIndex, TopicPartition};
+use serde::{Deserialize, Serialize};
 
 use super::replica_assignment::{new_partition, validate_manual};
 use super::{
@@ -11,7 +12,7 @@ use crate::placement::{place, topic_hash};
 use crate::record::MetadataRecord;
 
 /// A topic that shall have more partitions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MorePartitions {
     /// Which topic.
     pub name: String,
@@ -22,7 +23,7 @@ pub struct MorePartitions {
 }
 
 /// CreatePartitions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreatePartitionsRequest {
     /// In the order of the request.
     pub topics: Vec<MorePartitions>,

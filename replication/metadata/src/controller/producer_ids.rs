@@ -1,6 +1,7 @@
 //! AllocateProducerIds: blocks of producer ids for brokers, each id given away at most once in a cluster's life.
 
 use model::{BrokerEpoch, BrokerId, ProducerId};
+use serde::{Deserialize, Serialize};
 
 use super::{ControllerError, Decision, Refusal};
 use crate::image::MetadataImage;
@@ -10,7 +11,7 @@ use crate::record::{MetadataRecord, ProducerIdsRecord};
 pub const PRODUCER_ID_BLOCK_SIZE: i64 = 1000;
 
 /// Ids `first`, exclusive `first + count`, now belong to the broker that asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProducerIdBlock {
     /// First id.
     pub first: ProducerId,

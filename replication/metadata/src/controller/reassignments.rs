@@ -4,13 +4,14 @@
 //! just those already, and refused with its reason everywhere else. Nothing is ever under way that could be given up.
 
 use model::{BrokerId, PartitionIndex};
+use serde::{Deserialize, Serialize};
 
 use super::replica_assignment::validate_manual;
 use super::{ControllerError, Decision, Refusal};
 use crate::image::MetadataImage;
 
 /// What shall become of one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionReassignment {
     /// Which one.
     pub partition: PartitionIndex,
@@ -19,7 +20,7 @@ pub struct PartitionReassignment {
 }
 
 /// AlterPartitionReassignments.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlterReassignmentsRequest {
     /// Topics by name.
     pub topics: Vec<(String, Vec<PartitionReassignment>)>,

@@ -1,7 +1,9 @@
 //! Why the controller refuses what it is asked. Kafka's codes for it are chosen where requests are answered.
 
+use serde::{Deserialize, Serialize};
+
 /// Why one item of a request was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
     /// No registration of this broker is known.
     BrokerIdNotRegistered,
@@ -62,7 +64,7 @@ pub enum Refusal {
 }
 
 /// A refusal with a text for people.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{refusal:?}: {message}")]
 pub struct ControllerError {
     /// Why.

@@ -6,6 +6,7 @@
 //! Invariants: a broker has at most one verdict under way; a broker whose registration is another one is never judged by
 //! an old one's silence.
 
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::{ControllerError, Refusal};
 use crate::image::{BrokerRegistration, MetadataImage};
 
 /// BrokerHeartbeat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// Who is alive.
     pub broker: BrokerId,
@@ -32,7 +33,7 @@ pub struct Heartbeat {
 }
 
 /// What a broker is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeartbeatAnswer {
     /// It knows its own registration.
     pub is_caught_up: bool,
@@ -184,6 +185,17 @@ impl Sessions {
         if let Some(session) = self.sessions.get_mut(&broker) {
             session.is_judged = false;
         }
+    }
+
+    /// Whether a process of this broker was heard of lately.
+    pub fn is_live(&self, now: MonotonicTime, broker: BrokerId) -> bool {
+        let session = self.sessions.get(&broker);
+        session.is_some_and(|session| now.since(session.heard_at) < self.timeout)
+    }
+
+    /// Whether there is something to do.
+    pub fn has_output(&self) -> bool {
+        !self.verdicts.is_empty()
     }
 
     /// What to do next. To be taken until there is nothing: all of it can be one decision.

@@ -2,6 +2,7 @@
 //!
 //! Codes and their order are those of Kafka 4.3.1 (kafka-answers.txt).
 
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{BrokerId, PartitionIndex, TopicId, TopicPartition};
@@ -21,7 +22,7 @@ use crate::topic_name;
 pub type TopicConfigRules<'a> = &'a dyn Fn(&ConfigMap) -> Result<(), String>;
 
 /// The replicas that a client wants for one partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ManualAssignment {
     /// Which partition.
     pub partition: PartitionIndex,
@@ -30,7 +31,7 @@ pub struct ManualAssignment {
 }
 
 /// One topic to create.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewTopic {
     /// Its name.
     pub name: String,
@@ -47,7 +48,7 @@ pub struct NewTopic {
 }
 
 /// CreateTopics.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateTopicsRequest {
     /// In the order of the request.
     pub topics: Vec<NewTopic>,
@@ -60,7 +61,7 @@ pub struct CreateTopicsRequest {
 }
 
 /// A topic as it was created, or would be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreatedTopic {
     /// Its identity.
     pub topic_id: TopicId,
@@ -327,7 +328,7 @@ fn checked_configs(
 }
 
 /// One topic to delete: by name, or by identity (request version 6).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletableTopic {
     /// Its name.
     pub name: Option<String>,
@@ -336,7 +337,7 @@ pub struct DeletableTopic {
 }
 
 /// The answer for one topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeletedTopic {
     /// Its name, if the request or the image had one.
     pub name: Option<String>,

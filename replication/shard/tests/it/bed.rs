@@ -48,7 +48,7 @@ pub(crate) fn begin(
         let mut options = options(ShardId(u16::try_from(index).unwrap()));
         configure(&mut options);
         simulation.spawn(0, index, async move {
-            let booted = boot(io, options, inbox, senders).await;
+            let booted = boot(io, options, inbox, senders, |_| {}).await;
             let mut outcome = outcome.borrow_mut();
             match (booted, &mut *outcome) {
                 (Ok(booted), Ok(shards)) => {
@@ -85,6 +85,8 @@ pub(crate) fn options(shard: ShardId) -> ShardOptions {
         cluster_id: Arc::from("cluster"),
         directory_id: Uuid([5; 16]),
         registration: Arc::new(registration),
+        voters: Arc::default(),
+        founds: true,
         config: Arc::new(BrokerConfig::defaults().unwrap()),
         storage: StorageOptions {
             directory: "/data".into(),

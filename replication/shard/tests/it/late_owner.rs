@@ -62,7 +62,7 @@ fn start(simulation: &Simulation) -> Vec<Rc<Shard<SimIo>>> {
         let senders: Vec<_> = relays.collect();
         let started = started.clone();
         simulation.spawn(0, index, async move {
-            let booted = boot(io, bed::options(me), inbox, senders).await;
+            let booted = boot(io, bed::options(me), inbox, senders, |_| {}).await;
             started.borrow_mut().push(booted.unwrap().shard);
         });
     }

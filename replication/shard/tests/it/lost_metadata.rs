@@ -288,7 +288,8 @@ fn a_running_shard_without_a_journal_is_damage() {
             .unwrap();
     });
     let reason = try_start(&simulation, |_| {}).err().expect("refused");
-    assert!(reason.contains("its journal has no files"), "{reason}");
+    // How many files it had depends on when it was killed.
+    assert!(reason.contains("the shard was running, but"), "{reason}");
 }
 
 /// A broker that was refused because the end of its metadata log is damaged; it is to be started again.

@@ -62,7 +62,7 @@ fn start(simulation: &Simulation, lies: bool) -> Vec<Rc<Shard<SimIo>>> {
         simulation.spawn(0, index, relay(io.clone(), to, from, inner.clone(), lies));
         let (started, outer) = (started.clone(), outer.clone());
         simulation.spawn(0, index, async move {
-            let booted = boot(io, bed::options(to), inbox, outer).await;
+            let booted = boot(io, bed::options(to), inbox, outer, |_| {}).await;
             started.borrow_mut().push(booted.unwrap().shard);
         });
     }

@@ -1,0 +1,234 @@
+//! This broker among others: what shard 0 wants them to get goes out, what they send comes in.
+//!
+//! On shard 0. Here `replication`, which sends nothing, and `net/peer`, which knows nothing of it, meet.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use model::{BrokerId, ShardId};
+use peer::{
+    BookEntry, CallError, Local, PeerEvent, PeerNetwork, ProbeError, Purpose, Refusal, Remote,
+    Reply, RequestHandler, Settings,
+};
+use quorum::ReplicaKey;
+use runtime::{Io, Signal, TaskClass};
+use shard::Shard;
+use shard::outgoing::{Forward, Forwarded, Outgoing, PeerAddress};
+
+use crate::forming::{NO_CLUSTER, seeds};
+use crate::plan::PeerPlan;
+
+/// How long the controller may take to decide.
+const FORWARD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Pause before brokers are asked again for their numbers.
+const MEET_PAUSE: Duration = Duration::from_millis(200);
+
+/// The other brokers, as shard 0 of this one reaches them.
+pub(crate) struct Peers<I: Io> {
+    io: I,
+    me: BrokerId,
+    plan: PeerPlan,
+    pub(crate) network: PeerNetwork<I>,
+    wake: Rc<Signal>,
+    /// By the directory that was last spoken to.
+    keys: RefCell<BTreeMap<BrokerId, ReplicaKey>>,
+    /// Who of the configuration is where; those that are known by their address only have a number below zero.
+    seeds: RefCell<BTreeMap<BrokerId, BookEntry>>,
+    registered: RefCell<Vec<PeerAddress>>,
+}
+
+impl<I: Io> Peers<I> {
+    /// Listens already; of no cluster yet.
+    pub(crate) fn new(io: &I, key: ReplicaKey, plan: PeerPlan, listener: I::Listener) -> Rc<Self> {
+        let wake = Signal::new();
+        let local = Local {
+            cluster: NO_CLUSTER.to_owned(),
+            key,
+            shard: ShardId(0),
+        };
+        let resolve = Rc::new(plan.resolve);
+        let settings = Settings::default();
+        let network = PeerNetwork::new(io.clone(), local, settings, resolve, wake.clone());
+        let network = network.expect("the name of no cluster fits a handshake");
+        network.listen(listener);
+        Rc::new(Peers {
+            io: io.clone(),
+            me: key.broker,
+            plan,
+            network,
+            wake,
+            keys: RefCell::default(),
+            seeds: RefCell::default(),
+            registered: RefCell::default(),
+        })
+    }
+
+    /// Joins shard 0 to the others.
+    pub(crate) fn join(self: &Rc<Self>, shard: &Rc<Shard<I>>) {
+        self.seeds.replace(seeds(&self.plan, self.me));
+        self.set_book();
+        shard.set_seeds(self.known_seeds());
+        self.network.serve_requests(Controller(shard.clone()));
+        let class = TaskClass::Foreground;
+        self.io.spawn(class, send(self.clone(), shard.clone()));
+        self.io.spawn(class, receive(self.clone(), shard.clone()));
+        self.io
+            .spawn(class, meet_seeds(self.clone(), shard.clone()));
+    }
+
+    fn known_seeds(&self) -> Vec<BrokerId> {
+        let seeds = self.seeds.borrow();
+        seeds
+            .keys()
+            .copied()
+            .filter(|broker| broker.0 >= 0)
+            .collect()
+    }
+
+    /// What is registered comes first; the configuration is what helps when that is out of date.
+    fn set_book(&self) {
+        let mut book = self.seeds.borrow().clone();
+        let registered = self.registered.borrow();
+        let others = registered.iter();
+        for other in others.filter(|other| other.key.broker != self.me) {
+            let known = book.remove(&other.key.broker).unwrap_or_default();
+            let mut addresses = other.addresses.clone();
+            for address in known.addresses {
+                if !addresses.contains(&address) {
+                    addresses.push(address);
+                }
+            }
+            let entry = BookEntry {
+                addresses,
+                directory: Some(other.key.directory),
+            };
+            book.insert(other.key.broker, entry);
+        }
+        if let Err(error) = self.network.set_book(book) {
+            tracing::error!(%error, "not every broker can be reached");
+        }
+    }
+}
+
+/// Learns the numbers of the brokers that the configuration names by their addresses only.
+async fn meet_seeds<I: Io>(peers: Rc<Peers<I>>, shard: Rc<Shard<I>>) {
+    loop {
+        let mut strangers: Vec<BrokerId> = peers.seeds.borrow().keys().copied().collect();
+        strangers.retain(|broker| broker.0 < 0);
+        if strangers.is_empty() {
+            return;
+        }
+        for stranger in strangers {
+            let number = match peers.network.probe(stranger).await {
+                Err(ProbeError::Refused(Refusal::Node(number))) => number,
+                // An address of this broker itself: nobody is met there.
+                Err(ProbeError::Refused(Refusal::Oneself)) => peers.me,
+                _ => continue,
+            };
+            let mut seeds = peers.seeds.borrow_mut();
+            let entry = seeds.remove(&stranger).expect("it was listed");
+            if number != peers.me {
+                seeds.entry(number).or_insert(entry);
+            }
+            drop(seeds);
+            peers.set_book();
+            shard.set_seeds(peers.known_seeds());
+        }
+        peers.io.sleep(MEET_PAUSE).await;
+    }
+}
+
+/// Takes what shard 0 wants other brokers to get, for the life of the process.
+async fn send<I: Io>(peers: Rc<Peers<I>>, shard: Rc<Shard<I>>) {
+    loop {
+        match shard.outgoing().next().await {
+            Outgoing::Quorum(message) => {
+                let to = message.to;
+                peers.keys.borrow_mut().insert(to.broker, to);
+                let frame = quorum::encode(&message);
+                let pieces: Vec<Bytes> = std::iter::once(frame.head).chain(frame.batches).collect();
+                let sent = peers.network.send(to.broker, Purpose::Raft, pieces);
+                if let Err(why) = sent {
+                    tracing::debug!(%to, %why, "a message of the quorum is not sent");
+                    shard.peer_unreachable(to);
+                }
+            }
+            // Each holds a task of the shard up until it is answered: they are few.
+            Outgoing::Forward(forward) => {
+                let network = peers.network.clone();
+                peers
+                    .io
+                    .spawn(TaskClass::Foreground, call(network, forward));
+            }
+            Outgoing::FetchSnapshot(from, mark) => {
+                tracing::warn!(%from, ?mark, "snapshots are not fetched yet");
+                shard.snapshot_not_fetched();
+            }
+            Outgoing::Addresses(addresses) => {
+                peers.registered.replace(addresses);
+                peers.set_book();
+            }
+        }
+    }
+}
+
+async fn call<I: Io>(network: PeerNetwork<I>, forward: Forward) {
+    let Forward {
+        to,
+        request,
+        answer,
+    } = forward;
+    let called = network.call(to, Purpose::Forward, request, FORWARD_TIMEOUT);
+    answer.set(match called.await {
+        Ok(bytes) => Forwarded::Answered(bytes),
+        Err(error) => {
+            tracing::debug!(broker = %to, %error, "a question to the controller");
+            match CallError::may_have_been_carried_out(error) {
+                true => Forwarded::Unknown,
+                false => Forwarded::NotTaken,
+            }
+        }
+    });
+}
+
+/// Hands on what other brokers send, for the life of the process.
+async fn receive<I: Io>(peers: Rc<Peers<I>>, shard: Rc<Shard<I>>) {
+    loop {
+        peers.wake.wait().await;
+        while let Some(received) = peers.network.take_message() {
+            let from = received.from.identity.key;
+            match quorum::decode(&received.payload) {
+                Ok(message) if message.from == from => shard.quorum_message(message),
+                Ok(message) => {
+                    tracing::warn!(%from, named = %message.from, "a message in another's name is left aside");
+                }
+                Err(error) => tracing::warn!(%from, %error, "a message of the quorum"),
+            }
+        }
+        while let Some(event) = peers.network.take_event() {
+            if let PeerEvent::Unreachable(target, Purpose::Raft) = event {
+                let key = peers.keys.borrow().get(&target.node).copied();
+                if let Some(key) = key {
+                    shard.peer_unreachable(key);
+                }
+            }
+        }
+    }
+}
+
+/// Takes questions of other brokers to the controller that this broker may be.
+struct Controller<I: Io>(Rc<Shard<I>>);
+
+impl<I: Io> RequestHandler for Controller<I> {
+    fn handle(&self, _from: Remote, request: Bytes, reply: Reply) {
+        self.0.forwarded(&request, move |answer| {
+            if !reply.answer(answer) {
+                tracing::warn!("an answer of the controller does not fit into a frame");
+            }
+        });
+    }
+}

@@ -1,0 +1,68 @@
+//! What this broker sees to while it leads the metadata log: who else gets it, and who has a vote.
+//!
+//! On shard 0, after everything that the quorum was told.
+
+use std::rc::Rc;
+
+use quorum::ReplicaKey;
+use runtime::Io;
+
+use crate::contacts::replica_key;
+use crate::metadata_replica::MetadataReplica;
+use crate::observers::{Candidate, next_change};
+use crate::shard::Shard;
+
+/// Does what is due as the leader. Whether the quorum was told something.
+pub(crate) fn lead<I: Io>(shard: &Rc<Shard<I>>) -> bool {
+    let replica = shard.replica().expect("the quorum is on shard 0");
+    let is_active = replica.is_active();
+    let is_news = {
+        let image = shard.image();
+        shard.liveness.follow(is_active, shard.io.now(), &image)
+    };
+    let due = shard.observers.take();
+    if !is_active {
+        return false;
+    }
+    if due.brokers_changed || is_news {
+        // What has changed about brokers may concern votes, too.
+        shard.observers.look_at_voters();
+        let keys: Vec<ReplicaKey> = candidates(shard).iter().map(|one| one.key).collect();
+        if let Err(refusal) = replica.set_observers(&keys) {
+            tracing::warn!(%refusal, "not every broker gets the metadata log");
+        }
+        return true;
+    }
+    due.looks_at_voters && change_voters(shard, replica)
+}
+
+/// Makes the next change of the voters, if there is one. Whether the quorum was asked for it.
+fn change_voters<I: Io>(shard: &Shard<I>, replica: &MetadataReplica) -> bool {
+    let status = replica.status();
+    let voters = status.replicas.iter().filter(|replica| replica.is_voter);
+    let voters: Vec<ReplicaKey> = voters.map(|replica| replica.key).collect();
+    let me = shard.options.replica_key();
+    let change = next_change(me, &voters, &candidates(shard), &shard.options.voters);
+    let Some(change) = change else {
+        return false;
+    };
+    match replica.change_voters(change) {
+        Ok(()) => tracing::info!(?change, "the voters of the metadata log change"),
+        Err(refusal) => {
+            tracing::debug!(?change, %refusal, "the voters stay as they are for now");
+        }
+    }
+    true
+}
+
+/// The registered brokers.
+fn candidates<I: Io>(shard: &Shard<I>) -> Vec<Candidate> {
+    let image = shard.image();
+    let brokers = image.brokers().filter_map(|broker| {
+        Some(Candidate {
+            key: replica_key(broker)?,
+            is_alive: !broker.fenced,
+        })
+    });
+    brokers.collect()
+}
