@@ -94,6 +94,8 @@ cases! {
     sockets::nobody_listening_is_an_error,
     sockets::shared_listeners_take_every_connection,
     sockets::addresses_name_both_ends,
+    sockets::a_connection_that_was_taken_off_and_put_back_goes_on,
+    sockets::a_connection_that_nobody_puts_back_ends,
     tasks::time_passes_while_sleeping,
     tasks::shorter_sleeps_end_first,
     tasks::spawn_does_not_run_the_task_within_the_call,

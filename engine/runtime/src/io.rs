@@ -43,6 +43,8 @@ pub trait Io: Clone + 'static {
     type Lock: 'static;
     /// Connections.
     type Stream: Stream;
+    /// A connection between two shards of one process: no shard has it. Whoever drops it ends the connection.
+    type Detached: Send + 'static;
     /// Listening sockets.
     type Listener: Listener<Stream = Self::Stream>;
 
@@ -112,4 +114,13 @@ pub trait Io: Clone + 'static {
 
     /// Connects to an address.
     async fn connect(&self, address: SocketAddr) -> io::Result<Self::Stream>;
+
+    /// Takes a connection off this shard, so that another one of the same process may have it. What has arrived and was
+    /// not read is read there. After an error the connection has ended.
+    ///
+    /// Panics if a clone of it is left: two shards would have one connection.
+    fn detach(&self, stream: Self::Stream) -> io::Result<Self::Detached>;
+
+    /// Puts a connection that another shard of this process took off onto this one. After an error it has ended.
+    fn attach(&self, detached: Self::Detached) -> io::Result<Self::Stream>;
 }

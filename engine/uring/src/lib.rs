@@ -51,5 +51,5 @@ pub use file::UringFile;
 pub use lock::UringLock;
 pub use options::UringOptions;
 pub use process::{available, prepare_process};
-pub use socket::{UringListener, UringStream};
+pub use socket::{UringDetached, UringListener, UringStream};
 pub use uring_io::UringIo;

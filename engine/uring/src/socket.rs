@@ -6,16 +6,19 @@
 //! Sockets have the kernel note when bytes arrive (SO_TIMESTAMPNS), so that the time they lie in the socket
 //! until their core turns to them is known. The note is of the newest bytes of a read: a lower bound of that time.
 //!
+//! A glommio stream belongs to its executor, with the polls it has armed there. One that goes to another core leaves as a
+//! second descriptor of the same socket (house rule of glommio.md 5.4), and the first is closed with its polls.
+//!
 //! Invariants: one descriptor per connection, owned by the shared [`Connection`] and closed when the last clone is gone,
-//! after shutdown(2) (a pending poll would delay the FIN otherwise); no borrow of the glommio stream is held across an
-//! await.
+//! after shutdown(2) (a pending poll would delay the FIN otherwise), or owned by a [`UringDetached`], which does the same;
+//! no borrow of the glommio stream is held across an await.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -105,12 +108,19 @@ struct Connection {
     drained: Cell<bool>,
     /// When the newest bytes of the last read arrived, as far as the kernel notes it.
     arrived_at: Cell<Option<MonotonicTime>>,
+    /// Another descriptor has the socket from here on: closing this one does not end the connection.
+    is_detached: Cell<bool>,
+}
+
+/// Ends both directions of a socket. The only error is "not connected", which is the aim.
+fn shutdown(descriptor: RawFd) {
+    // SAFETY: shutdown(2) takes any number and touches no memory; each caller owns the descriptor that it passes.
+    unsafe { libc::shutdown(descriptor, libc::SHUT_RDWR) };
 }
 
 impl Connection {
     fn shutdown(&self) {
-        // SAFETY: the descriptor is open as long as `self.stream`. The only error is "not connected", which is the aim.
-        unsafe { libc::shutdown(self.descriptor, libc::SHUT_RDWR) };
+        shutdown(self.descriptor);
     }
 
     /// Reads, waiting for bytes if there are none. `has_waited` tells whether this call is behind a wait.
@@ -172,7 +182,9 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.shutdown();
+        if !self.is_detached.get() {
+            self.shutdown();
+        }
     }
 }
 
@@ -207,8 +219,49 @@ impl UringStream {
                 stream: RefCell::new(stream),
                 drained: Cell::new(false),
                 arrived_at: Cell::new(None),
+                is_detached: Cell::new(false),
             }),
         })
+    }
+
+    /// The socket without its executor.
+    pub(crate) fn detach(self) -> io::Result<UringDetached> {
+        let connection = Rc::into_inner(self.connection);
+        let connection = connection.expect("a connection leaves its shard without a clone");
+        // SAFETY: the descriptor is open, `connection.stream` owns it.
+        let second = unsafe { libc::fcntl(connection.descriptor, libc::F_DUPFD_CLOEXEC, 0) };
+        if second < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
+        let second = unsafe { OwnedFd::from_raw_fd(second) };
+        connection.is_detached.set(true);
+        Ok(UringDetached {
+            descriptor: Some(second),
+        })
+    }
+}
+
+/// A connection that no executor has.
+pub struct UringDetached {
+    /// Until it is attached.
+    descriptor: Option<OwnedFd>,
+}
+
+impl UringDetached {
+    pub(crate) fn attach(mut self) -> io::Result<UringStream> {
+        let descriptor = self.descriptor.take().expect("it is attached once");
+        // SAFETY: the descriptor is a connected TCP socket, and `into_raw_fd` gave up its ownership.
+        UringStream::new(unsafe { TcpStream::from_raw_fd(descriptor.into_raw_fd()) })
+    }
+}
+
+impl Drop for UringDetached {
+    fn drop(&mut self) {
+        if let Some(descriptor) = &self.descriptor {
+            // The executor that it left may still have a poll of the socket, which would keep it open.
+            shutdown(descriptor.as_raw_fd());
+        }
     }
 }
 

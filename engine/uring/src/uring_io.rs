@@ -25,7 +25,7 @@ use crate::options::UringOptions;
 use crate::pool::Pool;
 use crate::prime::Device;
 use crate::reserve::Reserve;
-use crate::socket::{UringListener, UringStream};
+use crate::socket::{UringDetached, UringListener, UringStream};
 
 /// Shares of the foreground queue, of 1000.
 const FOREGROUND_SHARES: usize = 1000;
@@ -114,6 +114,7 @@ impl Io for UringIo {
     type File = UringFile;
     type Lock = UringLock;
     type Stream = UringStream;
+    type Detached = UringDetached;
     type Listener = UringListener;
 
     fn snapshot_into(&self, snapshot: &mut Snapshot) {
@@ -213,6 +214,14 @@ impl Io for UringIo {
 
     async fn connect(&self, address: SocketAddr) -> io::Result<UringStream> {
         UringStream::connect(address).await
+    }
+
+    fn detach(&self, stream: UringStream) -> io::Result<UringDetached> {
+        stream.detach()
+    }
+
+    fn attach(&self, detached: UringDetached) -> io::Result<UringStream> {
+        detached.attach()
     }
 }
 

@@ -254,3 +254,50 @@ pub(super) async fn addresses_name_both_ends<I: Io>(setup: Setup<I>) {
     assert_eq!(server.local_addr().unwrap(), address);
     assert_eq!(server.peer_addr().unwrap(), client.local_addr().unwrap());
 }
+
+pub(super) async fn a_connection_that_was_taken_off_and_put_back_goes_on<I: Io>(setup: Setup<I>) {
+    let io = setup.io;
+    let (client, server) = pair(&io).await;
+    let [first, second, answer] = [10, 11, 12].map(|tag| pattern(tag, 3000));
+    // A read has left its traces, and one part was read before.
+    write(&client, &first).await;
+    assert_eq!(read_all(&server, 3000).await, first);
+    write(&client, &second).await;
+    let mut buffer = BytesMut::with_capacity(100);
+    server.read(&mut buffer).await.unwrap();
+    let ends = (server.local_addr().unwrap(), server.peer_addr().unwrap());
+    let detached = io.detach(server).unwrap();
+    write(&client, b"meanwhile").await;
+    io.sleep(Duration::from_millis(5)).await;
+    let server = io.attach(detached).unwrap();
+    assert_eq!(
+        (server.local_addr().unwrap(), server.peer_addr().unwrap()),
+        ends
+    );
+    let rest = [&second[buffer.len()..], b"meanwhile"].concat();
+    assert_eq!(read_all(&server, rest.len()).await, rest);
+    let reader = server.clone();
+    let read = start(&io, async move { read_all(&reader, 3000).await });
+    write(&server, &answer).await;
+    assert_eq!(read_all(&client, 3000).await, answer);
+    write(&client, &answer).await;
+    assert_eq!(read.take().await, answer);
+    // And back, by the other end.
+    let client = io.attach(io.detach(client).unwrap()).unwrap();
+    write(&client, b"!").await;
+    drop(client);
+    assert_eq!(read_all(&server, usize::MAX).await, b"!");
+}
+
+pub(super) async fn a_connection_that_nobody_puts_back_ends<I: Io>(setup: Setup<I>) {
+    let io = setup.io;
+    let (client, server) = pair(&io).await;
+    write(&client, b"x").await;
+    // With a wait behind it, which must not keep it open.
+    assert_eq!(read_all(&server, 1).await, b"x");
+    let read = start(&io, async move { read_all(&client, usize::MAX).await });
+    let detached = io.detach(server).unwrap();
+    io.sleep(Duration::from_millis(5)).await;
+    drop(detached);
+    assert_eq!(read.take().await, b"");
+}

@@ -13,6 +13,7 @@ use model::{MonotonicTime, Timestamp};
 
 use super::clock::Event;
 use super::completion::{Completion, Slot, Watch};
+use super::detached::{self, SimDetached};
 use super::disk::{self, Operation, Output};
 use super::file::{Descriptor, SimBuffer, SimFile};
 use super::lock::SimLock;
@@ -80,6 +81,10 @@ impl SimIo {
         self.world().is_alive(self.node(), self.shard.incarnation)
     }
 
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.shard.incarnation
+    }
+
     pub(crate) fn watch(&self, label: &'static str) -> Watch {
         Watch::new(self.world(), self.node(), self.shard.incarnation, label)
     }
@@ -95,7 +100,7 @@ impl SimIo {
         self.disk(Rc::from(path), operation).await
     }
 
-    fn check_alive(&self) -> io::Result<()> {
+    pub(crate) fn check_alive(&self) -> io::Result<()> {
         if self.is_alive() {
             Ok(())
         } else {
@@ -118,6 +123,7 @@ impl Io for SimIo {
     type File = SimFile;
     type Lock = SimLock;
     type Stream = SimStream;
+    type Detached = SimDetached;
     type Listener = SimListener;
 
     fn now(&self) -> MonotonicTime {
@@ -259,5 +265,23 @@ impl Io for SimIo {
         let slot = network::connect(self.world(), self.node(), self.shard.incarnation, address);
         let link = Completion::new(slot, watch).await?;
         Ok(SimStream::new(self.clone(), link, 0))
+    }
+
+    fn detach(&self, stream: SimStream) -> io::Result<SimDetached> {
+        stream.detach()
+    }
+
+    fn attach(&self, detached: SimDetached) -> io::Result<SimStream> {
+        assert_eq!(
+            detached.node,
+            self.node(),
+            "a connection does not change its node"
+        );
+        self.check_alive()?;
+        if detached.incarnation != self.incarnation() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        let (link, side) = detached::attach(self.world(), &detached);
+        Ok(SimStream::new(self.clone(), link, side))
     }
 }

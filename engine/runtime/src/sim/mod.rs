@@ -27,6 +27,7 @@
 mod clock;
 mod completion;
 mod content;
+mod detached;
 mod disk;
 mod faults;
 mod file;
@@ -56,6 +57,7 @@ use std::time::Duration;
 use model::MonotonicTime;
 
 pub use self::content::SECTOR;
+pub use self::detached::SimDetached;
 pub use self::disk::DiskCounters;
 pub use self::faults::{Fault, FaultId, FaultRule, Faults};
 pub use self::file::{SimBuffer, SimFile, SimFrozen};
@@ -306,6 +308,7 @@ impl Simulation {
 
     fn step(&self, limit: MonotonicTime, root: &mut Option<u64>) -> Progress {
         let world = &self.world;
+        detached::end_dropped(world);
         while let Some(event) = world.clock.pop_due() {
             world.handle(event);
         }

@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use super::clock::Event;
 use super::completion::Slot;
+use super::detached::Detachments;
 use super::paths::Paths;
 use super::trace::Step;
 use super::world::{Power, World};
@@ -139,6 +140,7 @@ pub(crate) struct Network {
     next_id: Cell<u64>,
     next_port: Cell<u16>,
     pub(crate) paths: Paths,
+    pub(crate) detachments: Detachments,
 }
 
 /// The address of a node.
@@ -163,6 +165,7 @@ impl Network {
             next_id: Cell::new(1),
             next_port: Cell::new(EPHEMERAL_PORT),
             paths: Paths::new(),
+            detachments: Detachments::default(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! `Stream` and `Listener` of the simulation.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes, BytesMut};
 use model::MonotonicTime;
 
+use super::detached::{self, SimDetached};
 use super::faults::Fault;
 use super::io::SimIo;
 use super::network::{self, Chunk, Link, ListeningRef};
@@ -28,10 +30,14 @@ struct Shared {
     io: SimIo,
     link: Link,
     side: usize,
+    is_detached: Cell<bool>,
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        if self.is_detached.get() {
+            return;
+        }
         if self.io.is_alive() && !self.io.world().ended.get() {
             network::shut(self.io.world(), &self.link, self.side);
         }
@@ -47,8 +53,32 @@ pub struct SimStream {
 impl SimStream {
     pub(crate) fn new(io: SimIo, link: Link, side: usize) -> SimStream {
         SimStream {
-            shared: Rc::new(Shared { io, link, side }),
+            shared: Rc::new(Shared {
+                io,
+                link,
+                side,
+                is_detached: Cell::new(false),
+            }),
         }
+    }
+
+    /// Takes it off its shard.
+    pub(crate) fn detach(self) -> io::Result<SimDetached> {
+        let seed = self.io().seed();
+        let Some(shared) = Rc::into_inner(self.shared) else {
+            panic!("a connection left its shard while a clone of it stayed (seed {seed})");
+        };
+        shared.io.check_alive()?;
+        shared.is_detached.set(true);
+        let (node, incarnation) = (shared.io.node(), shared.io.incarnation());
+        let world = shared.io.world();
+        Ok(detached::detach(
+            world,
+            node,
+            incarnation,
+            &shared.link,
+            shared.side,
+        ))
     }
 
     fn io(&self) -> &SimIo {

@@ -33,6 +33,7 @@ pub(crate) enum Step {
     Clock,
     Path,
     Disk,
+    HandOver,
 }
 
 #[derive(Clone, Copy)]

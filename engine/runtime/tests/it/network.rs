@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use runtime::sim::{Fault, FaultRule, SimIo, SimStream, Simulation};
-use runtime::{Io, Listener, Stream};
+use runtime::{Io, Listener, Stream, mailbox};
 
 /// Node 0 listens; the connection from the client, and the node's end of it.
 fn connected(simulation: &Simulation) -> (SimStream, SimStream) {
@@ -206,4 +206,70 @@ fn addresses_belong_to_nodes() {
     let nowhere = SocketAddr::from(([192, 168, 9, 9], 1));
     let error = simulation.block_on(1, async { second.connect(nowhere).await.err() });
     assert_eq!(error.unwrap().kind(), ErrorKind::HostUnreachable);
+}
+
+#[test]
+fn a_connection_goes_from_shard_to_shard() {
+    for seed in 0..20 {
+        let simulation = Simulation::new(seed, 1, 2);
+        let client = simulation.client();
+        let address = simulation.address(0, 9092);
+        let (sender, mut inbox) = mailbox(1);
+        let [first, second] = [0, 1].map(|shard| simulation.io(0, shard));
+        simulation.spawn(0, 0, async move {
+            let listener = first.listen(address, false).await.unwrap();
+            let stream = listener.accept().await.unwrap();
+            let mut buffer = BytesMut::with_capacity(3);
+            assert!(stream.read(&mut buffer).await.unwrap() > 0);
+            let detached = first.detach(stream).unwrap();
+            sender.send((detached, buffer.freeze())).await;
+        });
+        simulation.spawn(0, 1, async move {
+            let (detached, first_part) = inbox.next().await;
+            let stream = second.attach(detached).unwrap();
+            let mut all = BytesMut::from(first_part);
+            while all.len() < 1000 {
+                all.reserve(100);
+                assert!(stream.read(&mut all).await.unwrap() > 0);
+            }
+            stream.write_all(&mut vec![all.freeze()]).await.unwrap();
+        });
+        simulation.run_for(Duration::from_millis(1));
+        let io = simulation.io(client, 0);
+        let bytes: Bytes = (0..1000_u32).map(|n| n as u8).collect();
+        let said = bytes.clone();
+        let stream = simulation.block_on(client, async move {
+            let stream = io.connect(address).await.unwrap();
+            stream.write_all(&mut vec![said]).await.unwrap();
+            stream
+        });
+        let (received, ended) = drain(&simulation, client, stream);
+        simulation.run_until(|| ended.get().is_some());
+        assert_eq!(*received.borrow(), bytes);
+        assert_eq!(ended.get(), Some(Ok(())), "it ends with its last holder");
+    }
+}
+
+#[test]
+fn a_connection_on_its_way_dies_with_its_node() {
+    for restarts in [false, true] {
+        let simulation = Simulation::new(10, 1, 2);
+        let client = simulation.client();
+        let (near, far) = connected(&simulation);
+        let (_, ended) = drain(&simulation, client, near);
+        let detached = simulation.io(0, 0).detach(far).unwrap();
+        simulation.run_for(Duration::from_secs(1));
+        assert_eq!(ended.get(), None, "whoever holds it holds it open");
+        simulation.kill(0);
+        simulation.run_until(|| ended.get().is_some());
+        assert_eq!(ended.get(), Some(Err(ErrorKind::ConnectionReset)));
+        if restarts {
+            simulation.restart(0);
+            let attached = simulation.io(0, 1).attach(detached);
+            assert_eq!(attached.err().unwrap().kind(), ErrorKind::NotConnected);
+        } else {
+            drop(detached);
+        }
+        simulation.run_for(Duration::from_secs(1));
+    }
 }

@@ -173,3 +173,18 @@ fn a_scenario_may_stop_and_restart_nodes() {
         assert!(again[0].is_alive() && !simulation.is_up(0));
     });
 }
+
+#[test]
+fn a_connection_with_a_clone_does_not_leave_its_shard() {
+    let text = complaint(|simulation| {
+        let io = simulation.io(0, 0);
+        let address = simulation.address(0, 1);
+        simulation.block_on(0, async {
+            let _listener = io.listen(address, false).await.unwrap();
+            let stream = io.connect(address).await.unwrap();
+            let _clone = stream.clone();
+            let _ = io.detach(stream);
+        });
+    });
+    assert_says(&text, "while a clone of it stayed");
+}

@@ -65,7 +65,7 @@ fn sockets_close() {
 }
 
 /// Whether a process holds one of the two ends of a connection: such a socket has an inode, one in TIME_WAIT has none.
-fn held((client, server): (SocketAddr, SocketAddr)) -> bool {
+pub(crate) fn held((client, server): (SocketAddr, SocketAddr)) -> bool {
     let ends = [client, server].map(|address| format!(":{:04X}", address.port()));
     let table = fs::read_to_string("/proc/self/net/tcp").unwrap();
     table

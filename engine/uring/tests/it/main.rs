@@ -11,6 +11,7 @@ extern crate ringlog_uring as uring;
 mod contract;
 mod exchange;
 mod files;
+mod hand_over;
 mod leaks;
 mod lost_turn;
 mod sockets;
