@@ -1,4 +1,4 @@
-//! Whether a broker that says hello is let in.
+//! Whether a broker that says hello is let in, and where.
 //!
 //! Pure. One function over plain values, so that the order of the checks is a table in the tests.
 
@@ -10,6 +10,15 @@ use crate::identity::PeerIdentity;
 use crate::purpose::Purpose;
 use crate::settings::PlantedFault;
 
+/// What becomes of a hello that is not refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It is welcome here.
+    Here(Purpose, Welcome),
+    /// Another shard of this broker decides.
+    Elsewhere,
+}
+
 /// What the answering side knows when a hello comes.
 #[derive(Clone, Debug)]
 pub struct House<'a> {
@@ -17,8 +26,10 @@ pub struct House<'a> {
     pub cluster: &'a str,
     /// Who it is.
     pub identity: PeerIdentity,
-    /// The shard that accepted.
+    /// The shard that decides.
     pub shard: ShardId,
+    /// Connections for other shards can be handed over to them.
+    pub hands_over: bool,
     /// Purposes that somebody serves.
     pub served: &'a [Purpose],
     /// The caller's directory, if the address book has it.
@@ -27,13 +38,15 @@ pub struct House<'a> {
     pub is_closing: bool,
     /// It has as many as it may have.
     pub is_full: bool,
+    /// Whoever would serve it does not want it now.
+    pub objection: Option<Refusal>,
     /// What is wrong on purpose.
     pub planted: Option<PlantedFault>,
 }
 
 impl House<'_> {
     /// Decides. What is wrong for good comes before what may pass, so that an operator reads the reason that matters.
-    pub fn admit(&self, hello: &Hello) -> Result<(Purpose, Welcome), Refusal> {
+    pub fn admit(&self, hello: &Hello) -> Result<Admission, Refusal> {
         let us = self.identity.key;
         let version = VERSIONS.common(hello.versions);
         let version = version.ok_or(Refusal::Version(VERSIONS))?;
@@ -68,19 +81,27 @@ impl House<'_> {
         {
             return Err(Refusal::CallerDirectory(known));
         }
+        let is_elsewhere = hello.target_shard != self.shard;
         let purpose = Purpose::from_code(hello.purpose);
-        let purpose = purpose.filter(|purpose| self.served.contains(purpose));
+        // What another shard serves is not known here.
+        let purpose = purpose.filter(|purpose| is_elsewhere || self.served.contains(purpose));
         let purpose = purpose.ok_or(Refusal::Purpose(hello.purpose))?;
-        if hello.target_shard != self.shard {
+        if is_elsewhere && !self.hands_over {
             return Err(Refusal::Shard(hello.target_shard));
         }
         if self.is_closing {
             return Err(Refusal::ShuttingDown);
         }
+        if is_elsewhere {
+            return Ok(Admission::Elsewhere);
+        }
         if self.is_full {
             return Err(Refusal::TooManyConnections);
         }
+        if let Some(objection) = &self.objection {
+            return Err(objection.clone());
+        }
         let identity = self.identity;
-        Ok((purpose, Welcome { version, identity }))
+        Ok(Admission::Here(purpose, Welcome { version, identity }))
     }
 }

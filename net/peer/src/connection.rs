@@ -4,20 +4,23 @@
 //! keeper ([`crate::keeper`]) looks at its times. It ends once, for one reason: the first that somebody gave.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use model::{BrokerId, MonotonicTime, ShardId};
-use runtime::{Io, Stream};
+use runtime::{Budget, Io, Reservation, Stream};
 
 use crate::frame::{FrameError, Header, Numbers};
 use crate::frame_reader::{FillError, FrameReader};
 use crate::handshake::{HandshakeError, Refusal};
 use crate::identity::PeerIdentity;
 use crate::not_sent::{self, NotSent};
-use crate::outbox::{Batch, Outbox, Parcel, Took};
+use crate::outbox::{Batch, FRAME_OVERHEAD_BYTES, Outbox, Parcel, Took};
 use crate::payload::Payload;
 use crate::purpose::{Kind, Purpose};
 use crate::settings::PlantedFault;
@@ -94,6 +97,8 @@ pub struct Connection<I: Io> {
     ping_last: Cell<u64>,
     round_trip: Cell<Option<Duration>>,
     is_closed: Cell<bool>,
+    /// Whoever waits for room for what this connection brings.
+    on_close: Cell<Option<Waker>>,
     end: RefCell<Option<End>>,
 }
 
@@ -118,6 +123,7 @@ impl<I: Io> Connection<I> {
             ping_last: Cell::new(0),
             round_trip: Cell::new(None),
             is_closed: Cell::new(false),
+            on_close: Cell::new(None),
             end: RefCell::new(None),
         })
     }
@@ -145,6 +151,17 @@ impl<I: Io> Connection<I> {
         self.is_closed.set(true);
         self.outbox.abandon();
         self.stream.shutdown();
+        if let Some(waiter) = self.on_close.take() {
+            waiter.wake();
+        }
+    }
+
+    /// The stream of a connection that another shard is to serve. Nobody else knows it: it is not greeted.
+    pub(crate) fn into_stream(self: Rc<Self>) -> I::Stream {
+        let alone = Rc::into_inner(self);
+        alone
+            .expect("a connection is its task's alone until it is greeted")
+            .stream
     }
 
     /// Whether it has ended. One that only sends what is left has not.
@@ -190,9 +207,14 @@ impl<I: Io> Connection<I> {
     }
 }
 
-/// Sends what waits until nothing more will come, then closes.
-pub(crate) async fn write<I: Io>(io: I, connection: Rc<Connection<I>>) {
+/// Sends `first`, and then what waits until nothing more will come, and closes.
+pub(crate) async fn write<I: Io>(io: I, connection: Rc<Connection<I>>, first: Option<Bytes>) {
     let mut batch = Batch::default();
+    batch.slices.extend(first);
+    if let Err(error) = write_steps(&io, &connection, &mut batch.slices).await {
+        connection.close(End::Io(error));
+        return;
+    }
     loop {
         match connection.outbox.take(&mut batch, WRITE_BYTES_MAX) {
             Took::Finished => break,
@@ -296,25 +318,55 @@ impl<I: Io> Receiver<I> {
             match self.reader.frame()? {
                 Some((header, payload)) => {
                     if let Some(inbound) = self.take(header, payload)? {
-                        self.connection.used_at.set(self.io.now());
                         return Ok(inbound);
                     }
                 }
-                None => {
-                    self.io.yield_if_needed().await;
-                    let filled = self.reader.fill().await;
-                    if self.connection.is_closed() {
-                        return Err(End::Closing);
-                    }
-                    match filled {
-                        Ok(true) => self.connection.heard_at.set(self.io.now()),
-                        Ok(false) => return Err(End::Finished),
-                        Err(FillError::Frame(error)) => return Err(error.into()),
-                        Err(FillError::Io(error)) => return Err(error.into()),
-                    }
-                }
+                None => self.fill().await?,
             }
         }
+    }
+
+    /// The same, with room for it: a frame that is not here whole is read on only when there is room for all of it, so that
+    /// what is being read is within the bound, too, but for [`READ_BYTES`] of each connection.
+    pub async fn next_within(
+        &mut self,
+        budget: &Rc<Budget>,
+    ) -> Result<(Inbound, Reservation), End> {
+        let mut room = None;
+        loop {
+            if room.is_none()
+                && let Some(length) = self.reader.length()?
+            {
+                let cost = length + FRAME_OVERHEAD_BYTES;
+                room = Some(self.room(budget.reserve(cost)).await?);
+            }
+            match self.reader.frame()? {
+                Some((header, payload)) => {
+                    let inbound = self.take(header, payload)?;
+                    // A ping gives its room back at once.
+                    let room = room.take().expect("each frame has room");
+                    if let Some(inbound) = inbound {
+                        return Ok((inbound, room));
+                    }
+                }
+                None => self.fill().await?,
+            }
+        }
+    }
+
+    async fn fill(&mut self) -> Result<(), End> {
+        self.io.yield_if_needed().await;
+        let filled = self.reader.fill().await;
+        if self.connection.is_closed() {
+            return Err(End::Closing);
+        }
+        match filled {
+            Ok(true) => self.connection.heard_at.set(self.io.now()),
+            Ok(false) => return Err(End::Finished),
+            Err(FillError::Frame(error)) => return Err(error.into()),
+            Err(FillError::Io(error)) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     fn take(&mut self, header: Header, payload: Bytes) -> Result<Option<Inbound>, FrameError> {
@@ -335,21 +387,40 @@ impl<I: Io> Receiver<I> {
                 connection.ponged(header.number, self.io.now())?;
                 None
             }
-            (Kind::Message, _) => Some(Inbound::Message(payload)),
-            (Kind::Request, Side::Accepted) => Some(Inbound::Request(header.number, payload)),
-            (Kind::Answer, Side::Dialled) => Some(Inbound::Answer(header.number, payload)),
+            (Kind::Message, _) => self.used(Inbound::Message(payload)),
+            (Kind::Request, Side::Accepted) => self.used(Inbound::Request(header.number, payload)),
+            (Kind::Answer, Side::Dialled) => self.used(Inbound::Answer(header.number, payload)),
             (Kind::Request, Side::Dialled) | (Kind::Answer, Side::Accepted) => {
                 return Err(misplaced);
             }
         })
     }
 
-    /// Waits for room for what was read. Meanwhile the other side is not held to be silent.
-    pub async fn room<T>(&self, room: impl Future<Output = T>) -> T {
-        self.connection.waits_for_room.set(true);
-        let room = room.await;
-        self.connection.heard_at.set(self.io.now());
-        self.connection.waits_for_room.set(false);
-        room
+    fn used(&self, inbound: Inbound) -> Option<Inbound> {
+        self.connection.used_at.set(self.io.now());
+        Some(inbound)
+    }
+
+    /// Waits for room for what was read. Meanwhile the other side is not held to be silent. Nobody waits for room on a
+    /// connection that has ended.
+    pub async fn room<T>(&self, room: impl Future<Output = T>) -> Result<T, End> {
+        let connection = &*self.connection;
+        connection.waits_for_room.set(true);
+        let mut room = pin!(room);
+        let found = poll_fn(|context| {
+            if connection.is_closed() {
+                return Poll::Ready(Err(End::Closing));
+            }
+            let found = room.as_mut().poll(context);
+            if found.is_pending() {
+                connection.on_close.set(Some(context.waker().clone()));
+            }
+            found.map(Ok)
+        })
+        .await;
+        connection.on_close.set(None);
+        connection.heard_at.set(self.io.now());
+        connection.waits_for_room.set(false);
+        found
     }
 }

@@ -2,21 +2,23 @@
 //!
 //! One shard. It holds parts, each of which owns its state.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use model::{BrokerEpoch, BrokerId};
-use runtime::{Counter, Io};
+use runtime::{Counter, Io, Signal};
 
 use crate::book::{Book, Resolve};
 use crate::events::Events;
 use crate::identity::{Local, PeerIdentity};
 use crate::keeper::Table;
+use crate::passage::{HandBack, Passage};
 use crate::pauses::Pauses;
 use crate::purpose::Purpose;
 use crate::service::Service;
 use crate::settings::Settings;
+use crate::streams::Streams;
 use crate::told::Told;
 
 /// What a network has counted.
@@ -32,7 +34,14 @@ pub struct Counters {
     pub broken: Counter,
     /// Attempts to connect that failed.
     pub failed: Counter,
+    /// Connections that went from this shard to another one.
+    pub handed_over: Counter,
+    /// Connections that came to this shard from another one.
+    pub taken_over: Counter,
 }
+
+/// Brings connections to other shards.
+pub(crate) type HandOver<I> = Box<dyn Fn(Passage<I>) -> Result<(), HandBack<I>>>;
 
 pub(crate) struct Context<I: Io> {
     pub(crate) io: I,
@@ -45,12 +54,14 @@ pub(crate) struct Context<I: Io> {
     pub(crate) book: Book,
     pub(crate) table: Table<I>,
     pub(crate) events: Events,
+    pub(crate) streams: Rc<Streams<I>>,
     pub(crate) pauses: Pauses,
     pub(crate) told: Told,
     pub(crate) counters: Counters,
     /// Attempts to connect that have not ended, abandoned ones too.
     pub(crate) attempts: Cell<usize>,
     pub(crate) is_closing: Cell<bool>,
+    hand_over: OnceCell<HandOver<I>>,
     services: RefCell<BTreeMap<Purpose, Rc<dyn Service<I>>>>,
 }
 
@@ -60,8 +71,9 @@ impl<I: Io> Context<I> {
         local: Local,
         settings: Settings,
         resolve: Resolve,
-        events: Events,
+        wake: Rc<Signal>,
     ) -> Rc<Context<I>> {
+        let streams = Streams::new(local.key.broker, &settings, wake.clone());
         Rc::new(Context {
             io,
             cluster: RefCell::new(local.cluster.clone()),
@@ -71,12 +83,14 @@ impl<I: Io> Context<I> {
             resolve,
             book: Book::default(),
             table: Table::new(),
-            events,
+            events: Events::new(wake),
+            streams,
             pauses: Pauses::default(),
             told: Told::default(),
             counters: Counters::default(),
             attempts: Cell::new(0),
             is_closing: Cell::new(false),
+            hand_over: OnceCell::new(),
             services: RefCell::default(),
         })
     }
@@ -100,6 +114,20 @@ impl<I: Io> Context<I> {
 
     pub(crate) fn served(&self) -> Vec<Purpose> {
         self.services.borrow().keys().copied().collect()
+    }
+
+    pub(crate) fn hand_over_by(&self, way: HandOver<I>) {
+        let other = self.hand_over.set(way);
+        assert!(other.is_ok(), "two ways to the other shards");
+    }
+
+    pub(crate) fn hands_over(&self) -> bool {
+        self.hand_over.get().is_some()
+    }
+
+    pub(crate) fn hand_over(&self, passage: Passage<I>) -> Result<(), HandBack<I>> {
+        let way = self.hand_over.get();
+        way.expect("only then is a connection taken apart")(passage)
     }
 
     /// A handshake with that broker has succeeded.

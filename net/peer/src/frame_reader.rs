@@ -49,6 +49,12 @@ impl<S: Stream> FrameReader<S> {
         }
     }
 
+    /// Bytes of the payload of the frame at the front, as soon as that is known.
+    pub(crate) fn length(&self) -> Result<Option<usize>, FrameError> {
+        let header = self.header()?;
+        Ok(header.map(|header| header.length as usize))
+    }
+
     /// The next frame if it is there whole. Never waits.
     pub(crate) fn frame(&mut self) -> Result<Option<(Header, Bytes)>, FrameError> {
         let Some(header) = self.header()? else {

@@ -3,9 +3,10 @@
 //! The keeper bounds its time: it ends the connection, and with it the reads here.
 
 use bytes::{Bytes, BytesMut};
+use model::BrokerId;
 use runtime::{Io, Stream};
 
-use crate::admission::House;
+use crate::admission::{Admission, House};
 use crate::connection::{Connection, End, Remote};
 use crate::context::Context;
 use crate::handshake::{
@@ -56,54 +57,58 @@ pub(crate) async fn ask<I: Io>(
     Ok(buffer)
 }
 
-/// The side that was connected to. Gives what came behind the hello, too: who is sure to be welcome need not wait.
-pub(crate) async fn answer<I: Io>(
-    context: &Context<I>,
-    connection: &Connection<I>,
-) -> Result<(Remote, BytesMut), End> {
-    let stream = &connection.stream;
-    let mut buffer = BytesMut::new();
-    let body = read_body(stream, &mut buffer).await?;
-    let decided = match Hello::decode(&body) {
-        Ok(hello) => admit(context, &hello).map_err(|refusal| (refusal, Some(hello.from.node()))),
-        Err(HandshakeError::Versions(_)) => Err((Refusal::Version(VERSIONS), None)),
-        Err(_) => Err((Refusal::Malformed, None)),
-    };
-    let (remote, welcome) = match decided {
-        Ok(decided) => decided,
-        Err((refusal, node)) => {
-            let words = encode_answer(&Err(refusal.clone()));
-            stream.write_all(&mut vec![words]).await?;
-            return Err(End::Refuses(refusal, node));
-        }
-    };
-    stream.write_all(&mut vec![welcome]).await?;
-    connection.greeted(remote, context.io.now());
-    context.is_well(remote.identity.node());
-    Ok((remote, buffer))
+/// What a side that was connected to has heard.
+pub(crate) struct Heard {
+    pub(crate) hello: Result<Hello, Refusal>,
+    /// What came behind it: who is sure to be welcome need not wait.
+    pub(crate) rest: BytesMut,
 }
 
-fn admit<I: Io>(context: &Context<I>, hello: &Hello) -> Result<(Remote, Bytes), Refusal> {
+/// Waits for the hello on a connection that was accepted.
+pub(crate) async fn hear<S: Stream>(stream: &S) -> Result<Heard, End> {
+    let mut rest = BytesMut::new();
+    let body = read_body(stream, &mut rest).await?;
+    let hello = match Hello::decode(&body) {
+        Ok(hello) => Ok(hello),
+        Err(HandshakeError::Versions(_)) => Err(Refusal::Version(VERSIONS)),
+        Err(_) => Err(Refusal::Malformed),
+    };
+    Ok(Heard { hello, rest })
+}
+
+/// Says why not.
+pub(crate) async fn refuse<S: Stream>(stream: &S, refusal: Refusal, node: Option<BrokerId>) -> End {
+    let words = encode_answer(&Err(refusal.clone()));
+    match stream.write_all(&mut vec![words]).await {
+        Ok(()) => End::Refuses(refusal, node),
+        Err(error) => error.into(),
+    }
+}
+
+/// Whether a hello is let in here, or goes to another shard, which it does not do twice.
+pub(crate) fn decide<I: Io>(
+    context: &Context<I>,
+    hello: &Hello,
+    may_go_on: bool,
+) -> Result<Admission, Refusal> {
     let (accepted, greeting) = context.table.accepted();
     let served = context.served();
     let cluster = context.cluster.borrow();
+    let is_stream = hello.purpose == Purpose::Stream.code();
+    let objection = || context.streams.objection(hello, context.io.now());
     let house = House {
         cluster: &cluster,
         identity: context.identity(),
         shard: context.local.shard,
+        hands_over: may_go_on && context.hands_over(),
         served: &served,
         caller_directory: context.book.directory(hello.from.node()),
         is_closing: context.is_closing.get(),
         is_full: accepted - greeting >= context.settings.accepted_max,
+        objection: is_stream.then(objection).flatten(),
         planted: context.settings.planted,
     };
-    let (purpose, welcome) = house.admit(hello)?;
-    let remote = Remote {
-        identity: hello.from,
-        shard: hello.source_shard,
-        purpose,
-    };
-    Ok((remote, encode_answer(&Ok(welcome))))
+    house.admit(hello)
 }
 
 async fn read_body<S: Stream>(stream: &S, buffer: &mut BytesMut) -> Result<Bytes, End> {

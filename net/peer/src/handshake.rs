@@ -123,6 +123,8 @@ pub enum Refusal {
     TooManyConnections,
     #[error("it does not understand the handshake")]
     Malformed,
+    #[error("its own connection to the caller is on the way")]
+    Crossed,
     /// A reason of a later version.
     #[error("a reason that is not known here ({0})")]
     Unknown(u8),
@@ -303,6 +305,7 @@ impl Refusal {
             Refusal::ShuttingDown => 10,
             Refusal::TooManyConnections => 11,
             Refusal::Malformed => 12,
+            Refusal::Crossed => 13,
             Refusal::Unknown(code) => *code,
         }
     }
@@ -322,6 +325,7 @@ impl Refusal {
             | Refusal::ShuttingDown
             | Refusal::TooManyConnections
             | Refusal::Malformed
+            | Refusal::Crossed
             | Refusal::Unknown(_) => {}
         }
     }
@@ -343,6 +347,7 @@ impl Refusal {
             10 => Refusal::ShuttingDown,
             11 => Refusal::TooManyConnections,
             12 => Refusal::Malformed,
+            13 => Refusal::Crossed,
             other => {
                 // What belongs to a reason of a later version is that version's business.
                 reader.take(reader.remaining())?;

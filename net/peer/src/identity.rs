@@ -30,12 +30,17 @@ pub struct Target {
     pub shard: ShardId,
 }
 
+impl Target {
+    /// The shard that has a broker's metadata: it alone serves all purposes but streams.
+    pub const METADATA_SHARD: ShardId = ShardId(0);
+}
+
 impl From<BrokerId> for Target {
     /// The broker's first shard, which has its metadata.
     fn from(node: BrokerId) -> Target {
         Target {
             node,
-            shard: ShardId(0),
+            shard: Target::METADATA_SHARD,
         }
     }
 }

@@ -12,7 +12,6 @@ use bytes::Bytes;
 use runtime::{Budget, Io, Reservation, Signal};
 
 use crate::connection::{End, Inbound, Receiver, Remote};
-use crate::outbox::FRAME_OVERHEAD_BYTES;
 use crate::service::{Service, Serving, misplaced};
 
 /// A message that has come. While it is held its memory is charged.
@@ -59,13 +58,11 @@ impl<I: Io> Service<I> for Incoming {
 async fn read<I: Io>(incoming: Rc<Incoming>, mut receiver: Receiver<I>) -> End {
     let from = receiver.remote();
     loop {
-        let payload = match receiver.next().await {
-            Ok(Inbound::Message(payload)) => payload,
-            Ok(other) => return misplaced(&other, from.purpose),
+        let (payload, room) = match receiver.next_within(&incoming.room).await {
+            Ok((Inbound::Message(payload), room)) => (payload, room),
+            Ok((other, _)) => return misplaced(&other, from.purpose),
             Err(end) => return end,
         };
-        let cost = payload.len() + FRAME_OVERHEAD_BYTES;
-        let room = receiver.room(incoming.room.reserve(cost)).await;
         if receiver.connection().is_closed() {
             // A newer connection of the same broker may have brought more meanwhile.
             return End::Closing;

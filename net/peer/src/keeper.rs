@@ -11,6 +11,7 @@ use model::MonotonicTime;
 use runtime::Io;
 
 use crate::connection::{Connection, End, Side};
+use crate::purpose::Purpose;
 use crate::settings::{PlantedFault, Settings};
 
 /// Names a connection in the table.
@@ -111,7 +112,12 @@ fn overdue<I: Io>(
     if stall.is_some_and(|since| now.since(since) >= settings.stall_max) {
         return Some(End::Stalled);
     }
-    let is_idle = connection.side == Side::Dialled
+    // What a stream stands for is its driver's to know.
+    let may_idle = connection.side == Side::Dialled
+        && connection
+            .remote()
+            .is_none_or(|remote| remote.purpose != Purpose::Stream);
+    let is_idle = may_idle
         && connection.outbox.is_empty()
         && now.since(connection.used_at.get()) >= settings.idle_max;
     is_idle.then_some(End::Idle)

@@ -53,6 +53,7 @@
 //! | `context.rs`, `network.rs`                          | the parts together                                               |
 
 mod admission;
+mod attempt;
 mod backoff;
 mod book;
 mod call_codec;
@@ -74,6 +75,7 @@ mod listener;
 mod network;
 mod not_sent;
 mod outbox;
+mod passage;
 mod pauses;
 mod payload;
 mod probe;
@@ -82,10 +84,13 @@ mod requests;
 mod service;
 mod settings;
 mod snapshots;
+mod stream_events;
+mod stream_link;
+mod streams;
 mod ticket;
 mod told;
 
-pub use admission::House;
+pub use admission::{Admission, House};
 pub use book::{ADDRESSES_MAX, BROKERS_MAX, BookEntry, Resolve, TooManyBrokers, resolve_literal};
 pub use connection::{Connection, End, Inbound, Receiver, Remote};
 pub use context::Counters;
@@ -97,6 +102,7 @@ pub use incoming::Received;
 pub use link::{LinkState, LinkStatus};
 pub use network::{ClusterName, PeerNetwork};
 pub use not_sent::NotSent;
+pub use passage::{HandBack, Passage};
 pub use payload::Payload;
 pub use probe::ProbeError;
 pub use purpose::{
@@ -106,4 +112,5 @@ pub use requests::{Reply, RequestHandler};
 pub use service::{Service, Serving};
 pub use settings::{PlantedFault, Settings};
 pub use snapshots::{NAME_BYTES_MAX, NoPiece, Piece, SnapshotSource};
+pub use stream_events::{StreamEvent, StreamMessage};
 pub use ticket::CallError;

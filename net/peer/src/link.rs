@@ -11,15 +11,13 @@ use std::time::Duration;
 use model::MonotonicTime;
 use runtime::{Io, Signal, TaskClass};
 
+use crate::attempt::{Caller, attempt};
 use crate::backoff::Backoff;
 use crate::call_codec;
 use crate::calls::Calls;
-use crate::connection::{self, Connection, End, Inbound, Receiver, Side};
+use crate::connection::{Connection, End, Inbound, Receiver, Side};
 use crate::context::Context;
-use crate::dial::{DialError, dial};
 use crate::events::PeerEvent;
-use crate::greeting;
-use crate::handshake::Refusal;
 use crate::identity::{PeerIdentity, Target};
 use crate::not_sent::{self, NotSent};
 use crate::outbox::{Outbox, Parcel};
@@ -27,7 +25,6 @@ use crate::payload::Payload;
 use crate::purpose::{Kind, Purpose};
 use crate::service::misplaced;
 use crate::ticket::{CallError, Ticket};
-use crate::told::By;
 
 /// Where a link is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,12 +69,6 @@ pub(crate) struct Link<I: Io> {
     is_wanted: Cell<bool>,
     is_removed: Cell<bool>,
     wake: Signal,
-}
-
-/// How an attempt and the connection that came of it went.
-struct Course {
-    end: Result<End, DialError>,
-    greeted_at: Option<MonotonicTime>,
 }
 
 impl<I: Io> Link<I> {
@@ -179,7 +170,7 @@ impl<I: Io> Link<I> {
 
 async fn run<I: Io>(context: Rc<Context<I>>, link: Rc<Link<I>>) {
     let mut backoff = Backoff::new(&context.settings);
-    let node = link.target.node;
+    let (target, purpose) = (link.target, link.purpose);
     loop {
         while !link.is_wanted.get() && !link.is_removed.get() {
             link.wake.wait().await;
@@ -189,7 +180,7 @@ async fn run<I: Io>(context: Rc<Context<I>>, link: Rc<Link<I>>) {
         }
         link.is_wanted.set(false);
         link.state.set(LinkState::Connecting);
-        let course = connect(&context, &link).await;
+        let course = attempt(&context, target, purpose, &*link).await;
         // Before anybody is told: whoever sends again because of it must not find the old queue.
         link.state.set(LinkState::Paused);
         link.clear(&context);
@@ -202,101 +193,41 @@ async fn run<I: Io>(context: Rc<Context<I>>, link: Rc<Link<I>>) {
             link.state.set(LinkState::Idle);
             continue;
         }
-        tell(&context, &link, &course);
-        let now = context.io.now();
-        let stayed = course.greeted_at.map(|at| now.since(at));
-        if stayed.is_some_and(|stayed| stayed >= context.settings.backoff_max) {
+        context.events.tell(PeerEvent::Unreachable(target, purpose));
+        course.tell(&context, target, purpose);
+        if course.has_stayed(&context) {
             backoff.succeeded();
         }
         let pause = backoff.failed(context.io.random());
-        context.pauses.wait(&context.io, node, pause).await;
+        context.pauses.wait(&context.io, target.node, pause).await;
         link.state.set(LinkState::Idle);
     }
     link.state.set(LinkState::Removed);
     link.clear(&context);
 }
 
-/// One attempt, and the connection until it ends.
-async fn connect<I: Io>(context: &Rc<Context<I>>, link: &Rc<Link<I>>) -> Course {
-    let failed = |error| Course {
-        end: Err(error),
-        greeted_at: None,
-    };
-    let Some(entry) = context.book.get(link.target.node) else {
-        let gone = std::io::ErrorKind::NotFound.into();
-        return failed(DialError::NoAddress(gone));
-    };
-    let stream = match dial(context, &entry).await {
-        Ok(stream) => stream,
-        Err(error) => return failed(error),
-    };
-    let outbox = link.outbox.borrow().clone();
-    let connection = Connection::new(stream, Side::Dialled, outbox, context.io.now());
-    let place = context.table.add(connection.clone());
-    *link.connection.borrow_mut() = Some(connection.clone());
-    let (target, purpose) = (link.target, link.purpose);
-    let mut greeted_at = None;
-    let found = match greeting::ask(context, &connection, target, purpose).await {
-        Err(end) => end,
-        Ok(buffer) => {
-            link.state.set(LinkState::Up);
-            greeted_at = Some(context.io.now());
-            let writer = connection::write(context.io.clone(), connection.clone());
-            context.io.spawn(TaskClass::Foreground, writer);
-            let planted = context.settings.planted;
-            let io = context.io.clone();
-            let receiver = Receiver::new(io, connection.clone(), buffer, planted);
-            read(link, receiver).await
-        }
-    };
-    let end = connection.ended(found);
-    context.table.remove(place);
-    Course {
-        end: Ok(end),
-        greeted_at,
+impl<I: Io> Caller<I> for Link<I> {
+    fn began(&self, stream: I::Stream, now: MonotonicTime) -> Option<Rc<Connection<I>>> {
+        let outbox = self.outbox.borrow().clone();
+        let connection = Connection::new(stream, Side::Dialled, outbox, now);
+        *self.connection.borrow_mut() = Some(connection.clone());
+        Some(connection)
     }
-}
 
-/// Reads what the other side answers.
-async fn read<I: Io>(link: &Link<I>, mut receiver: Receiver<I>) -> End {
-    loop {
-        let (number, payload) = match receiver.next().await {
-            Ok(Inbound::Answer(number, payload)) => (number, payload),
-            Ok(other) => return misplaced(&other, link.purpose),
-            Err(end) => return end,
-        };
-        let taken = call_codec::read_answer(&payload)
-            .and_then(|answer| link.calls.answered(number, answer.map_err(CallError::from)));
-        if let Err(error) = taken {
-            return error.into();
-        }
-    }
-}
-
-/// Tells the driver, and the log what it has not heard yet.
-fn tell<I: Io>(context: &Context<I>, link: &Link<I>, course: &Course) {
-    let (target, purpose) = (link.target, link.purpose);
-    context.counters.failed.increment();
-    context.events.tell(PeerEvent::Unreachable(target, purpose));
-    let node = target.node;
-    match &course.end {
-        Err(DialError::Refused) => {
-            context.events.tell(PeerEvent::Suspect(target));
-            tracing::debug!(%node, ?purpose, "a broker refuses connections");
-        }
-        Err(error) => tracing::debug!(%node, ?purpose, %error, "a broker cannot be reached"),
-        Ok(End::Refused(refusal)) => {
-            let is_new = context.told.is_new(node, By::Them, refusal.code());
-            let passes = matches!(refusal, Refusal::ShuttingDown);
-            if is_new && !passes {
-                tracing::warn!(%node, ?purpose, %refusal, "a broker refuses this one");
+    /// Reads what the other side answers.
+    async fn read(&self, mut receiver: Receiver<I>) -> End {
+        self.state.set(LinkState::Up);
+        loop {
+            let (number, payload) = match receiver.next().await {
+                Ok(Inbound::Answer(number, payload)) => (number, payload),
+                Ok(other) => return misplaced(&other, self.purpose),
+                Err(end) => return end,
+            };
+            let taken = call_codec::read_answer(&payload)
+                .and_then(|answer| self.calls.answered(number, answer.map_err(CallError::from)));
+            if let Err(error) = taken {
+                return error.into();
             }
-        }
-        Ok(end) => {
-            if matches!(end, End::Frame(_) | End::Handshake(_)) {
-                context.counters.broken.increment();
-            }
-            tracing::info!(%node, ?purpose, %end, "a connection to a broker ended");
         }
     }
 }

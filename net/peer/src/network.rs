@@ -15,13 +15,14 @@ use crate::book::{BookEntry, Resolve, TooManyBrokers};
 use crate::call_codec;
 use crate::connection::{End, Side};
 use crate::context::{Context, Counters};
-use crate::events::{Events, PeerEvent};
+use crate::events::PeerEvent;
 use crate::handshake::CLUSTER_BYTES_MAX;
 use crate::identity::{Local, PeerIdentity, Target};
 use crate::incoming::{Incoming, Received};
 use crate::link::{Link, LinkStatus};
 use crate::listener;
 use crate::not_sent::NotSent;
+use crate::passage::{HandBack, Passage};
 use crate::payload::Payload;
 use crate::probe::{ProbeError, probe};
 use crate::purpose::Purpose;
@@ -29,6 +30,7 @@ use crate::requests::{RequestHandler, Requests};
 use crate::service::{Probes, Service};
 use crate::settings::Settings;
 use crate::snapshots::{Pieces, SnapshotSource};
+use crate::stream_events::StreamEvent;
 use crate::ticket::CallError;
 
 /// How often times are looked at: the precision of every deadline here.
@@ -69,9 +71,11 @@ impl<I: Io> PeerNetwork<I> {
         settings.check();
         check_cluster(&local.cluster)?;
         let incoming = Incoming::new(settings.incoming_bytes_max, wake.clone());
-        let context = Context::new(io, local, settings, resolve, Events::new(wake));
-        context.serve(Purpose::Raft, incoming.clone());
-        context.serve(Purpose::Probe, Rc::new(Probes));
+        let context = Context::new(io, local, settings, resolve, wake);
+        if context.local.shard == Target::METADATA_SHARD {
+            context.serve(Purpose::Raft, incoming.clone());
+            context.serve(Purpose::Probe, Rc::new(Probes));
+        }
         let network = PeerNetwork {
             parts: Rc::new(Parts {
                 context,
@@ -120,9 +124,30 @@ impl<I: Io> PeerNetwork<I> {
         Ok(())
     }
 
-    /// The registration that handshakes show from now on.
+    /// Lets shards of other brokers make streams to this one. It may make streams to them in any case.
+    pub fn serve_streams(&self) {
+        let streams = self.context().streams.clone();
+        self.serve(Purpose::Stream, streams);
+    }
+
+    /// Has connections for other shards of this broker brought to them by `way`, which does not wait: each ends up in that
+    /// shard's [`PeerNetwork::take_over`], or comes back. Once.
+    pub fn hand_over_by(&self, way: impl Fn(Passage<I>) -> Result<(), HandBack<I>> + 'static) {
+        self.context().hand_over_by(Box::new(way));
+    }
+
+    /// Decides about a connection that another shard of this broker has accepted for this one, and answers it.
+    pub fn take_over(&self, passage: Passage<I>) {
+        listener::take_over(self.context(), passage);
+    }
+
+    /// The registration that handshakes show from now on. Streams show it at every message: those whose connections were
+    /// made under another one end, on both sides, and whoever needs them makes them anew.
     pub fn set_epoch(&self, epoch: BrokerEpoch) {
-        self.context().epoch.set(epoch);
+        let context = self.context();
+        if context.epoch.replace(epoch) != epoch {
+            context.streams.end(|_| true);
+        }
     }
 
     /// Replaces the address book. Links to brokers that are not in it, or in it with another directory than before, end, and
@@ -139,6 +164,11 @@ impl<I: Io> PeerNetwork<I> {
                 link.remove();
             }
             stays
+        });
+        context.streams.end_dialled(|target| {
+            let was = before.get(&target.node).and_then(|entry| entry.directory);
+            let is = context.book.directory(target.node);
+            !context.book.has(target.node) || (was.is_some() && was != is)
         });
         for connection in context.table.all() {
             let Some(remote) = connection.remote() else {
@@ -158,6 +188,9 @@ impl<I: Io> PeerNetwork<I> {
         let context = self.context();
         if context.is_closing.get() {
             return Err(NotSent::Closing);
+        }
+        if purpose == Purpose::Stream {
+            return Err(NotSent::Misplaced);
         }
         if !context.book.has(target.node) {
             return Err(NotSent::Unknown);
@@ -199,6 +232,24 @@ impl<I: Io> PeerNetwork<I> {
         ticket.wait().await
     }
 
+    /// Sends a message on the stream to a shard, without waiting. `Ok` says that it is in the queue of a connection that is
+    /// there or being made, behind those before it. After [`NotSent::Unreachable`] there follows [`StreamEvent::Up`] or
+    /// [`StreamEvent::Down`], after [`NotSent::Full`] there follows [`StreamEvent::Room`] or [`StreamEvent::Down`].
+    pub fn stream_send(&self, to: Target, payload: impl Into<Payload>) -> Result<(), NotSent> {
+        let context = self.context();
+        context.streams.send(context, to, payload.into())
+    }
+
+    /// The next thing that streams have brought.
+    pub fn take_stream_event(&self) -> Option<StreamEvent> {
+        self.context().streams.events().take()
+    }
+
+    /// Ends the stream to a shard, if there is one. Both sides are told. Streams do not end because they are not used.
+    pub fn end_stream(&self, with: Target) {
+        self.context().streams.end(|target| target == with);
+    }
+
     /// Asks once whether a broker is there, and which.
     pub async fn probe(&self, target: impl Into<Target>) -> Result<PeerIdentity, ProbeError> {
         probe(self.context(), target.into()).await
@@ -220,6 +271,11 @@ impl<I: Io> PeerNetwork<I> {
         links.values().map(|link| link.status()).collect()
     }
 
+    /// All streams, for people.
+    pub fn streams(&self) -> Vec<LinkStatus> {
+        self.context().streams.status()
+    }
+
     /// Connections of others, those whose handshake is not done included.
     pub fn accepted(&self) -> usize {
         self.context().table.accepted().0
@@ -228,6 +284,11 @@ impl<I: Io> PeerNetwork<I> {
     /// Bytes of messages that were received and not dropped, about.
     pub fn incoming_bytes(&self) -> usize {
         self.parts.incoming.bytes()
+    }
+
+    /// The same of streams, with what of a message is here already.
+    pub fn stream_incoming_bytes(&self) -> usize {
+        self.context().streams.incoming_bytes()
     }
 
     /// What was counted.
@@ -253,6 +314,7 @@ impl<I: Io> PeerNetwork<I> {
         for link in self.parts.links.borrow().values() {
             link.finish();
         }
+        context.streams.finish();
         for connection in context.table.all() {
             if connection.side == Side::Accepted {
                 connection.outbox.finish();

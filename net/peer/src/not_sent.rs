@@ -17,6 +17,9 @@ pub enum NotSent {
     /// Too much waits to be sent, or too many requests are not answered.
     #[error("too much is under way")]
     Full,
+    /// There are as many connections as there may be.
+    #[error("there are too many connections")]
+    TooMany,
     /// It waited too long.
     #[error("it waited too long")]
     TimedOut,

@@ -5,7 +5,7 @@
 //! knows at once. A ping and a pong are no more than a number each: the newest replaces one that has not left.
 //! Invariants: frames leave in the order in which they came; messages are numbered as they leave, without a gap.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -73,8 +73,11 @@ pub(crate) struct Outbox {
     message_next: Cell<u64>,
     is_closed: Cell<bool>,
     frames_max: usize,
-    bytes_max: usize,
+    bytes_max: Cell<usize>,
     is_unbounded: bool,
+    /// Somebody was refused because it was full, and has not been told since that there is room.
+    is_awaited: Cell<bool>,
+    on_room: OnceCell<Box<dyn Fn()>>,
     /// Wakes the writer.
     pub(crate) writer: Signal,
 }
@@ -89,10 +92,29 @@ impl Outbox {
             message_next: Cell::new(1),
             is_closed: Cell::new(false),
             frames_max: settings.queue_frames_max,
-            bytes_max: settings.queue_bytes_max,
+            bytes_max: Cell::new(settings.queue_bytes_max),
             is_unbounded: settings.is_planted(PlantedFault::QueueUnbounded),
+            is_awaited: Cell::new(false),
+            on_room: OnceCell::new(),
             writer: Signal::default(),
         })
+    }
+
+    /// Makes it the queue of a stream: with a bound of its own, and `on_room` is called when a half of it is free again after
+    /// somebody was refused. Once.
+    pub(crate) fn bound(&self, bytes_max: usize, on_room: Box<dyn Fn()>) {
+        self.bytes_max.set(bytes_max);
+        let other = self.on_room.set(on_room);
+        assert!(other.is_ok(), "one stream has it");
+    }
+
+    /// Has everything that waits leave by another queue, in which nothing is yet. None of it has a number.
+    pub(crate) fn move_into(&self, other: &Outbox) {
+        assert!(other.is_empty(), "what came before would leave after");
+        other.parcels.swap(&self.parcels);
+        other.bytes.set(self.bytes.take());
+        other.is_awaited.set(self.is_awaited.take());
+        other.writer.raise();
     }
 
     /// Puts a frame behind the others, or drops it and says why. A single one longer than all that may wait is taken when
@@ -104,10 +126,11 @@ impl Outbox {
         let mut parcels = self.parcels.borrow_mut();
         let bytes = self.bytes.get() + parcel.cost_bytes();
         let has_room = parcels.is_empty()
-            || (parcels.len() < self.frames_max && bytes <= self.bytes_max)
+            || (parcels.len() < self.frames_max && bytes <= self.bytes_max.get())
             || self.is_unbounded;
         // Answers are bounded by the memory that was reserved for them before their requests were read.
         if !has_room && !matches!(parcel, Parcel::Answer(..)) {
+            self.is_awaited.set(true);
             return Err(NotSent::Full);
         }
         self.bytes.set(bytes);
@@ -142,6 +165,7 @@ impl Outbox {
             self.bytes.set(left.expect("what waits is counted"));
             taken += self.load(parcel, batch);
         }
+        self.tell_room(parcels.len());
         if !batch.slices.is_empty() {
             Took::Frames
         } else if self.is_closed.get() {
@@ -149,6 +173,17 @@ impl Outbox {
             Took::Finished
         } else {
             Took::Nothing
+        }
+    }
+
+    fn tell_room(&self, frame_count: usize) {
+        let has_room =
+            frame_count <= self.frames_max / 2 && self.bytes.get() <= self.bytes_max.get() / 2;
+        if has_room
+            && self.is_awaited.take()
+            && let Some(on_room) = self.on_room.get()
+        {
+            on_room();
         }
     }
 
@@ -188,6 +223,7 @@ impl Outbox {
     pub(crate) fn abandon(&self) {
         self.parcels.borrow_mut().clear();
         self.bytes.set(0);
+        self.is_awaited.set(false);
         self.ping.set(None);
         self.pong.set(None);
         self.finish();

@@ -113,11 +113,14 @@ async fn read<I: Io, H: RequestHandler>(
             Err(error) => return error.into(),
         };
         let cost = payload.len() + answer_bytes_max + FRAME_OVERHEAD_BYTES;
-        let place = receiver.room(places.reserve(1)).await;
-        let room = receiver.room(requests.bytes.reserve(cost)).await;
-        if receiver.connection().is_closed() {
-            return End::Closing;
-        }
+        let place = match receiver.room(places.reserve(1)).await {
+            Ok(place) => place,
+            Err(end) => return end,
+        };
+        let room = match receiver.room(requests.bytes.reserve(cost)).await {
+            Ok(room) => room,
+            Err(end) => return end,
+        };
         let reply = Reply {
             outbox: receiver.connection().outbox.clone(),
             number,

@@ -34,6 +34,11 @@ pub struct Settings {
     pub queue_bytes_max: usize,
     /// Bytes of received messages that nobody has taken, over all connections, but for a single longer one.
     pub incoming_bytes_max: usize,
+    /// Bytes that wait to be sent on one stream, but for a single longer message.
+    pub stream_queue_bytes_max: usize,
+    /// Bytes of messages of streams that nobody has taken, over all streams of a shard, from their first byte on, but for a
+    /// single longer one.
+    pub stream_incoming_bytes_max: usize,
     /// Requests to one broker that are not answered.
     pub calls_max: usize,
     /// Unanswered requests of one connection that are carried out here; further ones are not read.
@@ -61,6 +66,8 @@ impl Default for Settings {
             queue_frames_max: 4096,
             queue_bytes_max: 48 << 20,
             incoming_bytes_max: 64 << 20,
+            stream_queue_bytes_max: 16 << 20,
+            stream_incoming_bytes_max: 64 << 20,
             calls_max: 256,
             served_max: 64,
             served_bytes_max: 64 << 20,
@@ -115,4 +122,12 @@ pub enum PlantedFault {
     SilenceUnnoticed,
     /// A request that was sent and got no answer is told to be not carried out.
     LostIsNotCarriedOut,
+    /// Two shards that make a connection to each other at one moment take each other's and end their own.
+    CrossingUnseen,
+    /// The end of a stream is not told.
+    EndUntold,
+    /// What is sent on a stream before its driver has heard of an end goes on the next connection.
+    EndNotAwaited,
+    /// Who was told that a stream is full is not told that there is room again.
+    RoomUntold,
 }

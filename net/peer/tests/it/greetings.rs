@@ -6,12 +6,13 @@ use std::time::Duration;
 use model::{BrokerEpoch, BrokerId, ShardId};
 use peer::handshake::{Expected, Hello, VERSIONS};
 use peer::{
-    House, PeerEvent, PeerIdentity, PlantedFault, ProbeError, Purpose, Refusal, Settings, Target,
+    Admission, House, NotSent, PeerIdentity, PlantedFault, ProbeError, Purpose, Refusal, Settings,
+    Target,
 };
 use quorum::{DirectoryId, ReplicaKey};
 use runtime::sim::Simulation;
 
-use crate::bed::{self, CLUSTER, entry, id, key, within};
+use crate::bed::{self, CLUSTER, entry, id, key};
 
 fn identity(node: i32, directory: u8) -> PeerIdentity {
     PeerIdentity {
@@ -43,10 +44,12 @@ fn house() -> House<'static> {
         cluster: "c",
         identity: identity(2, 2),
         shard: ShardId(0),
+        hands_over: false,
         served: &[Purpose::Raft, Purpose::Probe],
         caller_directory: Some(DirectoryId([1; 16])),
         is_closing: false,
         is_full: false,
+        objection: None,
         planted: None,
     }
 }
@@ -116,6 +119,51 @@ fn admission_is_a_table() {
             house.is_closing = true;
         },
         Some(Refusal::Cluster("c".to_owned())),
+    );
+}
+
+#[test]
+fn whoever_would_serve_is_asked_last() {
+    let mut house = house();
+    house.objection = Some(Refusal::Crossed);
+    assert_eq!(house.admit(&hello()), Err(Refusal::Crossed));
+    house.is_full = true;
+    assert_eq!(house.admit(&hello()), Err(Refusal::TooManyConnections));
+}
+
+#[test]
+fn what_is_meant_for_another_shard_is_for_that_one_to_decide() {
+    let check = |change: fn(&mut Hello, &mut House<'_>), expected: Result<Admission, Refusal>| {
+        let (mut hello, mut house) = (hello(), house());
+        hello.target_shard = ShardId(1);
+        // Who is full or serves nothing of it here is not asked.
+        (house.hands_over, house.is_full, house.served) = (true, true, &[]);
+        change(&mut hello, &mut house);
+        assert_eq!(house.admit(&hello), expected);
+    };
+    check(|_, _| {}, Ok(Admission::Elsewhere));
+    check(
+        |hello, _| hello.purpose = Purpose::Stream.code(),
+        Ok(Admission::Elsewhere),
+    );
+    // It was handed over once.
+    check(
+        |_, house| house.hands_over = false,
+        Err(Refusal::Shard(ShardId(1))),
+    );
+    // What every shard of this broker would say is said at once.
+    check(|hello, _| hello.purpose = 99, Err(Refusal::Purpose(99)));
+    check(
+        |hello, _| hello.cluster.push('x'),
+        Err(Refusal::Cluster("c".to_owned())),
+    );
+    check(
+        |hello, _| hello.to.node = BrokerId(3),
+        Err(Refusal::Node(BrokerId(2))),
+    );
+    check(
+        |_, house| house.is_closing = true,
+        Err(Refusal::ShuttingDown),
     );
 }
 
@@ -251,15 +299,12 @@ fn what_nobody_serves_and_shards_that_are_not_there_are_refused() {
     let found = simulation.block_on(0, brokers[0].network.probe(shard));
     let refused = Refusal::Shard(ShardId(1));
     assert_eq!(found, Err(ProbeError::Refused(refused)));
-    // A refused link does not keep trying without a pause, and its driver knows.
-    let began = simulation.now();
-    let sent = brokers[0]
-        .network
-        .send(id(1), Purpose::Stream, bytes::Bytes::from_static(b"x"));
-    assert_eq!(sent, Ok(()));
-    let unreachable = PeerEvent::Unreachable(id(1).into(), Purpose::Stream);
-    let is_told = || brokers[0].was_told(began, unreachable);
-    assert!(within(&simulation, Duration::from_secs(1), is_told));
+    // Streams have a way of their own.
+    let misplaced =
+        brokers[0]
+            .network
+            .send(id(1), Purpose::Stream, bytes::Bytes::from_static(b"x"));
+    assert_eq!(misplaced, Err(NotSent::Misplaced));
 }
 
 #[test]

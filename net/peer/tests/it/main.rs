@@ -13,3 +13,5 @@ mod quorum_run;
 mod real;
 mod relay;
 mod snapshots;
+mod stream_bed;
+mod streams;
