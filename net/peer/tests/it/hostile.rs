@@ -23,13 +23,13 @@ use crate::bed::{self, Broker, CLUSTER, PORT, id, key, within};
 const SOON: Duration = Duration::from_secs(1);
 
 /// A connection made by hand.
-struct Raw {
-    heard: Rc<RefCell<BytesMut>>,
-    is_ended: Rc<Cell<bool>>,
+pub(crate) struct Raw {
+    pub(crate) heard: Rc<RefCell<BytesMut>>,
+    pub(crate) is_ended: Rc<Cell<bool>>,
 }
 
 /// Connects from the client node, sends `words` one after the other with a pause, and listens until the end.
-fn say(simulation: &Simulation, words: Vec<Bytes>) -> Raw {
+pub(crate) fn say(simulation: &Simulation, words: Vec<Bytes>) -> Raw {
     let raw = Raw {
         heard: Rc::default(),
         is_ended: Rc::default(),
@@ -61,7 +61,7 @@ fn say(simulation: &Simulation, words: Vec<Bytes>) -> Raw {
     raw
 }
 
-fn hello(purpose: Purpose) -> Hello {
+pub(crate) fn hello(purpose: Purpose) -> Hello {
     Hello {
         versions: VERSIONS,
         purpose: purpose.code(),
@@ -79,7 +79,7 @@ fn hello(purpose: Purpose) -> Hello {
     }
 }
 
-fn header(kind: Kind, length: u32, number: u64) -> Bytes {
+pub(crate) fn header(kind: Kind, length: u32, number: u64) -> Bytes {
     let header = Header {
         length,
         kind,
@@ -88,7 +88,7 @@ fn header(kind: Kind, length: u32, number: u64) -> Bytes {
     header.encode()
 }
 
-fn refusal(raw: &Raw) -> Option<Refusal> {
+pub(crate) fn refusal(raw: &Raw) -> Option<Refusal> {
     let body = take_body(&mut raw.heard.borrow_mut()).ok()??;
     decode_answer(&body).ok()?.err()
 }

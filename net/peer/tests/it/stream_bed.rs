@@ -48,7 +48,8 @@ pub(crate) fn at(node: usize, shard: usize) -> Target {
     }
 }
 
-fn unit(
+/// A shard that nobody is brought to.
+pub(crate) fn unit(
     simulation: &Simulation,
     node: usize,
     shard: usize,

@@ -164,6 +164,38 @@ fn both_sides_are_told_of_an_end_and_send_nothing_before_they_have_heard() {
     }
 }
 
+/// Whether the driver is told in time that the machine at the other end is gone.
+fn notices_a_dead_machine(seed: u64, dead: usize, planted: Option<PlantedFault>) -> bool {
+    let simulation = Simulation::new(seed, 2, SHARDS);
+    let settings = Settings {
+        planted,
+        ..Settings::default()
+    };
+    let [left, right] = brokers(&simulation, &settings);
+    left[1].send(right[1].at, 1).unwrap();
+    let came = || right[1].numbers(left[1].at) == [1];
+    assert!(within(&simulation, SOON, came));
+    simulation.power_cut(dead);
+    let (alive, gone) = if dead == 1 {
+        (&left[1], right[1].at)
+    } else {
+        (&right[1], left[1].at)
+    };
+    let limit = settings.silence_max + settings.ping_interval;
+    within(&simulation, limit, || alive.downs(gone) == 1)
+}
+
+#[test]
+fn a_dead_machine_is_noticed_by_whoever_made_the_connection_and_by_the_other() {
+    for dead in [0, 1] {
+        for seed in seeds(20) {
+            assert!(notices_a_dead_machine(seed, dead, None), "seed {seed}");
+        }
+        let planted = Some(PlantedFault::SilenceUnnoticed);
+        assert!(!notices_a_dead_machine(1, dead, planted));
+    }
+}
+
 #[test]
 fn what_cannot_be_reached_is_down_and_a_refusal_is_followed_by_word() {
     for seed in seeds(20) {
