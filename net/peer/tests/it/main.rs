@@ -16,4 +16,5 @@ mod relay;
 mod snapshots;
 mod stream_bed;
 mod stream_chaos;
+mod stream_relay;
 mod streams;

@@ -27,16 +27,17 @@ pub(crate) enum Harm {
     Cut,
 }
 
-const HARMS: [Harm; 4] = [Harm::FlipHeader, Harm::Twice, Harm::Drop, Harm::Cut];
+pub(crate) const HARMS: [Harm; 4] = [Harm::FlipHeader, Harm::Twice, Harm::Drop, Harm::Cut];
 /// One frame in so many is harmed.
 const HARM_SHARE: u64 = 40;
-const NODE: usize = 2;
+pub(crate) const NODE: usize = 2;
 
-struct Relay {
+pub(crate) struct Relay {
     io: SimIo,
+    purpose: Purpose,
     harms: Vec<Harm>,
-    is_harming: Cell<bool>,
-    done: Cell<u64>,
+    pub(crate) is_harming: Cell<bool>,
+    pub(crate) done: Cell<u64>,
 }
 
 async fn pump(from: SimStream, to: SimStream, first: BytesMut) {
@@ -103,7 +104,7 @@ impl Relay {
                 let Some(head) = buffer.first_chunk::<HEADER_BYTES>() else {
                     break;
                 };
-                let header = Header::decode(head, Purpose::Raft).expect("what a broker sends");
+                let header = Header::decode(head, self.purpose).expect("what a broker sends");
                 let size = HEADER_BYTES + header.length as usize;
                 if buffer.len() < size {
                     break;
@@ -126,10 +127,17 @@ impl Relay {
     }
 }
 
-fn start(simulation: &Simulation, to: usize, harms: &[Harm]) -> Rc<Relay> {
+/// Listens on its node and carries connections of one purpose to another one.
+pub(crate) fn start(
+    simulation: &Simulation,
+    to: usize,
+    purpose: Purpose,
+    harms: &[Harm],
+) -> Rc<Relay> {
     let io = simulation.io(NODE, 0);
     let relay = Rc::new(Relay {
         io: io.clone(),
+        purpose,
         harms: harms.to_vec(),
         is_harming: Cell::new(true),
         done: Cell::new(0),
@@ -164,7 +172,7 @@ fn run(seed: u64, harms: &[Harm], planted: Option<PlantedFault>) -> Result<u64, 
         ..Settings::default()
     };
     let brokers = [0, 1].map(|node| bed::start(&simulation, node, settings.clone()));
-    let relay = start(&simulation, 1, harms);
+    let relay = start(&simulation, 1, Purpose::Raft, harms);
     let book = BTreeMap::from([(id(1), entry_at(&simulation, NODE, PORT, Some(1)))]);
     brokers[0].network.set_book(book).unwrap();
     simulation.run_for(Duration::from_millis(10));
