@@ -12,6 +12,7 @@ mod hostile;
 mod links;
 mod quorum_run;
 mod real;
+mod real_streams;
 mod relay;
 mod snapshots;
 mod stream_bed;

@@ -20,7 +20,7 @@ use uring::{UringIo, UringOptions};
 
 const BROKERS: i32 = 3;
 const MESSAGES: u64 = 2_000;
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Echo;
 
@@ -30,14 +30,20 @@ impl RequestHandler for Echo {
     }
 }
 
-fn on_executor<Main: Future<Output = ()> + 'static>(make: impl FnOnce(UringIo) -> Main) {
-    if let Err(error) = uring::available() {
+pub(crate) fn is_available() -> bool {
+    let available = uring::available();
+    if let Err(error) = &available {
         // Past the harness, which captures what the print macros write.
         let line = format!("SKIPPED: {error}\n");
         io::stderr().write_all(line.as_bytes()).unwrap();
-        return;
     }
-    uring::block_on(None, UringOptions::default(), make).unwrap();
+    available.is_ok()
+}
+
+fn on_executor<Main: Future<Output = ()> + 'static>(make: impl FnOnce(UringIo) -> Main) {
+    if is_available() {
+        uring::block_on(None, UringOptions::default(), make).unwrap();
+    }
 }
 
 fn key(node: i32) -> ReplicaKey {
@@ -64,7 +70,7 @@ fn network(io: &UringIo, node: i32) -> PeerNetwork<UringIo> {
     made.unwrap()
 }
 
-async fn within(io: &UringIo, what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn within(io: &UringIo, what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = io.now().plus(PATIENCE);
     while !holds() {
         assert!(io.now() < deadline, "{what} does not happen");
