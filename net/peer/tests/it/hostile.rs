@@ -30,13 +30,18 @@ pub(crate) struct Raw {
 
 /// Connects from the client node, sends `words` one after the other with a pause, and listens until the end.
 pub(crate) fn say(simulation: &Simulation, words: Vec<Bytes>) -> Raw {
+    say_to(simulation, 0, words)
+}
+
+/// The same, to that node.
+pub(crate) fn say_to(simulation: &Simulation, node: usize, words: Vec<Bytes>) -> Raw {
     let raw = Raw {
         heard: Rc::default(),
         is_ended: Rc::default(),
     };
     let (heard, is_ended) = (raw.heard.clone(), raw.is_ended.clone());
     let client = simulation.client();
-    let (io, address) = (simulation.io(client, 0), simulation.address(0, PORT));
+    let (io, address) = (simulation.io(client, 0), simulation.address(node, PORT));
     simulation.spawn(client, 0, async move {
         let stream = io.connect(address).await.unwrap();
         let speaking = stream.clone();

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::BrokerEpoch;
-use peer::{LinkState, NotSent, PlantedFault, STREAM_BYTES_MAX, Settings};
+use peer::{LinkState, NotSent, PlantedFault, Purpose, STREAM_BYTES_MAX, Settings, Target};
 use runtime::sim::Simulation;
 
 use crate::bed::{self, entry, id, key, seeds, within};
+use crate::hostile::{hello, say_to};
 use crate::stream_bed::{SHARDS, Seen, Unit, at, brokers, start_broker};
 
 const SOON: Duration = Duration::from_secs(1);
@@ -468,4 +469,55 @@ fn an_end_in_order_sends_what_waits() {
         let last = far.seen.borrow().last().cloned();
         assert_eq!(last, Some(Seen::Down(near.at)));
     }
+}
+
+#[test]
+fn what_waits_for_one_directory_is_not_sent_to_another() {
+    let simulation = Simulation::new(9, 2, SHARDS);
+    let settings = Settings::default();
+    let left = start_broker(&simulation, 0, 1, &settings, false);
+    let right = start_broker(&simulation, 1, 2, &settings, false);
+    simulation.run_for(Duration::from_millis(10));
+    let far = Duration::from_millis(100);
+    simulation.set_network_delay(far, far);
+    // Meant for the first directory, and still connecting when the book learns of the second.
+    left[1].send(right[1].at, 7).unwrap();
+    simulation.run_for(far);
+    let book = [(id(1), entry(&simulation, 1, Some(2)))];
+    left[1].network.set_book(book.into()).unwrap();
+    assert_eq!(left[1].send(right[1].at, 8), Err(NotSent::Unreachable));
+    simulation.run_for(Duration::from_millis(1));
+    assert_eq!(left[1].downs(right[1].at), 1);
+    left[1].send(right[1].at, 9).unwrap();
+    simulation.run_for(SOON * 5);
+    assert_eq!(right[1].numbers(left[1].at), [9]);
+}
+
+#[test]
+fn who_takes_nothing_is_told_of_many_ends_once() {
+    let simulation = Simulation::new(10, 2, SHARDS);
+    let [left, right] = brokers(&simulation, &Settings::default());
+    let (near, far) = (&left[1], &right[1]);
+    near.send(far.at, 1).unwrap();
+    assert!(within(&simulation, SOON, || far.numbers(near.at) == [1]));
+    // Somebody who says nothing comes and goes, and far's driver takes nothing.
+    far.is_stuck.set(true);
+    let mut stranger = hello(Purpose::Stream);
+    stranger.to.node = id(1);
+    stranger.target_shard = far.at.shard;
+    for _ in 0..50 {
+        // Each takes the place of the one before.
+        say_to(&simulation, 1, vec![stranger.encode()]);
+        simulation.run_for(SOON / 20);
+    }
+    simulation.run_for(SOON * 5);
+    far.is_stuck.set(false);
+    simulation.run_for(SOON);
+    let from = Target {
+        node: stranger.from.node(),
+        shard: stranger.source_shard,
+    };
+    assert_eq!((far.ups(from), far.downs(from)), (0, 1));
+    assert_eq!(far.network.streams().len(), 1);
+    assert_eq!((far.ups(near.at), far.downs(near.at)), (1, 0));
 }
