@@ -195,6 +195,7 @@ impl BrokerPlan {
             log_dirs: vec![opened.identity.directory_id],
             clean_shutdown_epoch: None,
             witness: None,
+            shard_count: Some(self.shards),
         }
     }
 }

@@ -101,6 +101,9 @@ pub struct RegisterBrokerRecord {
     pub log_dirs: Vec<Uuid>,
     /// Directories that take no new replicas (KIP-1066). `None` when the writer did not know of them.
     pub cordoned_log_dirs: Option<Vec<Uuid>>,
+    /// How many shards the broker's process has, from 1: with it others know which one serves a partition. Not Kafka's;
+    /// `None` in records of releases that ran alone.
+    pub shard_count: Option<u16>,
 }
 
 /// Type 1.

@@ -40,6 +40,8 @@ pub struct BrokerRegistrationRequest {
     pub clean_shutdown_epoch: Option<BrokerEpoch>,
     /// What the disk shows of a stop that was not clean; `None` when something may be missing. See [`LastStop`].
     pub witness: Option<Witness>,
+    /// How many shards the process has, from 1.
+    pub shard_count: Option<u16>,
 }
 
 /// Decides on a registration. `broker_epoch` is the metadata offset that the record will get;
@@ -77,6 +79,7 @@ pub fn register_broker(
         in_controlled_shutdown: false,
         log_dirs: request.log_dirs.clone(),
         cordoned_log_dirs: None,
+        shard_count: request.shard_count,
     })];
     let mut stop = LastStop::of(
         previous.map(Arc::as_ref),
@@ -114,6 +117,10 @@ fn check_registration(
     }
     if request.broker_id.0 < 0 || request.endpoints.is_empty() {
         let message = "a broker has a number from 0 and at least one listener".to_owned();
+        return refuse(Refusal::InvalidRegistration, message);
+    }
+    if request.shard_count == Some(0) {
+        let message = "a broker has at least one shard".to_owned();
         return refuse(Refusal::InvalidRegistration, message);
     }
     let lengths = [

@@ -322,6 +322,7 @@ mod tests {
                 in_controlled_shutdown: false,
                 log_dirs: Vec::new(),
                 cordoned_log_dirs: None,
+                shard_count: None,
             };
             apply(&mut image, MetadataRecord::RegisterBroker(record));
         }

@@ -166,6 +166,7 @@ impl MetadataImage {
             in_controlled_shutdown: record.in_controlled_shutdown,
             log_dirs: record.log_dirs.clone(),
             cordoned_log_dirs: record.cordoned_log_dirs.clone().unwrap_or_default(),
+            shard_count: record.shard_count,
         };
         self.brokers.insert(broker.id, Arc::new(broker));
         delta.brokers.insert(record.broker_id);

@@ -114,6 +114,7 @@ fn broker_record(broker: &Arc<BrokerRegistration>) -> MetadataRecord {
         in_controlled_shutdown: broker.in_controlled_shutdown,
         log_dirs: broker.log_dirs.clone(),
         cordoned_log_dirs: (!cordoned.is_empty()).then(|| cordoned.clone()),
+        shard_count: broker.shard_count,
     })
 }
 

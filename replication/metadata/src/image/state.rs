@@ -156,6 +156,8 @@ pub struct BrokerRegistration {
     pub log_dirs: Vec<Uuid>,
     /// Directories that take no new replicas.
     pub cordoned_log_dirs: Vec<Uuid>,
+    /// How many shards its process has; `None` when it did not say: nothing can be fetched from it.
+    pub shard_count: Option<u16>,
 }
 
 impl BrokerRegistration {

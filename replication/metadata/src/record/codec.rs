@@ -25,6 +25,8 @@ use super::{
 pub const RECORD_BYTES_MAX: usize = 1 << 20;
 
 const FRAME_VERSION: u32 = 1;
+/// Tag of a broker's shard count. Kafka numbers its own tags from 0 and passes over those it does not know.
+const SHARD_COUNT_TAG: u32 = 10_000;
 const BROKER_ID_BYTES: usize = 4;
 const UUID_BYTES: usize = 16;
 /// Three strings or integers and their end: no element of an array of structs is shorter.
@@ -270,6 +272,9 @@ fn write_register_broker(out: &mut BytesMut, record: &RegisterBrokerRecord) {
     let mut tags = Tags::default();
     tags.uuids(0, Some(&record.log_dirs).filter(|dirs| !dirs.is_empty()));
     tags.uuids(1, record.cordoned_log_dirs.as_ref());
+    if let Some(count) = record.shard_count {
+        tags.bytes(SHARD_COUNT_TAG, &count.to_be_bytes());
+    }
     tags.write(out);
 }
 
@@ -487,11 +492,13 @@ fn read_register_broker(
         in_controlled_shutdown: version >= 1 && reader.bool()?,
         log_dirs: Vec::new(),
         cordoned_log_dirs: None,
+        shard_count: None,
     };
     reader.tagged_fields(|tag, payload| -> Result<(), RecordError> {
         match tag {
             0 => record.log_dirs = read_uuids(&mut Reader::new(payload))?,
             1 => record.cordoned_log_dirs = read_nullable_uuids(payload)?,
+            SHARD_COUNT_TAG => record.shard_count = Some(read_shard_count(payload)?),
             _ => {}
         }
         Ok(())
@@ -586,6 +593,16 @@ fn read_broker_change(
         Ok(())
     })?;
     Ok(record)
+}
+
+fn read_shard_count(payload: &[u8]) -> Result<u16, RecordError> {
+    match Reader::new(payload).u16()? {
+        0 => Err(RecordError::BadValue {
+            field: "ShardCount",
+            value: 0,
+        }),
+        count => Ok(count),
+    }
 }
 
 /// -1 off, 0 unchanged, 1 on.

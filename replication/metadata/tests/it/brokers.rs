@@ -236,6 +236,15 @@ fn registration_is_judged_and_an_unclean_restart_leaves_the_isr() {
         ..again.clone()
     };
     assert_eq!(code(&thief, false), Some(InvalidRegistration));
+    let without_shards = BrokerRegistrationRequest {
+        shard_count: Some(0),
+        ..again.clone()
+    };
+    assert_eq!(code(&without_shards, false), Some(InvalidRegistration));
+    let again = BrokerRegistrationRequest {
+        shard_count: Some(4),
+        ..again
+    };
     let decision = register_broker(&cluster.image, &again, next, false);
     cluster.commit(&decision.records);
     let state = cluster.image.partition(id).unwrap();
@@ -245,6 +254,7 @@ fn registration_is_judged_and_an_unclean_restart_leaves_the_isr() {
     );
     let broker = cluster.image.broker(BrokerId(1)).unwrap();
     assert!(broker.fenced && broker.epoch == next);
+    assert_eq!(broker.shard_count, Some(4));
 }
 
 #[test]

@@ -38,6 +38,37 @@ fn known_bytes() {
     assert_eq!(change.encode(), expected);
 }
 
+/// A broker says how many shards it has behind Kafka's own fields, where Kafka passes over it.
+#[test]
+fn the_count_of_shards_is_a_tagged_field() {
+    let broker = |shard_count| {
+        MetadataRecord::RegisterBroker(RegisterBrokerRecord {
+            broker_id: BrokerId(1),
+            incarnation_id: Uuid([2; 16]),
+            broker_epoch: BrokerEpoch(3),
+            endpoints: Vec::new(),
+            features: Vec::new(),
+            rack: None,
+            fenced: true,
+            in_controlled_shutdown: false,
+            log_dirs: Vec::new(),
+            cordoned_log_dirs: None,
+            shard_count,
+        })
+    };
+    let silent = broker(None).encode();
+    let (tagged_fields, before) = silent.split_last().unwrap();
+    assert_eq!(*tagged_fields, 0, "as releases wrote it that ran alone");
+    assert_eq!(MetadataRecord::decode(&silent), Ok(broker(None)));
+    let told = |count: [u8; 2]| [before, &[1, 0x90, 0x4e, 2], &count].concat();
+    assert_eq!(broker(Some(0x104)).encode(), told([1, 4]));
+    let none = RecordError::BadValue {
+        field: "ShardCount",
+        value: 0,
+    };
+    assert_eq!(MetadataRecord::decode(&told([0, 0])), Err(none));
+}
+
 #[test]
 fn unknown_things_are_typed_errors() {
     let rows: Vec<(Vec<u8>, RecordError)> = vec![
@@ -174,6 +205,7 @@ fn register_broker() -> impl Strategy<Value = MetadataRecord> {
         vec(feature, 0..4),
         uuids(),
         option::of(uuids()),
+        option::of(1..u16::MAX),
     );
     (numbers, lists, option::of(".{0,9}")).prop_map(|(numbers, lists, rack)| {
         MetadataRecord::RegisterBroker(RegisterBrokerRecord {
@@ -187,6 +219,7 @@ fn register_broker() -> impl Strategy<Value = MetadataRecord> {
             in_controlled_shutdown: numbers.4,
             log_dirs: lists.2,
             cordoned_log_dirs: lists.3,
+            shard_count: lists.4,
         })
     })
 }
