@@ -85,6 +85,13 @@ impl Follower {
         self.eligible = fetch.eligible;
     }
 
+    /// The leader's log is about to grow beyond `leader_log_end`.
+    pub(crate) fn handle_append(&mut self, now: MonotonicTime, leader_log_end: Offset) {
+        if self.log_end_offset == Some(leader_log_end) {
+            self.caught_up_at = Some(now);
+        }
+    }
+
     /// Whether it had everything within the last `lag_max`.
     pub(crate) fn is_caught_up(
         &self,

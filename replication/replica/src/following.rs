@@ -202,6 +202,11 @@ impl FollowerReplica {
         matches!(self.phase, Phase::Fetching(_))
     }
 
+    /// Whether the log is being cut. What becomes durable meanwhile is told with the end of the cut.
+    pub fn is_cutting(&self) -> bool {
+        matches!(self.phase, Phase::Cutting(_))
+    }
+
     /// The metadata says who leads. An epoch that is over is ignored, and so is the one that is followed already.
     pub fn handle_leader(&mut self, leader: Option<BrokerId>, leader_epoch: LeaderEpoch) {
         if leader_epoch <= self.leader_epoch {
@@ -298,18 +303,20 @@ impl FollowerReplica {
         self.advance_high_watermark();
     }
 
-    /// The log has been cut as asked, durably. `last_epoch` is the one of its last record now.
-    /// Panics if nothing was asked.
-    pub fn handle_truncated(&mut self, last_epoch: LeaderEpoch) {
+    /// The log has been cut as asked, durably: it ends at `end`. A cut in the middle of a batch takes the whole batch.
+    /// `last_epoch` is the one of its last record now. Panics if nothing was asked.
+    pub fn handle_truncated(&mut self, end: Offset, last_epoch: LeaderEpoch) {
         let Phase::Cutting(cut) = self.phase else {
             panic!("a log was cut without need");
         };
         match cut {
             Cut::Truncate(to) => {
-                self.log_end_offset = to;
-                self.durable_end_offset = self.durable_end_offset.min(to);
+                assert!(end <= to, "a log that was to end at {to} ends at {end}");
+                self.log_end_offset = end;
+                self.durable_end_offset = self.durable_end_offset.min(end);
             }
             Cut::StartOver(at) => {
+                assert_eq!(end, at, "a log that begins anew does so where it is told");
                 self.log_end_offset = at;
                 self.durable_end_offset = at;
             }

@@ -244,14 +244,25 @@ impl LeaderReplica {
         self.follower(broker)?.session()
     }
 
-    /// Records were appended up to `log_end_offset`; they are readable by followers, not durable yet.
+    /// Records were appended up to `log_end_offset`; they are readable by followers, not durable yet. Whoever had everything
+    /// before has had it until now: nobody tells anything of a partition to which nothing happens.
     /// Panics if the end goes back: a leader never truncates.
-    pub fn handle_append(&mut self, log_end_offset: Offset) {
+    pub fn handle_append(&mut self, now: MonotonicTime, log_end_offset: Offset) {
         assert!(
             log_end_offset >= self.log_end_offset,
             "a leader's log end went back"
         );
-        self.log_end_offset = log_end_offset;
+        if log_end_offset > self.log_end_offset {
+            for follower in &mut self.followers {
+                follower.handle_append(now, self.log_end_offset);
+            }
+            self.log_end_offset = log_end_offset;
+        }
+    }
+
+    /// Whether there is anybody but this broker: without followers there is nothing to push and no time to watch.
+    pub fn has_followers(&self) -> bool {
+        !self.followers.is_empty()
     }
 
     /// Everything below `durable_end_offset` is durable here at the topic's level. Panics if it goes back.

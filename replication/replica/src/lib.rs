@@ -9,6 +9,7 @@ mod following;
 mod isr;
 mod leader;
 mod planted;
+pub mod stream;
 mod subscription;
 
 pub use follower::FollowerFetch;

@@ -2,7 +2,7 @@
 //!
 //! Broker 2 follows, with registration 20. `start end=.. durable=.. hw=.. last=EPOCH` (no `last`: an empty log),
 //! `leader BROKER|none EPOCH`, `accepted EPOCH`, `diverged EPOCH at=EPOCH:END own=EPOCH:END`, `start_over EPOCH OFFSET`,
-//! `frame EPOCH BASE END last=EPOCH hw=OFFSET`, `durable END`, `truncated last=EPOCH`, `disconnected`.
+//! `frame EPOCH BASE END last=EPOCH hw=OFFSET`, `durable END`, `truncated END last=EPOCH`, `disconnected`.
 
 use model::{BrokerEpoch, BrokerId, LeaderEpoch, Offset};
 use ringlog_replica::{
@@ -74,7 +74,7 @@ fn run(slot: &mut Option<FollowerReplica>, line: &str) -> String {
             }
         }
         "durable" => follower.handle_durable(offset(1)),
-        "truncated" => follower.handle_truncated(epoch(line, "last")),
+        "truncated" => follower.handle_truncated(offset(1), epoch(line, "last")),
         "disconnected" => follower.handle_disconnected(),
         other => panic!("unknown command {other}"),
     }

@@ -75,7 +75,7 @@ fn run(slot: &mut Option<LeaderReplica>, now: &mut MonotonicTime, line: &str) ->
     match words[0] {
         "start" => {}
         "metadata" => leader.handle_metadata(*now, assignment),
-        "append" => leader.handle_append(offset(1)),
+        "append" => leader.handle_append(*now, offset(1)),
         "durable" => leader.handle_durable(*now, offset(1)),
         "subscribe" => printed = subscribe(leader, line),
         "fetch" => {

@@ -382,7 +382,7 @@ impl World {
                 FollowerOutput::Truncate { to, .. } | FollowerOutput::StartOver(to) => {
                     process.log.truncate(count(to));
                     self.brokers[broker].disk.log.truncate(count(to));
-                    follower.handle_truncated(last_epoch(&process.log));
+                    follower.handle_truncated(to, last_epoch(&process.log));
                 }
             }
         }
@@ -395,7 +395,7 @@ impl World {
         let epoch = process.leader_epoch();
         process.log.push(Entry { epoch, id });
         let end = offset(process.log.len());
-        let led = self.with_leader(broker, |leader| leader.handle_append(end));
+        let led = self.with_leader(broker, |leader| leader.handle_append(NOW, end));
         led.expect("only leaders append");
     }
 
@@ -465,7 +465,7 @@ impl World {
                 FollowerOutput::Subscribe(leader, subscription) => (leader, subscription),
                 FollowerOutput::Truncate { to, .. } | FollowerOutput::StartOver(to) => {
                     process.log.truncate(count(to));
-                    machine.handle_truncated(last_epoch(&process.log));
+                    machine.handle_truncated(to, last_epoch(&process.log));
                     self.brokers[broker].disk.log.truncate(count(to));
                     continue;
                 }
