@@ -17,6 +17,9 @@ pub struct CommitTimes {
 
 /// Hears of commits, on the shard's own core. Calls are synchronous and may call back into [`Storage`].
 pub trait CommitListener {
+    /// A commit group was sealed: what was appended up to now can be read from the tails. Not to be called back from: the
+    /// storage is in the middle of something.
+    fn sealed(&self) {}
     /// Records of `log` below `durable_end` are committed at the durability they asked for. Called in order, once
     /// per log of each completed group; also for a log start that has become durable.
     fn committed(&self, log: &Rc<Log>, durable_end: Offset, times: CommitTimes);

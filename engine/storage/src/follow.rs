@@ -9,11 +9,11 @@ use runtime::Io;
 
 use crate::append::{NewMark, control_of};
 use crate::encoding::Encoder;
-use crate::error::{AppendError, FollowError};
+use crate::error::{AppendError, FollowError, ReadError};
 use crate::inner::Inner;
 use crate::journal::frame::{ENTRY_HEADER_BYTES, EntryHeader, EntryKind};
 use crate::journal::room::Claim;
-use crate::log::Log;
+use crate::log::{Log, ReadBatches, ReadRequest};
 use crate::options::Durability;
 use crate::producer_state::Openings;
 use crate::quorum_state::{QUORUM_STATE_BYTES, QuorumState};
@@ -29,7 +29,39 @@ pub struct ReplicatedBatch<'a> {
     pub offset_delta_of_max_timestamp: i32,
 }
 
+/// What a log that ends at some offset is continued with, as far as memory knows.
+#[derive(Clone, Debug)]
+pub enum TailRead {
+    /// Batches, and of each which of its records has the largest timestamp.
+    Batches(ReadBatches, Vec<i32>),
+    /// Nothing that can be read: it is the end, or what follows is in the open commit group.
+    Nothing,
+    /// What follows is in segments.
+    InSegments,
+}
+
 impl<I: Io> Storage<I> {
+    /// Reads what was sealed, durable or not, without suspending: what a leader gives its followers.
+    pub fn read_tail(&self, log: &Log, request: &ReadRequest) -> Result<TailRead, ReadError> {
+        self.inner.check_range(log, request.from)?;
+        let state = log.state();
+        if request.from >= request.end.min(log.log_end_offset()) {
+            return Ok(TailRead::Nothing);
+        }
+        if !state.tail_covers(request.from) {
+            return Ok(match request.from < state.written_end_offset {
+                true => TailRead::InSegments,
+                false => TailRead::Nothing,
+            });
+        }
+        let read = state.read_tail(request);
+        let deltas = state.max_timestamp_deltas(request.from, read.next_offset);
+        Ok(match deltas.is_empty() {
+            true => TailRead::Nothing,
+            false => TailRead::Batches(read, deltas),
+        })
+    }
+
     /// Appends what the leader sent: offsets and epochs as given, checksums and order verified. All of it or nothing.
     /// Offsets that the leader skips (compaction) are skipped here too. Returns the log's new end.
     pub fn append_replicated(

@@ -71,7 +71,7 @@ mod writer_state;
 pub use append::Appended;
 pub use commit::{CommitListener, CommitTimes};
 pub use error::{AppendError, CutError, FollowError, OpenError, ReadError, StorageError};
-pub use follow::ReplicatedBatch;
+pub use follow::{ReplicatedBatch, TailRead};
 pub use identity::BrokerIdentity;
 pub use layout::Layout;
 pub use leader_epoch_cache::LeaderEpochCache;

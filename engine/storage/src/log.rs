@@ -642,6 +642,20 @@ impl LogState {
         read
     }
 
+    /// Which record has the largest timestamp, of each batch of the tail that ends behind `from` and at `end` or before.
+    pub(crate) fn max_timestamp_deltas(&self, from: Offset, end: Offset) -> Vec<i32> {
+        let first = self
+            .tail
+            .partition_point(|batch| batch.place.next_offset <= from);
+        let batches = self.tail.range(first..);
+        let batches = batches.take_while(|batch| batch.place.next_offset <= end);
+        let delta = |batch: &TailBatch| {
+            let delta = batch.place.offset_of_max_timestamp.0 - batch.place.base_offset.0;
+            i32::try_from(delta).expect("within its batch")
+        };
+        batches.map(delta).collect()
+    }
+
     /// The segment that holds `offset`, or the one behind the gap it lies in.
     pub(crate) fn segment_of(&self, offset: Offset) -> Option<&Segment> {
         let place = self

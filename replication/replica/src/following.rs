@@ -187,6 +187,11 @@ impl FollowerReplica {
         self.last_epoch
     }
 
+    /// The registration as which this broker follows.
+    pub fn broker_epoch(&self) -> BrokerEpoch {
+        self.broker_epoch
+    }
+
     /// Who is followed.
     pub fn leader(&self) -> Option<BrokerId> {
         self.leader

@@ -174,6 +174,9 @@ impl<I: Io> Appender<I> {
         };
         let appended = self.storage.append(&partition.log, batch, info, context)?;
         if !appended.duplicate {
+            if partition.is_replicated() {
+                partition.appended(self.io.now());
+            }
             let records = u64::try_from(info.header.record_count);
             let records = records.expect("a valid batch has no negative number of records");
             let counters = &partition.counters;
@@ -208,6 +211,9 @@ impl<I: Io> Appender<I> {
             check_producer: false,
         };
         let appended = self.storage.append(&partition.log, batch, &info, context)?;
+        if partition.is_replicated() {
+            partition.appended(self.io.now());
+        }
         self.own_bytes.add(batch.len() as u64);
         Ok(appended)
     }

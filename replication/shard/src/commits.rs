@@ -29,6 +29,12 @@ impl<I: Io> Commits<I> {
 }
 
 impl<I: Io> CommitListener for Commits<I> {
+    fn sealed(&self) {
+        if let Some(shard) = self.shard.upgrade() {
+            shard.events.sealed();
+        }
+    }
+
     fn committed(&self, log: &Rc<Log>, durable_end: Offset, times: CommitTimes) {
         let Some(shard) = self.shard.upgrade() else {
             return;

@@ -1,18 +1,24 @@
-//! The partitions that this shard leads. They come and go with the metadata log.
+//! The partitions of this shard that this broker has replicas of. They come and go with the metadata log, and so do their
+//! roles.
 //!
 //! Owned by the shard; whoever needs a partition asks here. What follows for others from a change is returned
 //! ([`PartitionChange`]), not done: the shard tells them.
+//! Invariants: every replica that the metadata gives this broker is open here; its role is the one that the metadata gives
+//! it, or it waits for that: its log is being cut, or takes no mark yet.
 
-use std::cell::{Ref, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metadata::{ConfigResourceType, MetadataDelta, PartitionDelta, PartitionState, Topic};
+use metadata::{ConfigResourceType, MetadataDelta, PartitionDelta, PartitionState, Topic, Uuid};
 use model::config::TopicConfig;
-use model::{BrokerId, LeaderEpoch, PartitionIndex, ShardId, TopicId, TopicPartition};
-use replica::{Assignment, LeaderReplica, LeaderSettings};
+use model::{
+    BrokerEpoch, BrokerId, LeaderEpoch, MonotonicTime, PartitionIndex, ShardId, TopicId,
+    TopicPartition,
+};
+use replica::{Assignment, LeaderSettings};
 use runtime::{Io, Snapshot};
 use storage::{LogConfig, Storage};
 
@@ -22,6 +28,8 @@ use crate::partition::{AcknowledgeTarget, Partition};
 use crate::partition_rules::PartitionRules;
 use crate::partition_table::{PartitionTable, owner};
 use crate::refusal::{LeadRefusal, WaitFailure};
+use crate::replica_events::ReplicaEvents;
+use crate::role::Duty;
 
 /// The partition that holds the metadata log.
 pub(crate) const METADATA_PARTITION: TopicPartition = TopicPartition {
@@ -34,6 +42,8 @@ pub(crate) struct Place {
     pub(crate) broker: BrokerId,
     pub(crate) shard: ShardId,
     pub(crate) shard_count: u16,
+    /// Of this process.
+    pub(crate) incarnation: Uuid,
 }
 
 /// What others are to hear of.
@@ -59,6 +69,11 @@ pub(crate) struct Partitions<I: Io> {
     place: Place,
     table: RefCell<PartitionTable>,
     topics: TopicTable,
+    events: Rc<ReplicaEvents>,
+    /// As which this process is registered.
+    registration: Cell<Option<BrokerEpoch>>,
+    /// Partitions that could not take the role yet which the metadata gives them.
+    postponed: RefCell<BTreeSet<TopicPartition>>,
 }
 
 impl<I: Io> Partitions<I> {
@@ -68,6 +83,7 @@ impl<I: Io> Partitions<I> {
         storage: Storage<I>,
         cache: Rc<MetadataCache>,
         place: Place,
+        events: Rc<ReplicaEvents>,
     ) -> Partitions<I> {
         Partitions {
             io,
@@ -76,6 +92,9 @@ impl<I: Io> Partitions<I> {
             place,
             table: RefCell::default(),
             topics: TopicTable::default(),
+            events,
+            registration: Cell::new(None),
+            postponed: RefCell::default(),
         }
     }
 
@@ -90,10 +109,11 @@ impl<I: Io> Partitions<I> {
         believed: LeaderEpoch,
     ) -> Result<Rc<Partition>, LeadRefusal> {
         let hint = || self.cache.leader_hint(id);
-        let Some(partition) = self.get(id) else {
+        let partition = self.get(id);
+        let led = partition.and_then(|partition| Some((partition.led_epoch()?, partition)));
+        let Some((epoch, partition)) = led else {
             return Err(hint().map_or(LeadRefusal::Unknown, LeadRefusal::NotLeader));
         };
-        let epoch = partition.leader_epoch();
         if believed < LeaderEpoch(0) || believed == epoch {
             return Ok(partition);
         }
@@ -121,14 +141,15 @@ impl<I: Io> Partitions<I> {
             .collect()
     }
 
-    /// Opens every partition of the image that belongs to this shard; at start.
+    /// Opens every replica of the image that belongs to this shard; at start.
     pub(crate) fn open_all(&self) -> Vec<PartitionChange> {
+        self.registration.set(self.registered());
         let mine: Vec<TopicPartition> = {
             let image = self.cache.image();
             let all = image.partitions().map(|(id, _)| id);
             all.filter(|id| self.is_mine(*id)).collect()
         };
-        mine.into_iter().filter_map(|id| self.open(id)).collect()
+        mine.into_iter().flat_map(|id| self.assume(id)).collect()
     }
 
     /// Deletes this shard's logs among `deleted`: their topics were deleted, durably, before the broker stopped. Every
@@ -152,12 +173,12 @@ impl<I: Io> Partitions<I> {
         for (id, change) in &delta.partitions {
             if self.is_mine(*id) {
                 changes.extend(match change {
-                    PartitionDelta::Created => self.open(*id),
-                    PartitionDelta::Deleted => Some(self.close(*id, WaitFailure::Deleted)),
-                    PartitionDelta::Changed { .. } => self.change(*id),
+                    PartitionDelta::Deleted => self.close(*id, WaitFailure::Deleted),
+                    PartitionDelta::Created | PartitionDelta::Changed { .. } => self.assume(*id),
                 });
             }
         }
+        changes.extend(self.brokers_changed(&delta.brokers));
         if has_broker_configs(delta) {
             changes.push(PartitionChange::Settled(self.broker_configured()));
         }
@@ -180,57 +201,173 @@ impl<I: Io> Partitions<I> {
         owner(id, self.place.shard_count) == self.place.shard
     }
 
-    /// Opens a partition if this broker leads it.
-    fn open(&self, id: TopicPartition) -> Option<PartitionChange> {
-        let (topic, state) = {
-            let image = self.cache.image();
-            let topic = image.topic_by_id(id.topic).cloned()?;
-            let state = topic.partition(id.partition).cloned()?;
-            (topic, state)
-        };
-        if state.leader != Some(self.place.broker) {
-            return None;
-        }
-        let config = self.cache.topic_config(&topic);
-        let log = self.storage.create_log(id, self.log_config(&config));
-        let durable_end = log.durable_end_offset();
-        // A quorum of one replica: everything it holds durably was acknowledged or may be.
-        let replica = LeaderReplica::new(
-            self.io.now(),
-            self.place.broker,
-            self.leader_settings(&config),
-            assignment(&state),
-            durable_end,
-            durable_end,
-        );
-        let rules = PartitionRules::of_topic(&config, crate::is_internal(topic.name()));
-        let counters = self.topics.of(topic.name());
-        let partition = Partition::new(id, log, rules, replica, counters);
-        self.table.borrow_mut().insert(partition);
-        Some(PartitionChange::Opened(id, topic.name().clone()))
+    /// As which this process is registered, as far as the metadata says.
+    fn registered(&self) -> Option<BrokerEpoch> {
+        let image = self.cache.image();
+        let broker = image.broker(self.place.broker)?;
+        (broker.incarnation == self.place.incarnation).then_some(broker.epoch)
     }
 
-    /// Leads a partition no longer. Its log goes with its topic.
-    fn close(&self, id: TopicPartition, why: WaitFailure) -> PartitionChange {
+    /// Brokers registered, unregistered, were fenced or unfenced: this one's replicas may have another duty, and those of
+    /// others may be in an ISR or not.
+    fn brokers_changed(&self, brokers: &BTreeSet<BrokerId>) -> Vec<PartitionChange> {
+        let mut changes = Vec::new();
+        if brokers.is_empty() {
+            return changes;
+        }
+        let registration = self.registered();
+        if self.registration.replace(registration) != registration {
+            let all: Vec<TopicPartition> = self.table.borrow().iter().map(|p| p.id).collect();
+            changes.extend(all.into_iter().flat_map(|id| self.assume(id)));
+        }
+        let now = self.io.now();
+        let image = self.cache.image();
+        let table = self.table.borrow();
+        for partition in table.iter().filter(|p| p.is_replicated() && p.leads()) {
+            for broker in brokers {
+                let eligible = image.is_active(*broker);
+                let settled = partition.eligibility(now, *broker, eligible);
+                changes.push(PartitionChange::Settled(settled));
+            }
+        }
+        changes
+    }
+
+    /// Gives a partition the role that the metadata gives it, and opens it first if need be.
+    fn assume(&self, id: TopicPartition) -> Vec<PartitionChange> {
+        self.postponed.borrow_mut().remove(&id);
+        let (topic, state) = {
+            let image = self.cache.image();
+            let topic = image.topic_by_id(id.topic).cloned();
+            let state = topic
+                .as_ref()
+                .and_then(|t| t.partition(id.partition).cloned());
+            match (topic, state) {
+                (Some(topic), Some(state)) => (topic, state),
+                // Deleted by the same records that created it.
+                _ => return Vec::new(),
+            }
+        };
+        let duty = Duty::of(&state, self.place.broker, self.registration.get());
+        if duty == Duty::Leave {
+            return self.close(id, WaitFailure::NotLeader);
+        }
+        let partition = self.open(id, &topic);
+        let led = partition.leads();
+        match duty {
+            Duty::Lead if !self.begins_epoch(&partition, &state) => {
+                // Nobody is followed in an epoch that is this broker's own.
+                let process = self.registration.get().unwrap_or(BrokerEpoch(-1));
+                self.postponed.borrow_mut().insert(id);
+                self.set_following(&partition, led, None, process, state.leader_epoch)
+            }
+            Duty::Lead => {
+                let config = self.cache.topic_config(&topic);
+                let settings = self.leader_settings(&config);
+                let assigned = assignment(&state);
+                let settled = partition.lead(self.io.now(), self.place.broker, settings, assigned);
+                let mut changes = vec![PartitionChange::Settled(settled)];
+                if !led {
+                    changes.push(PartitionChange::Opened(id, topic.name().clone()));
+                }
+                changes
+            }
+            Duty::Follow(leader, process) => {
+                self.set_following(&partition, led, leader, process, state.leader_epoch)
+            }
+            Duty::Wait if partition.is_cutting() => {
+                self.postponed.borrow_mut().insert(id);
+                Vec::new()
+            }
+            Duty::Wait => stopped(id, led, partition.stop(), WaitFailure::NotLeader),
+            Duty::Leave => unreachable!("it was closed"),
+        }
+    }
+
+    /// The partition, opened if it was not.
+    fn open(&self, id: TopicPartition, topic: &Arc<Topic>) -> Rc<Partition> {
+        if let Some(partition) = self.get(id) {
+            return partition;
+        }
+        let config = self.cache.topic_config(topic);
+        let log = self.storage.create_log(id, self.log_config(&config));
+        let rules = PartitionRules::of_topic(&config, crate::is_internal(topic.name()));
+        let counters = self.topics.of(topic.name());
+        let partition = Partition::new(id, log, rules, counters, self.events.clone());
+        self.table.borrow_mut().insert(partition.clone());
+        partition
+    }
+
+    /// Whether a partition may be led in the epoch that the metadata says: it is led in it already, or its log has begun it.
+    /// Nobody asks the log of the only replica where epochs begin.
+    fn begins_epoch(&self, partition: &Partition, state: &PartitionState) -> bool {
+        let epoch = state.leader_epoch;
+        if partition.led_epoch() == Some(epoch) {
+            return true;
+        }
+        if partition.is_cutting() {
+            return false;
+        }
+        if state.replicas.len() == 1 {
+            return true;
+        }
+        let begun = self.storage.start_epoch(&partition.log, epoch);
+        if let Err(error) = &begun {
+            tracing::debug!(partition = %partition.id, %epoch, %error, "not led yet");
+        }
+        begun.is_ok()
+    }
+
+    fn set_following(
+        &self,
+        partition: &Partition,
+        led: bool,
+        leader: Option<BrokerId>,
+        process: BrokerEpoch,
+        leader_epoch: LeaderEpoch,
+    ) -> Vec<PartitionChange> {
+        if partition.is_cutting() && !partition.follows_as(process) {
+            self.postponed.borrow_mut().insert(partition.id);
+            return Vec::new();
+        }
+        let me = (self.place.broker, process);
+        let waiting = partition.follow(me, leader, leader_epoch);
+        stopped(partition.id, led, waiting, WaitFailure::NotLeader)
+    }
+
+    /// Tries again what could not be done: a log was cut, or time has passed.
+    pub(crate) fn retry(&self) -> Vec<PartitionChange> {
+        if self.postponed.borrow().is_empty() {
+            return Vec::new();
+        }
+        let postponed = self.postponed.take();
+        postponed
+            .into_iter()
+            .flat_map(|id| self.assume(id))
+            .collect()
+    }
+
+    /// Leaders whose followers lag, or whose proposals were not answered. Returns who need not wait any more.
+    pub(crate) fn timeouts(&self, now: MonotonicTime) -> Vec<AcknowledgeTarget> {
+        let due = self.events.take_due(now);
+        let partitions = due.into_iter().filter_map(|id| self.get(id));
+        partitions
+            .flat_map(|partition| partition.timeout(now))
+            .collect()
+    }
+
+    /// Has a partition no longer. Its log goes with its topic, and only then: a replica that is elsewhere now may come back,
+    /// and until it is known to be whole there this one may be what is left.
+    fn close(&self, id: TopicPartition, why: WaitFailure) -> Vec<PartitionChange> {
+        self.postponed.borrow_mut().remove(&id);
         let partition = self.table.borrow_mut().remove(id);
-        let waiting = partition.map_or_else(Vec::new, |partition| partition.delete());
         if why == WaitFailure::Deleted {
             self.storage.delete_log(id);
         }
-        PartitionChange::Closed { id, waiting, why }
-    }
-
-    /// A partition's leader or ISR changed.
-    fn change(&self, id: TopicPartition) -> Option<PartitionChange> {
-        let state = self.cache.image().partition(id).cloned()?;
-        match self.get(id) {
-            None => self.open(id),
-            Some(partition) if state.leader == Some(self.place.broker) => {
-                let settled = partition.assigned(self.io.now(), assignment(&state));
-                Some(PartitionChange::Settled(settled))
-            }
-            Some(_) => Some(self.close(id, WaitFailure::NotLeader)),
-        }
+        partition.map_or_else(Vec::new, |partition| {
+            let led = partition.leads();
+            stopped(id, led, partition.stop(), why)
+        })
     }
 
     /// Returns who need not wait any more.
@@ -314,6 +451,22 @@ impl<I: Io> Partitions<I> {
             retention_ms: config.retention_ms,
             delete_enabled: config.cleanup_policy.delete,
             producer_id_expiration_ms: i64::from(self.cache.config().producer_id_expiration_ms),
+        }
+    }
+}
+
+/// What others are to hear when a partition is not led any more, if it was.
+fn stopped(
+    id: TopicPartition,
+    led: bool,
+    waiting: Vec<AcknowledgeTarget>,
+    why: WaitFailure,
+) -> Vec<PartitionChange> {
+    match led {
+        true => vec![PartitionChange::Closed { id, waiting, why }],
+        false => {
+            assert!(waiting.is_empty(), "only a leader has waiters");
+            Vec::new()
         }
     }
 }

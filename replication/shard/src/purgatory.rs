@@ -50,6 +50,8 @@ pub(crate) struct Ending {
     pub failure: Option<WaitFailure>,
     /// The commit group that was waited for last; zero if the wait ended for another reason.
     pub commit: CommitTimes,
+    /// When it came true; zero if it did not, or was true already.
+    pub acknowledged_at: MonotonicTime,
     pub now: MonotonicTime,
 }
 
@@ -59,7 +61,16 @@ impl Ending {
         Ending {
             failure: None,
             commit,
+            acknowledged_at: commit.durable_at,
             now: commit.durable_at,
+        }
+    }
+
+    /// Something that other brokers did made it true.
+    pub(crate) fn replicated(now: MonotonicTime) -> Ending {
+        Ending {
+            acknowledged_at: now,
+            ..Ending::at_once(now)
         }
     }
 
@@ -68,6 +79,7 @@ impl Ending {
         Ending {
             failure: None,
             commit: CommitTimes::default(),
+            acknowledged_at: MonotonicTime::default(),
             now,
         }
     }
@@ -76,8 +88,7 @@ impl Ending {
     pub(crate) fn failed(failure: WaitFailure, now: MonotonicTime) -> Ending {
         Ending {
             failure: Some(failure),
-            commit: CommitTimes::default(),
-            now,
+            ..Ending::at_once(now)
         }
     }
 }
@@ -211,7 +222,7 @@ impl Purgatory {
                 times: ProduceTimes {
                     submitted_at: ending.commit.submitted_at,
                     durable_at: ending.commit.durable_at,
-                    acknowledged_at: ending.commit.durable_at,
+                    acknowledged_at: ending.acknowledged_at,
                     answered_at: ending.now,
                     ..operation.times
                 },
@@ -235,6 +246,7 @@ mod tests {
             submitted_at: MonotonicTime(3),
             durable_at: MonotonicTime(5),
         },
+        acknowledged_at: MonotonicTime(5),
         now: MonotonicTime(5),
     };
 

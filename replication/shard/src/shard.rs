@@ -44,6 +44,7 @@ use crate::producer_ids::ProducerIds;
 use crate::purgatory::Ending;
 use crate::read::Reader;
 use crate::refusal::{MetadataRefusal, ReadRefusal, WaitFailure};
+use crate::replica_events::ReplicaEvents;
 use crate::reply::ReplySlot;
 use crate::request::{
     AllocateProducerIds, DeleteRecords, DeletionsDurable, Fetch, Fetched, ListOffset, MetadataEnd,
@@ -123,6 +124,8 @@ pub struct Shard<I: Io> {
     pub(crate) snapshots: MetadataSnapshots,
     pub(crate) coordinators: Rc<CoordinatorHost<I>>,
     producer_ids: ProducerIds,
+    /// What the roles of this shard's partitions want done.
+    pub(crate) events: Rc<ReplicaEvents>,
     fenced: Cell<bool>,
     /// Set when the broker is registered and clients may come; not on shard 0, which registers it.
     pub(crate) serve: Rc<Oneshot<()>>,
@@ -145,8 +148,16 @@ impl<I: Io> Shard<I> {
             broker: options.broker,
             shard: options.shard,
             shard_count,
+            incarnation: options.registration.incarnation_id,
         };
-        let partitions = Partitions::new(io.clone(), storage.clone(), cache.clone(), place);
+        let events = Rc::new(ReplicaEvents::default());
+        let partitions = Partitions::new(
+            io.clone(),
+            storage.clone(),
+            cache.clone(),
+            place,
+            events.clone(),
+        );
         let partitions = Rc::new(partitions);
         let appender = Appender::new(io.clone(), storage.clone(), partitions.clone());
         let appender = Rc::new(appender);
@@ -193,6 +204,7 @@ impl<I: Io> Shard<I> {
             partitions,
             appender,
             peers,
+            events,
         })
     }
 
@@ -557,7 +569,7 @@ impl<I: Io> Shard<I> {
             match change {
                 PartitionChange::Opened(id, topic) => self.coordinators.opened(id, &topic),
                 PartitionChange::Settled(targets) => {
-                    self.tell(targets, Ending::at_once(self.io.now()));
+                    self.tell(targets, Ending::replicated(self.io.now()));
                 }
                 PartitionChange::Closed { id, waiting, why } => {
                     self.coordinators.closed(id);
@@ -573,6 +585,9 @@ impl<I: Io> Shard<I> {
         self.timers.tick(now);
         self.remote_watches.answer_due(now, &self.peers);
         self.coordinators.timeouts(now);
+        self.changed(self.partitions.retry());
+        let settled = self.partitions.timeouts(now);
+        self.tell(settled, Ending::replicated(now));
         self.snapshots.tick(now);
         for asked in self.early_questions.take_overdue(now) {
             tracing::warn!("the metadata log has not come as far as another shard knew it");

@@ -79,6 +79,9 @@ impl<I: Io> Inner<I> {
             batch_count,
             report: GroupReport { logs, placements },
         });
+        if let Some(listener) = &*self.listener.borrow() {
+            listener.sealed();
+        }
     }
 
     fn fill_tails(

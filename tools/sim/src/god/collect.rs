@@ -176,8 +176,7 @@ async fn look_at_partition(shard: &Shard<SimIo>, partition: &Partition) -> Optio
         durable_end: log.durable_end_offset(),
         high_watermark: partition.high_watermark(),
         leader_epoch: partition.leader_epoch(),
-        // As long as brokers do not replicate, a partition that is open is led.
-        leads: true,
+        leads: partition.leads(),
         batches: Vec::new(),
         read_to: log.log_start_offset(),
     };
