@@ -15,7 +15,7 @@ use model::{
 use replica::{
     Assignment, EpochEnd, FollowerFetch, FollowerLog, FollowerOutput, FollowerReplica, Frame,
     FrameRefusal, IsrRefusal, LeaderLog, LeaderReplica, LeaderSettings, LogEnds, Output,
-    ReplicaError, SubscribeAnswer, Subscription,
+    PlantedFault, ReplicaError, SubscribeAnswer, Subscription,
 };
 use storage::Log;
 
@@ -71,6 +71,7 @@ pub struct Partition {
     watchers: RefCell<Vec<Watcher>>,
     /// High watermark and last stable offset when the watchers were last looked at.
     woken_for: Cell<(Offset, Offset)>,
+    planted: Cell<Option<PlantedFault>>,
     /// What clients produced to the topic.
     pub(crate) counters: Rc<TopicCounters>,
 }
@@ -96,8 +97,14 @@ impl Partition {
             high_watermark_waiters: RefCell::default(),
             watchers: RefCell::default(),
             woken_for: Cell::new((Offset::NONE, Offset::NONE)),
+            planted: Cell::new(None),
             counters,
         })
+    }
+
+    /// Leaves out a condition, in roles from now on. For tests.
+    pub(crate) fn plant(&self, fault: Option<PlantedFault>) {
+        self.planted.set(fault);
     }
 
     pub fn rules(&self) -> Rc<PartitionRules> {
@@ -198,8 +205,11 @@ impl Partition {
                     durable_end_offset: self.log.durable_end_offset(),
                 };
                 let known = self.log.high_watermark();
-                let leader =
+                let mut leader =
                     LeaderReplica::take_over(now, broker, settings, assignment, ends, known);
+                if let Some(fault) = self.planted.get() {
+                    leader.plant(fault);
+                }
                 *role = Role::Leader(leader);
             }
         }
@@ -227,7 +237,11 @@ impl Partition {
         if !is_same {
             assert!(!role.is_cutting(), "another process cuts the log");
             self.events.forget(self.id);
-            *role = Role::Follower(FollowerReplica::new(broker, process, self.follower_log()));
+            let mut follower = FollowerReplica::new(broker, process, self.follower_log());
+            if let Some(fault) = self.planted.get() {
+                follower.plant(fault);
+            }
+            *role = Role::Follower(follower);
         }
         if let Some(follower) = role.follower_mut() {
             follower.handle_leader(leader, leader_epoch);
@@ -441,6 +455,10 @@ impl Partition {
 
     /// The log has been cut as it was asked for.
     pub(crate) fn truncated(&self) {
+        if !self.is_cutting() {
+            // It has another role, or none, since it was asked for.
+            return;
+        }
         let (end, durable_end) = (self.log.log_end_offset(), self.log.durable_end_offset());
         let last_epoch = self.last_epoch();
         self.tell_follower(|follower| {

@@ -18,7 +18,7 @@ use model::{
     BrokerEpoch, BrokerId, LeaderEpoch, MonotonicTime, PartitionIndex, ShardId, TopicId,
     TopicPartition,
 };
-use replica::{Assignment, LeaderSettings};
+use replica::{Assignment, LeaderSettings, PlantedFault};
 use runtime::{Io, Snapshot};
 use storage::{LogConfig, Storage};
 
@@ -74,6 +74,8 @@ pub(crate) struct Partitions<I: Io> {
     registration: Cell<Option<BrokerEpoch>>,
     /// Partitions that could not take the role yet which the metadata gives them.
     postponed: RefCell<BTreeSet<TopicPartition>>,
+    /// What is wrong on purpose with the roles.
+    planted: Cell<Option<PlantedFault>>,
 }
 
 impl<I: Io> Partitions<I> {
@@ -95,7 +97,13 @@ impl<I: Io> Partitions<I> {
             events,
             registration: Cell::new(None),
             postponed: RefCell::default(),
+            planted: Cell::new(None),
         }
+    }
+
+    /// Leaves out a condition, in roles from now on. For tests.
+    pub(crate) fn plant(&self, fault: PlantedFault) {
+        self.planted.set(Some(fault));
     }
 
     pub(crate) fn get(&self, id: TopicPartition) -> Option<Rc<Partition>> {
@@ -201,6 +209,11 @@ impl<I: Io> Partitions<I> {
         owner(id, self.place.shard_count) == self.place.shard
     }
 
+    /// As which this process is registered.
+    pub(crate) fn registration(&self) -> Option<BrokerEpoch> {
+        self.registration.get()
+    }
+
     /// As which this process is registered, as far as the metadata says.
     fn registered(&self) -> Option<BrokerEpoch> {
         let image = self.cache.image();
@@ -253,6 +266,11 @@ impl<I: Io> Partitions<I> {
             return self.close(id, WaitFailure::NotLeader);
         }
         let partition = self.open(id, &topic);
+        // It was closed in the middle of a cut, and is back before its end.
+        if self.events.is_cutting(id) && !partition.is_cutting() {
+            self.postponed.borrow_mut().insert(id);
+            return Vec::new();
+        }
         let led = partition.leads();
         match duty {
             Duty::Lead if !self.begins_epoch(&partition, &state) => {
@@ -294,6 +312,7 @@ impl<I: Io> Partitions<I> {
         let rules = PartitionRules::of_topic(&config, crate::is_internal(topic.name()));
         let counters = self.topics.of(topic.name());
         let partition = Partition::new(id, log, rules, counters, self.events.clone());
+        partition.plant(self.planted.get());
         self.table.borrow_mut().insert(partition.clone());
         partition
     }

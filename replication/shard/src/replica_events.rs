@@ -47,6 +47,8 @@ pub(crate) struct ReplicaEvents {
     /// Led here: the high watermark has moved. Told with the next records, or at the next tick.
     advanced: RefCell<BTreeSet<TopicPartition>>,
     cuts: RefCell<BTreeMap<TopicPartition, Cut>>,
+    /// Logs that are to be cut, or are being cut.
+    cutting: RefCell<BTreeSet<TopicPartition>>,
     pub(crate) cut_wanted: Rc<Signal>,
     proposals: RefCell<BTreeMap<TopicPartition, IsrProposal>>,
     pub(crate) proposal_wanted: Rc<Signal>,
@@ -105,9 +107,20 @@ impl ReplicaEvents {
 
     /// Asks for a cut. There is none of the log under way.
     pub(crate) fn cut(&self, id: TopicPartition, cut: Cut) {
-        let before = self.cuts.borrow_mut().insert(id, cut);
-        assert!(before.is_none(), "the log of {id} is to be cut twice");
+        let is_first = self.cutting.borrow_mut().insert(id);
+        assert!(is_first, "the log of {id} is to be cut twice");
+        self.cuts.borrow_mut().insert(id, cut);
         self.cut_wanted.raise();
+    }
+
+    /// A cut has ended.
+    pub(crate) fn cut_done(&self, id: TopicPartition) {
+        assert!(self.cutting.borrow_mut().remove(&id), "{id} was to be cut");
+    }
+
+    /// Whether the log is to be cut, or is being cut.
+    pub(crate) fn is_cutting(&self, id: TopicPartition) -> bool {
+        self.cutting.borrow().contains(&id)
     }
 
     pub(crate) fn take_cuts(&self) -> BTreeMap<TopicPartition, Cut> {

@@ -10,12 +10,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use coordinator::GroupAsk;
 use metadata::controller::BrokerRegistrationRequest;
 use metadata::{MetadataImage, MetadataRecord, Topic, Uuid};
 use model::config::{BrokerConfig, TopicConfig};
-use model::{BrokerEpoch, BrokerId, Offset, ProducerId, ShardId, TopicPartition};
+use model::{BrokerEpoch, BrokerId, Offset, PartitionEpoch, ProducerId, ShardId, TopicPartition};
 use quorum::{DirectoryId, QuorumStatus, ReplicaKey};
+use replica::{IsrProposal, IsrRefusal};
 use runtime::{Io, Oneshot, Signal, Snapshot, TaskClass};
 use storage::{Durability, Storage, StorageError};
 
@@ -50,6 +52,7 @@ use crate::request::{
     AllocateProducerIds, DeleteRecords, DeletionsDurable, Fetch, Fetched, ListOffset, MetadataEnd,
     MetadataTerm, Produce, Watch,
 };
+use crate::streams::{PeerShard, StreamRefusal, Streams};
 use crate::timers::Timers;
 use crate::watch::{RemoteWatches, WatchState};
 use crate::work_queue::WorkQueue;
@@ -126,6 +129,7 @@ pub struct Shard<I: Io> {
     producer_ids: ProducerIds,
     /// What the roles of this shard's partitions want done.
     pub(crate) events: Rc<ReplicaEvents>,
+    pub(crate) streams: Rc<Streams<I>>,
     fenced: Cell<bool>,
     /// Set when the broker is registered and clients may come; not on shard 0, which registers it.
     pub(crate) serve: Rc<Oneshot<()>>,
@@ -161,6 +165,13 @@ impl<I: Io> Shard<I> {
         let partitions = Rc::new(partitions);
         let appender = Appender::new(io.clone(), storage.clone(), partitions.clone());
         let appender = Rc::new(appender);
+        let streams = Streams::new(
+            io.clone(),
+            storage.clone(),
+            cache.clone(),
+            partitions.clone(),
+            events.clone(),
+        );
         let tools = Tools {
             io: io.clone(),
             storage: storage.clone(),
@@ -205,6 +216,7 @@ impl<I: Io> Shard<I> {
             appender,
             peers,
             events,
+            streams: Rc::new(streams),
         })
     }
 
@@ -341,6 +353,65 @@ impl<I: Io> Shard<I> {
     /// Lets `state` be told about partitions that have more to read than was seen.
     pub fn watch(&self, watch: &Watch, state: &Rc<WatchState>) {
         self.reader.watch(watch, state);
+    }
+
+    /// The next message to a shard of another broker, in the pieces that a vectored write takes. One task asks for it. A
+    /// message that cannot be sent ends its stream: [`Shard::stream_down`].
+    pub async fn next_stream_message(&self) -> (PeerShard, Vec<Bytes>) {
+        self.streams.next_message().await
+    }
+
+    /// A message of another broker's shard has come, on a connection of that registration of the broker. After a refusal the
+    /// connection is to be closed.
+    pub fn stream_message(
+        &self,
+        from: PeerShard,
+        epoch: BrokerEpoch,
+        payload: &Bytes,
+    ) -> Result<(), StreamRefusal> {
+        let mut acknowledged = Vec::new();
+        let taken = self
+            .streams
+            .message(from, epoch, payload, &mut acknowledged);
+        self.tell(acknowledged, Ending::replicated(self.io.now()));
+        taken
+    }
+
+    /// A connection to another broker's shard is there.
+    pub fn stream_up(&self, peer: PeerShard) {
+        self.streams.up(peer);
+    }
+
+    /// It has ended, or could not be made, or did not take a message.
+    pub fn stream_down(&self, peer: PeerShard) {
+        self.streams.down(peer);
+    }
+
+    /// Changes of in-sync replicas that leaders of this shard want the controller to make, as soon as there are any: for each
+    /// partition the newest. One task asks for them.
+    pub async fn next_isr_proposals(&self) -> Vec<(TopicPartition, IsrProposal)> {
+        loop {
+            let proposals = self.events.take_proposals();
+            if !proposals.is_empty() {
+                return proposals.into_iter().collect();
+            }
+            self.events.proposal_wanted.wait().await;
+        }
+    }
+
+    /// The controller has answered to a proposal that was based on that version of the partition. An acceptance is told when
+    /// the metadata before it has been applied to this shard.
+    pub fn isr_result(
+        &self,
+        id: TopicPartition,
+        based_on: PartitionEpoch,
+        result: Result<PartitionEpoch, IsrRefusal>,
+    ) {
+        if let Some(partition) = self.partitions.get(id) {
+            let now = self.io.now();
+            let settled = partition.isr_result(now, based_on, result);
+            self.tell(settled, Ending::replicated(now));
+        }
     }
 
     /// Closes the logs. Requests are refused from now on. Ends in bounded time on a full device.
@@ -585,6 +656,7 @@ impl<I: Io> Shard<I> {
         self.timers.tick(now);
         self.remote_watches.answer_due(now, &self.peers);
         self.coordinators.timeouts(now);
+        self.streams.tick(now);
         self.changed(self.partitions.retry());
         let settled = self.partitions.timeouts(now);
         self.tell(settled, Ending::replicated(now));
@@ -616,6 +688,7 @@ impl<I: Io> Shard<I> {
 
     pub(crate) fn fence(&self) {
         self.fenced.set(true);
+        self.streams.stop();
         let waiting = self.partitions.fail_all();
         self.tell(waiting, Ending::failed(WaitFailure::Fenced, self.io.now()));
     }

@@ -8,10 +8,12 @@ use runtime::mailbox::Inbox;
 use runtime::{Io, Signal, TaskClass};
 
 use crate::commits::Commits;
+use crate::log_cutter;
 use crate::message::Envelope;
 use crate::metadata_quorum;
 use crate::request::{FetchTimes, FetchedParts};
 use crate::shard::{Read, Shard};
+use crate::streams;
 
 /// Tasks that carry out reads which may wait for the device, for other shards.
 const READ_WORKERS: usize = 32;
@@ -39,6 +41,8 @@ pub(crate) fn start<I: Io>(shard: &Rc<Shard<I>>, inbox: Inbox<Envelope>, early: 
     }
     io.spawn(class, tick(shard.clone()));
     io.spawn(class, answer_watches(shard.clone()));
+    io.spawn(class, log_cutter::run(shard.clone()));
+    streams::start(&shard.streams);
 }
 
 async fn dispatch_inbox<I: Io>(

@@ -12,5 +12,6 @@ mod metadata_answers;
 mod metadata_quorum;
 mod metadata_snapshots;
 mod metadata_upgrade;
+mod replicas;
 mod run_time_configs;
 mod transactions;

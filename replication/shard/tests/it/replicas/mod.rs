@@ -1,0 +1,5 @@
+//! Partitions with replicas on several brokers.
+
+mod network;
+mod roles;
+mod world;
