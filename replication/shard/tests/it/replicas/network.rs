@@ -15,16 +15,10 @@ use shard::streams::PeerShard;
 
 type Pair = (PeerShard, PeerShard);
 
-/// A shard that runs, and as which process.
-#[derive(Clone)]
-struct Live {
-    shard: Rc<Shard<SimIo>>,
-    epoch: BrokerEpoch,
-}
-
 #[derive(Default)]
 pub(crate) struct Network {
-    live: RefCell<BTreeMap<PeerShard, Live>>,
+    /// Shards that run.
+    live: RefCell<BTreeMap<PeerShard, Rc<Shard<SimIo>>>>,
     queues: RefCell<BTreeMap<Pair, VecDeque<(BrokerEpoch, Bytes)>>>,
     /// Nothing goes from the first to the second.
     cuts: RefCell<BTreeSet<(BrokerId, BrokerId)>>,
@@ -48,11 +42,7 @@ impl Network {
         shard: &Rc<Shard<SimIo>>,
         epoch: BrokerEpoch,
     ) {
-        let live = Live {
-            shard: shard.clone(),
-            epoch,
-        };
-        self.live.borrow_mut().insert(me, live);
+        self.live.borrow_mut().insert(me, shard.clone());
         let (network, sender) = (self.clone(), shard.clone());
         shard.io.spawn(runtime::TaskClass::Foreground, async move {
             loop {
@@ -69,7 +59,7 @@ impl Network {
     }
 
     fn shard_of(&self, peer: PeerShard) -> Option<Rc<Shard<SimIo>>> {
-        self.live.borrow().get(&peer).map(|live| live.shard.clone())
+        self.live.borrow().get(&peer).cloned()
     }
 
     /// A broker has ended: its connections break.

@@ -1,37 +1,206 @@
-//! Who leads and who follows, and what clients are told.
+//! Who leads and who follows, what clients are told, and how logs become equal.
 
-use model::{BrokerId, Offset};
-use shard::refusal::{LeadRefusal, LeaderHint, ProduceRefusal, ReadRefusal, WaitFailure};
+use std::time::Duration;
+
+use model::{BrokerId, LeaderEpoch, Offset};
+use runtime::Io;
+use shard::refusal::{LeadRefusal, ProduceRefusal, ReadRefusal, WaitFailure};
 use shard::request::{Acks, Fetch, FetchPartition, Isolation};
 
-use super::world::{NO_EPOCH, Outcome, World, id};
+use super::world::{Outcome, World, id};
+
+async fn start_three(world: &World, partitions: i32, configs: &[(&str, &str)]) {
+    for broker in 1..=3 {
+        world.start(broker).await;
+    }
+    world.create_topic(partitions, &[1, 2, 3], configs);
+    world.hear_all();
+}
+
+async fn produced(world: &World, broker: i32, acks: Acks, bytes: usize) -> Outcome {
+    let value = world.produce(broker, id(0), acks, bytes);
+    let what = "a record gets its answer";
+    world
+        .until(what, || world.outcome(id(0), value).is_some())
+        .await;
+    world.outcome(id(0), value).unwrap()
+}
+
+fn is_not_leader(outcome: &Outcome, leader: i32) -> bool {
+    match outcome {
+        Outcome::Refused(ProduceRefusal::Lead(LeadRefusal::NotLeader(hint))) => {
+            hint.broker == leader
+        }
+        _ => false,
+    }
+}
 
 #[test]
 fn records_are_acknowledged_when_all_replicas_have_them() {
-    for seed in 0..10 {
-        let world = World::new(seed, 3, 1);
+    for seed in 0..20 {
+        let shards = 1 + u16::try_from(seed % 2).unwrap();
+        let world = World::new(seed, 3, shards);
         world.play(async {
-            for broker in 1..=3 {
-                world.start(broker).await;
-            }
-            world.create_topic(2, &[1, 2, 3], &[("min.insync.replicas", "2")]);
-            world.hear_all();
+            start_three(&world, 4, &[("min.insync.replicas", "2")]).await;
             for _ in 0..50 {
-                for partition in 0..2 {
+                for partition in 0..4 {
                     world.produce(1, id(partition), Acks::All, 100);
                 }
                 world.pause(1).await;
             }
-            for partition in 0..2 {
-                world
-                    .check_settled(id(partition), &[1, 2, 3])
-                    .await
-                    .unwrap();
+            for partition in 0..4 {
+                let settled = world.check_settled(id(partition), &[1, 2, 3]).await;
+                settled.unwrap();
             }
             let outcomes = world.outcomes.borrow();
             let is_acknowledged = |outcome: &Outcome| matches!(outcome, Outcome::Acknowledged(_));
-            assert_eq!(outcomes.len(), 100);
+            assert_eq!(outcomes.len(), 200);
             assert!(outcomes.values().all(is_acknowledged), "{outcomes:?}");
+            assert_eq!(world.network.refused.get(), 0);
+        });
+    }
+}
+
+/// Nothing is said of partitions to which nothing happens, and whoever had everything stays in sync.
+#[test]
+fn an_idle_partition_costs_nothing() {
+    let world = World::new(3, 3, 1);
+    world.play(async {
+        start_three(&world, 50, &[]).await;
+        for partition in 0..50 {
+            world.produce(1, id(partition), Acks::All, 10);
+        }
+        for partition in 0..50 {
+            let settled = world.check_settled(id(partition), &[1, 2, 3]).await;
+            settled.unwrap();
+        }
+        world.pause(200).await;
+        let before = world.network.messages.get();
+        world.io().sleep(Duration::from_secs(300)).await;
+        assert_eq!(world.network.messages.get(), before);
+        assert!(matches!(
+            produced(&world, 1, Acks::All, 10).await,
+            Outcome::Acknowledged(Offset(1))
+        ));
+        world.io().sleep(Duration::from_secs(60)).await;
+        assert_eq!(world.isr(id(0)), [1, 2, 3]);
+        let spent = world.network.messages.get() - before;
+        assert!(spent <= 10, "{spent} messages for one record");
+    });
+}
+
+#[test]
+fn followers_refuse_clients_and_say_who_leads() {
+    let world = World::new(1, 3, 1);
+    world.play(async {
+        start_three(&world, 1, &[]).await;
+        let refused = produced(&world, 2, Acks::All, 10).await;
+        assert!(is_not_leader(&refused, 1), "{refused:?}");
+        let fetch = Fetch {
+            isolation: Isolation::ReadUncommitted,
+            bytes_max: 1 << 20,
+            at_least_one_batch: true,
+            partitions: vec![FetchPartition {
+                id: id(0),
+                offset: Offset(0),
+                bytes_max: 1 << 20,
+                current_leader_epoch: LeaderEpoch::NONE,
+                last_fetched_epoch: LeaderEpoch::NONE,
+            }],
+        };
+        let shard = world.shard(3, id(0)).unwrap();
+        let fetched = shard.fetch(&fetch).await;
+        assert!(
+            matches!(
+                fetched[0],
+                Err(ReadRefusal::Lead(LeadRefusal::NotLeader(_)))
+            ),
+            "{fetched:?}"
+        );
+    });
+}
+
+/// Who waits for followers that nobody hears of is told when another broker leads; what it has appended goes.
+#[test]
+fn a_leader_that_is_cut_off_loses_what_it_did_not_acknowledge() {
+    for seed in 0..20 {
+        let world = World::new(seed, 3, 1);
+        world.play(async {
+            start_three(&world, 1, &[("min.insync.replicas", "2")]).await;
+            for _ in 0..20 {
+                world.produce(1, id(0), Acks::All, 300);
+                world.pause(1).await;
+            }
+            world.pause(50).await;
+            world.network.cut(BrokerId(1), BrokerId(2));
+            world.network.cut(BrokerId(1), BrokerId(3));
+            // The tail is long enough to be in segments when it is cut.
+            let tail: Vec<u64> = (0..seed % 3 * 400 + 10)
+                .map(|_| world.produce(1, id(0), Acks::All, 300))
+                .collect();
+            assert!(matches!(
+                produced(&world, 1, Acks::Leader, 10).await,
+                Outcome::OnLeader(_)
+            ));
+            world.pause(seed % 4 * 300).await;
+            world.fence(1, true);
+            let leader = world.leader(id(0)).unwrap();
+            assert_ne!(leader, 1);
+            world.hear(2);
+            world.hear(3);
+            let first = produced(&world, leader, Acks::All, 10).await;
+            assert!(matches!(first, Outcome::Acknowledged(_)), "{first:?}");
+            assert!(
+                tail.iter()
+                    .all(|value| world.outcome(id(0), *value).is_none())
+            );
+            world.hear(1);
+            let what = "who waits for the old leader is told";
+            world
+                .until(what, || {
+                    tail.iter()
+                        .all(|value| world.outcome(id(0), *value).is_some())
+                })
+                .await;
+            let failed = Outcome::Refused(ProduceRefusal::NotAcknowledged(WaitFailure::NotLeader));
+            for value in tail {
+                assert_eq!(world.outcome(id(0), value), Some(failed.clone()));
+            }
+            world.network.heal();
+            world.fence(1, false);
+            let settled = world.check_settled(id(0), &[1, 2, 3]).await;
+            settled.unwrap();
+            let refused = produced(&world, 1, Acks::All, 10).await;
+            assert!(is_not_leader(&refused, leader), "{refused:?}");
+        });
+    }
+}
+
+/// A replica that was away gets what is in segments by now.
+#[test]
+fn a_replica_that_was_away_catches_up_from_segments() {
+    for seed in 0..6 {
+        let world = World::new(seed, 3, 1);
+        world.play(async {
+            start_three(&world, 3, &[("min.insync.replicas", "2")]).await;
+            world.kill(3, seed % 2 == 0);
+            world.fence(3, true);
+            world.hear_all();
+            for _ in 0..400 {
+                for partition in 0..3 {
+                    world.produce(1, id(partition), Acks::All, 2_000);
+                }
+                world.pause(2).await;
+            }
+            world.pause(500).await;
+            let leader = world.shard(1, id(0)).unwrap();
+            let log = leader.storage.log(id(0)).unwrap();
+            assert!(log.dirty_bytes() < log.size_bytes() / 2, "nothing to show");
+            world.restart(3).await;
+            for partition in 0..3 {
+                let settled = world.check_settled(id(partition), &[1, 2, 3]).await;
+                settled.unwrap();
+            }
             assert_eq!(world.network.refused.get(), 0);
         });
     }

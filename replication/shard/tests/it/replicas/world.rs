@@ -15,9 +15,7 @@ use metadata::controller::{
 use metadata::{BrokerEndpoint, MetadataImage, MetadataRecord, Uuid};
 use model::config::BrokerConfig;
 use model::record::{BatchBuilder, Batches, read_records_owned};
-use model::{
-    BrokerEpoch, BrokerId, LeaderEpoch, Offset, PartitionIndex, ShardId, TopicId, TopicPartition,
-};
+use model::{BrokerEpoch, BrokerId, Offset, PartitionIndex, ShardId, TopicId, TopicPartition};
 use replica::{IsrRefusal, PlantedFault};
 use runtime::sim::{SimIo, Simulation};
 use runtime::{Io, TaskClass, mailbox};
@@ -43,6 +41,8 @@ pub(crate) fn id(index: i32) -> TopicPartition {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Acknowledged(Offset),
+    /// The leader has it, which promises nothing once that one is gone.
+    OnLeader(Offset),
     Refused(ProduceRefusal),
 }
 
@@ -409,10 +409,11 @@ impl World {
         shard.io.clone().spawn(TaskClass::Foreground, async move {
             let mut parts = shard.ask(shard.id(), produce).await;
             let outcome = match parts.results.pop().unwrap() {
-                Ok(produced) => Outcome::Acknowledged(produced.base_offset),
+                Ok(produced) if acks == Acks::All => Outcome::Acknowledged(produced.base_offset),
+                Ok(produced) => Outcome::OnLeader(produced.base_offset),
                 Err(refused) => Outcome::Refused(refused.reason),
             };
-            if let (Outcome::Acknowledged(offset), Acks::All) = (&outcome, acks) {
+            if let Outcome::Acknowledged(offset) = &outcome {
                 let isr = controller
                     .borrow()
                     .image
@@ -614,5 +615,3 @@ fn small_storage() -> StorageOptions {
         ..StorageOptions::default()
     }
 }
-
-pub(crate) const NO_EPOCH: LeaderEpoch = LeaderEpoch::NONE;
