@@ -91,6 +91,7 @@ pub(crate) fn truncation_point(
         }
         // What follows the follower's last epoch before it is not in the leader's log.
         Some(own) => own.end_offset.min(log_end),
-        None => diverging.end_offset.min(log_end),
+        // Nor is anything that the follower has: the leader knows none of its epochs.
+        None => Offset::ZERO,
     }
 }

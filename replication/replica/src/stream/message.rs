@@ -192,8 +192,9 @@ pub(crate) fn check_records(
     for slice in slices {
         for batch in Batches::new(slice) {
             let (header, _) = batch?;
-            let room = i64::MAX - i64::from(header.last_offset_delta) - 1;
-            if header.last_offset_delta < 0 || !(0..room).contains(&header.base_offset.0) {
+            let (base, delta) = (header.base_offset.0, header.last_offset_delta);
+            let last = base.checked_add(delta.into());
+            if base < 0 || delta < 0 || last.is_none_or(|last| last == i64::MAX) {
                 return Err(RecordsError::Offsets);
             }
             let in_order = header.base_offset >= follows

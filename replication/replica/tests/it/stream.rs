@@ -1,7 +1,7 @@
 //! Messages of streams: what is written is read again, and hostile bytes are refused at little cost.
 
 use bytes::{Bytes, BytesMut};
-use model::record::{BatchBuilder, set_base_offset, set_leader_epoch};
+use model::record::{BatchBuilder, Batches, set_base_offset, set_leader_epoch};
 use model::{BrokerEpoch, LeaderEpoch, Offset, PartitionIndex, Timestamp, TopicId, TopicPartition};
 use proptest::prelude::*;
 use ringlog_replica::stream::{
@@ -27,6 +27,13 @@ fn batch(base: i64, epoch: i32, records: usize) -> Bytes {
     set_base_offset(&mut batch, Offset(base)).unwrap();
     set_leader_epoch(&mut batch, LeaderEpoch(epoch)).unwrap();
     batch.freeze()
+}
+
+/// A batch that says that it ends before it begins.
+fn less_than_none() -> Bytes {
+    let mut bytes = BytesMut::from(&batch(10, 3, 2)[..]);
+    bytes[23..27].copy_from_slice(&(-2i32).to_be_bytes());
+    bytes.freeze()
 }
 
 /// Records from 10 on, in the epochs 3 and 4, with a gap.
@@ -226,17 +233,27 @@ fn every_field_is_checked() {
         push((10, 12), of(&[batch(10, -1, 2)], 1)),
         push((10, 12), of(&[batch(10, 3, 2), batch(11, 3, 1)], 2)),
         push((10, i64::MAX), of(&[batch(i64::MAX - 1, 3, 2)], 1)),
+        push((10, 12), of(&[less_than_none()], 1)),
     ];
     for message in table {
         assert!(decode(&bytes_of(&message)).is_err(), "{message:?}");
     }
 }
 
-/// A message of this kind with a checksum that is right.
+/// A message of this kind with a checksum that is right. Where there are records, their lengths must stay for that.
 fn forged(message: &StreamMessage, change: impl FnOnce(&mut BytesMut)) -> Bytes {
+    let head = encode(message)[0].len();
     let mut bytes = BytesMut::from(&bytes_of(message)[..]);
     change(&mut bytes);
-    let checksum = crc32c(&bytes[4..]);
+    let mut covered = bytes[4..head.min(bytes.len())].to_vec();
+    let records = &bytes[head.min(bytes.len())..];
+    for (_, batch) in Batches::new(records).map_while(Result::ok) {
+        covered.extend_from_slice(&batch[..21]);
+    }
+    if records.is_empty() {
+        covered = bytes[4..].to_vec();
+    }
+    let checksum = crc32c(&covered);
     bytes[..4].copy_from_slice(&checksum.to_be_bytes());
     bytes.freeze()
 }
