@@ -13,6 +13,7 @@ mod peers;
 pub mod plan;
 pub mod running;
 pub mod start;
+mod streams;
 
 pub use data_directory::DirectoryError;
 pub use links::{INBOX_CAPACITY, Links, links, links_through};

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use model::ShardId;
+use peer::Passage;
 use runtime::Io;
 use runtime::mailbox::{Inbox, Sender, mailbox};
 use shard::message::Envelope;
@@ -17,14 +18,20 @@ use crate::plan::Opened;
 /// bound their number.
 pub const INBOX_CAPACITY: usize = 4096;
 
+/// Connections of other brokers that wait for their shard: more are refused, and tried again.
+const PASSAGE_CAPACITY: usize = 64;
+
 /// How often a shard at a barrier looks for the others. Only at the end of a broker.
 const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// One shard's ends.
-pub struct Links {
+pub struct Links<I: Io> {
     pub(crate) shard: ShardId,
     pub(crate) senders: Vec<Sender<Envelope>>,
     pub(crate) inbox: Inbox<Envelope>,
+    /// Connections of other brokers: to each shard, and those for this one.
+    pub(crate) passages: Vec<Sender<Passage<I>>>,
+    pub(crate) passages_here: Inbox<Passage<I>>,
     pub(crate) opened: OpenedLink,
     pub(crate) drained: Barrier,
     pub(crate) closed: Barrier,
@@ -39,38 +46,45 @@ pub(crate) enum OpenedLink {
 }
 
 /// The ends of all shards of a broker, in order. `inbox_capacity` is that of each shard's inbox.
-pub fn links(shards: u16, inbox_capacity: usize) -> Vec<Links> {
+pub fn links<I: Io>(shards: u16, inbox_capacity: usize) -> Vec<Links<I>> {
     links_through(shards, inbox_capacity, |_, _, to| to)
 }
 
 /// The same, for a simulation in which messages between two cores take their time: `way` is asked for each pair of
 /// shards, in order, for the sender that the first one uses, given that of the second one's inbox.
-pub fn links_through(
+pub fn links_through<I: Io>(
     shards: u16,
     inbox_capacity: usize,
     mut way: impl FnMut(ShardId, ShardId, Sender<Envelope>) -> Sender<Envelope>,
-) -> Vec<Links> {
+) -> Vec<Links<I>> {
     assert!(shards > 0, "a broker has at least one shard");
     let (senders, inboxes): (Vec<_>, Vec<_>) = (0..shards).map(|_| mailbox(inbox_capacity)).unzip();
+    let (passages, passages_here): (Vec<_>, Vec<_>) =
+        (0..shards).map(|_| mailbox(PASSAGE_CAPACITY)).unzip();
     let (tell, hear): (Vec<_>, Vec<_>) = (1..shards).map(|_| mailbox(1)).unzip();
     let opened = std::iter::once(OpenedLink::Tells(tell));
     let opened = opened.chain(hear.into_iter().map(OpenedLink::Hears));
     let barriers = barriers(shards).into_iter().zip(barriers(shards));
+    let inboxes = inboxes.into_iter().zip(passages_here);
     let ends = (0..shards).zip(inboxes).zip(opened).zip(barriers);
-    ends.map(|(((shard, inbox), opened), (drained, closed))| Links {
-        shard: ShardId(shard),
-        senders: (0..shards)
-            .zip(&senders)
-            .map(|(other, to)| match other == shard {
-                true => to.clone(),
-                false => way(ShardId(shard), ShardId(other), to.clone()),
-            })
-            .collect(),
-        inbox,
-        opened,
-        drained,
-        closed,
-    })
+    ends.map(
+        |(((shard, (inbox, passages_here)), opened), (drained, closed))| Links {
+            shard: ShardId(shard),
+            senders: (0..shards)
+                .zip(&senders)
+                .map(|(other, to)| match other == shard {
+                    true => to.clone(),
+                    false => way(ShardId(shard), ShardId(other), to.clone()),
+                })
+                .collect(),
+            inbox,
+            passages: passages.clone(),
+            passages_here,
+            opened,
+            drained,
+            closed,
+        },
+    )
     .collect()
 }
 
@@ -130,7 +144,7 @@ mod tests {
     use std::cell::RefCell;
     use std::rc::Rc;
 
-    use runtime::sim::Simulation;
+    use runtime::sim::{SimIo, Simulation};
 
     use super::*;
 
@@ -139,7 +153,7 @@ mod tests {
     #[test]
     fn every_pair_of_shards_has_a_way_of_its_own() {
         let mut asked = Vec::new();
-        let links = links_through(3, 1, |from, to, sender| {
+        let links = links_through::<SimIo>(3, 1, |from, to, sender| {
             asked.push((from.0, to.0));
             sender
         });

@@ -1,6 +1,7 @@
-//! This broker among others: what shard 0 wants them to get goes out, what they send comes in.
+//! A shard of this broker among those of others: what it wants them to get goes out, what they send comes in.
 //!
-//! On shard 0. Here `replication`, which sends nothing, and `net/peer`, which knows nothing of it, meet.
+//! Here `replication`, which sends nothing, and `net/peer`, which knows nothing of it, meet. Shard 0 listens for all shards, and
+//! alone has the quorum's messages and questions to the controller; streams (`streams.rs`) are each shard's own.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,16 +11,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use model::{BrokerId, ShardId};
 use peer::{
-    BookEntry, CallError, Local, PeerEvent, PeerNetwork, ProbeError, Purpose, Refusal, Remote,
-    Reply, RequestHandler, Settings,
+    BookEntry, CallError, ClusterName, HandBack, Local, Passage, PeerEvent, PeerNetwork,
+    ProbeError, Purpose, Refusal, Remote, Reply, RequestHandler, Settings,
 };
 use quorum::ReplicaKey;
+use runtime::mailbox::{Inbox, Sender};
 use runtime::{Io, Signal, TaskClass};
-use shard::Shard;
 use shard::outgoing::{Forward, Forwarded, Outgoing, PeerAddress};
+use shard::{Shard, ShardOptions};
 
 use crate::forming::{NO_CLUSTER, seeds};
 use crate::plan::PeerPlan;
+use crate::streams;
 
 /// How long the controller may take to decide.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,7 +30,7 @@ const FORWARD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause before brokers are asked again for their numbers.
 const MEET_PAUSE: Duration = Duration::from_millis(200);
 
-/// The other brokers, as shard 0 of this one reaches them.
+/// The other brokers, as a shard of this one reaches them.
 pub(crate) struct Peers<I: Io> {
     io: I,
     me: BrokerId,
@@ -42,42 +45,73 @@ pub(crate) struct Peers<I: Io> {
 }
 
 impl<I: Io> Peers<I> {
-    /// Listens already; of no cluster yet.
+    /// Of shard 0: listens already, of no cluster yet.
     pub(crate) fn new(io: &I, key: ReplicaKey, plan: PeerPlan, listener: I::Listener) -> Rc<Self> {
-        let wake = Signal::new();
         let local = Local {
             cluster: NO_CLUSTER.to_owned(),
             key,
             shard: ShardId(0),
         };
+        let peers = Self::of(io, local, plan).expect("the name of no cluster fits a handshake");
+        peers.network.listen(listener);
+        peers
+    }
+
+    /// Of another shard, which learns from its image who the others are.
+    pub(crate) fn of_shard(
+        io: &I,
+        options: &ShardOptions,
+        plan: PeerPlan,
+    ) -> Result<Rc<Self>, ClusterName> {
+        let local = Local {
+            cluster: options.cluster_id.to_string(),
+            key: options.replica_key(),
+            shard: options.shard,
+        };
+        Self::of(io, local, plan)
+    }
+
+    fn of(io: &I, local: Local, plan: PeerPlan) -> Result<Rc<Self>, ClusterName> {
+        let wake = Signal::new();
         let resolve = Rc::new(plan.resolve);
         let settings = Settings::default();
-        let network = PeerNetwork::new(io.clone(), local, settings, resolve, wake.clone());
-        let network = network.expect("the name of no cluster fits a handshake");
-        network.listen(listener);
-        Rc::new(Peers {
+        let me = local.key.broker;
+        let network = PeerNetwork::new(io.clone(), local, settings, resolve, wake.clone())?;
+        Ok(Rc::new(Peers {
             io: io.clone(),
-            me: key.broker,
+            me,
             plan,
             network,
             wake,
             keys: RefCell::default(),
             seeds: RefCell::default(),
             registered: RefCell::default(),
-        })
+        }))
     }
 
-    /// Joins shard 0 to the others.
-    pub(crate) fn join(self: &Rc<Self>, shard: &Rc<Shard<I>>) {
-        self.seeds.replace(seeds(&self.plan, self.me));
-        self.set_book();
-        shard.set_seeds(self.known_seeds());
-        self.network.serve_requests(Controller(shard.clone()));
+    /// Joins a shard to the others. `passages` are the ways to the shards of this broker, by number.
+    pub(crate) fn join(
+        self: &Rc<Self>,
+        shard: &Rc<Shard<I>>,
+        passages: Vec<Sender<Passage<I>>>,
+        passages_here: Inbox<Passage<I>>,
+    ) {
         let class = TaskClass::Foreground;
+        if shard.id() == ShardId(0) {
+            self.seeds.replace(seeds(&self.plan, self.me));
+            self.set_book();
+            shard.set_seeds(self.known_seeds());
+            self.network.serve_requests(Controller(shard.clone()));
+            self.network
+                .hand_over_by(move |passage| hand_over(&passages, passage));
+            self.io
+                .spawn(class, meet_seeds(self.clone(), shard.clone()));
+        } else {
+            self.io.spawn(class, take_over(self.clone(), passages_here));
+        }
+        streams::start(shard, &self.network);
         self.io.spawn(class, send(self.clone(), shard.clone()));
         self.io.spawn(class, receive(self.clone(), shard.clone()));
-        self.io
-            .spawn(class, meet_seeds(self.clone(), shard.clone()));
     }
 
     fn known_seeds(&self) -> Vec<BrokerId> {
@@ -171,6 +205,9 @@ async fn send<I: Io>(peers: Rc<Peers<I>>, shard: Rc<Shard<I>>) {
             Outgoing::Addresses(addresses) => {
                 peers.registered.replace(addresses);
                 peers.set_book();
+                if let Some(epoch) = shard.broker_epoch() {
+                    peers.network.set_epoch(epoch);
+                }
             }
         }
     }
@@ -199,6 +236,7 @@ async fn call<I: Io>(network: PeerNetwork<I>, forward: Forward) {
 async fn receive<I: Io>(peers: Rc<Peers<I>>, shard: Rc<Shard<I>>) {
     loop {
         peers.wake.wait().await;
+        streams::receive(&shard, &peers.network);
         while let Some(received) = peers.network.take_message() {
             let from = received.from.identity.key;
             match quorum::decode(&received.payload) {
@@ -217,6 +255,24 @@ async fn receive<I: Io>(peers: Rc<Peers<I>>, shard: Rc<Shard<I>>) {
                 }
             }
         }
+    }
+}
+
+/// Brings a connection to the shard that it is for.
+fn hand_over<I: Io>(
+    passages: &[Sender<Passage<I>>],
+    passage: Passage<I>,
+) -> Result<(), HandBack<I>> {
+    match passages.get(usize::from(passage.shard().0)) {
+        None => Err(HandBack::NoShard(passage)),
+        Some(way) => way.try_send(passage).map_err(|full| HandBack::Full(full.0)),
+    }
+}
+
+/// Takes connections that shard 0 has accepted for this one, for the life of the process.
+async fn take_over<I: Io>(peers: Rc<Peers<I>>, mut passages: Inbox<Passage<I>>) {
+    loop {
+        peers.network.take_over(passages.next().await);
     }
 }
 

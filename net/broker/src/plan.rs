@@ -193,9 +193,9 @@ impl BrokerPlan {
             }],
             rack: self.config.rack.clone(),
             log_dirs: vec![opened.identity.directory_id],
+            shard_count: Some(self.shards),
             clean_shutdown_epoch: None,
             witness: None,
-            shard_count: Some(self.shards),
         }
     }
 }

@@ -62,11 +62,17 @@ pub enum StartError {
 /// Starts one shard of a broker: when it returns, every connection will be served. Each shard of a plan is started,
 /// with its own part of [`crate::links()`]; none returns before all have come far enough. When one fails, the others
 /// may wait for ever: the process is to end.
-pub async fn start<I: Io>(io: I, plan: BrokerPlan, links: Links) -> Result<Running<I>, StartError> {
+pub async fn start<I: Io>(
+    io: I,
+    plan: BrokerPlan,
+    links: Links<I>,
+) -> Result<Running<I>, StartError> {
     let Links {
         shard,
         senders,
         inbox,
+        passages,
+        passages_here,
         opened,
         drained,
         closed,
@@ -83,9 +89,13 @@ pub async fn start<I: Io>(io: I, plan: BrokerPlan, links: Links) -> Result<Runni
         peers,
     } = open(&io, &plan, opened).await?;
     let options = plan.shard_options(shard, &opened);
+    let peers = match (peers, &plan.peers) {
+        (None, Some(peer_plan)) => Some(Peers::of_shard(&io, &options, peer_plan.clone())?),
+        (peers, _) => peers,
+    };
     let join = |shard: &Rc<Shard<I>>| {
         if let Some(peers) = &peers {
-            peers.join(shard);
+            peers.join(shard, passages, passages_here);
         }
     };
     let Booted { shard, recovery } = boot(io, options, inbox, senders, join).await?;
@@ -115,7 +125,7 @@ struct Opening<I: Io> {
     listeners: Vec<I::Listener>,
     /// On shard 0.
     directory: Option<DataDirectory<I>>,
-    /// On shard 0, if there may be other brokers.
+    /// On shard 0, if there may be other brokers; it listens for all.
     peers: Option<Rc<Peers<I>>>,
 }
 

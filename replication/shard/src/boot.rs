@@ -17,6 +17,7 @@ use storage::{Log, OpenError, RecoveryReport, Storage, StorageOptions};
 
 use crate::controller;
 use crate::forwarding;
+use crate::isr_changes;
 use crate::life::{self, LifeError};
 use crate::message::Envelope;
 use crate::metadata_log::{self, LoadContext, LoadError, Loaded};
@@ -55,8 +56,8 @@ pub struct Booted<I: Io> {
     pub recovery: Option<RecoveryReport>,
 }
 
-/// Starts one shard of a broker. `senders[i]` is the mailbox of shard `i`; `inbox` is this shard's own. On shard 0, `prepared`
-/// is called when it can be told of other brokers: without them it may wait for ever.
+/// Starts one shard of a broker. `senders[i]` is the mailbox of shard `i`; `inbox` is this shard's own. `prepared` is called
+/// when it can be told of other brokers: without them shard 0 may wait for ever.
 pub async fn boot<I: Io>(
     io: I,
     options: ShardOptions,
@@ -67,7 +68,7 @@ pub async fn boot<I: Io>(
     if options.shard == ShardId(0) {
         boot_first(io, options, inbox, senders, prepared).await
     } else {
-        boot_other(io, options, inbox, senders).await
+        boot_other(io, options, inbox, senders, prepared).await
     }
 }
 
@@ -120,6 +121,7 @@ async fn boot_first<I: Io>(
         gone.chain(deleted).collect()
     };
     shard.open_partitions(&deleted);
+    shard.io.spawn(class, isr_changes::run(shard.clone()));
     start_others(&shard, deleted).await;
     shard.io.spawn(class, life::beat(shard.clone()));
     life::wait_unfenced(&shard).await?;
@@ -223,6 +225,7 @@ async fn boot_other<I: Io>(
     options: ShardOptions,
     mut inbox: Inbox<Envelope>,
     senders: Vec<Sender<Envelope>>,
+    prepared: impl FnOnce(&Rc<Shard<I>>),
 ) -> Result<Booted<I>, BootError> {
     let mut early = Vec::new();
     let (image, deleted) = loop {
@@ -236,8 +239,11 @@ async fn boot_other<I: Io>(
     let storage = open_storage(&io, &options, count).await?;
     let peers = Peers::new(options.shard, senders);
     let shard = Shard::assemble(io, options, storage, image, peers);
+    prepared(&shard);
     shard.open_partitions(&deleted);
     tasks::start(&shard, inbox, early);
+    let proposals = isr_changes::run(shard.clone());
+    shard.io.spawn(TaskClass::Foreground, proposals);
     shard.peers.send(ShardId(0), Envelope::Started(shard.id()));
     // Registration may take the partitions' leadership away and give it back. A client in between would have one
     // request refused and the next one accepted, out of order for its producer.

@@ -1,6 +1,7 @@
 //! A shard whose cluster somebody makes by hand: it has its storage, its partitions and its streams, but no metadata log.
 //! For tests of what the metadata decides, by whoever plays the controller.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use metadata::{MetadataImage, MetadataRecord};
@@ -41,8 +42,7 @@ pub async fn start<I: Io>(
     if let Some(fault) = planted {
         shard.partitions.plant(fault);
     }
-    let opened = shard.partitions.open_all();
-    shard.changed(opened);
+    shard.open_partitions(&BTreeSet::new());
     tasks::start(&shard, inbox, Vec::new());
     Ok(shard)
 }

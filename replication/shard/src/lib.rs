@@ -19,6 +19,7 @@ mod early_questions;
 mod forwarding;
 #[doc(hidden)]
 pub mod hand_made;
+mod isr_changes;
 mod leading;
 mod life;
 mod liveness;

@@ -14,10 +14,10 @@ use indexmap::IndexMap;
 use metadata::controller::{
     AlterConfigsRequest, AlterConfigsResults, AlterReassignmentsRequest, ControllerError,
     CreatePartitionsRequest, CreateTopicsRequest, DeletableTopic, DeletedTopic,
-    ElectLeadersRequest, ElectedTopics, ReassignedTopics,
+    ElectLeadersRequest, ElectedTopics, IsrChange, ReassignedTopics,
 };
 use metadata::{MetadataImage, MetadataRecord};
-use model::{LeaderEpoch, Offset, ShardId, TopicPartition};
+use model::{LeaderEpoch, Offset, PartitionEpoch, ShardId, TopicPartition};
 
 use crate::refusal::{DeleteRecordsRefusal, LeadRefusal, MetadataRefusal, ReadRefusal};
 use crate::reply::ReplySlot;
@@ -179,6 +179,9 @@ questions! {
     /// Forget a broker (shard 0).
     UnregisterBroker, unregister_broker: UnregisterBroker
         => Result<Result<(), ControllerError>, MetadataRefusal>;
+    /// In-sync sets that leaders propose (shard 0). The answer: for each, the version of the partition from then on.
+    AlterPartitions, alter_partitions: Vec<IsrChange>
+        => Result<Vec<Result<PartitionEpoch, ControllerError>>, MetadataRefusal>;
     /// Bytes of logs. The answer: nothing for a log that the shard does not have.
     LogSizes, log_sizes: Vec<LogSize> => Vec<Option<u64>>;
     /// Give me producer ids (shard 0).

@@ -121,6 +121,8 @@ pub(crate) struct Contents {
     pub(crate) image: MetadataImage,
     /// Topics whose removal was read: their logs may still be there.
     pub(crate) removed: RemovedTopics,
+    /// Partitions of decisions that are in the log, but not known to be committed.
+    pub(crate) pending: BTreeSet<TopicPartition>,
     /// Bytes of the records that no snapshot stands for.
     pub(crate) bytes: u64,
     /// Of the last record.
@@ -178,9 +180,11 @@ pub(crate) async fn load<I: Io>(
                 {
                     return Err(LoadError::NotVoter(me, voters.to_vec()));
                 }
-                if voters == [me] {
-                    for batch in &reading.waiting {
-                        reading.contents.apply(batch)?;
+                let is_alone = voters == [me];
+                for batch in &reading.waiting {
+                    match is_alone {
+                        true => reading.contents.apply(batch)?,
+                        false => reading.contents.foresee(batch)?,
                     }
                 }
                 return Ok(Loaded {
@@ -303,6 +307,7 @@ impl Contents {
         Contents {
             image: MetadataImage::new(cluster_id),
             removed: RemovedTopics::default(),
+            pending: BTreeSet::new(),
             bytes: 0,
             last_timestamp: Timestamp::NONE,
             snapshot: None,
@@ -338,10 +343,24 @@ impl Contents {
         Ok(Contents {
             image,
             removed,
+            pending: BTreeSet::new(),
             bytes: 0,
             last_timestamp: snapshot.last_contained_log_timestamp,
             snapshot: Some(snapshot.id),
         })
+    }
+
+    /// Notes which partitions a batch makes that may be committed.
+    fn foresee(&mut self, batch: &[u8]) -> Result<(), LoadError> {
+        for record in Decoded::of(batch)?.records {
+            if let MetadataRecord::Partition(record) = record {
+                self.pending.insert(TopicPartition {
+                    topic: record.topic_id,
+                    partition: record.partition_id,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Applies a batch of the log.

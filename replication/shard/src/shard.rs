@@ -80,7 +80,7 @@ pub struct ShardOptions {
 
 impl ShardOptions {
     /// Which replica of the metadata log this broker has.
-    pub(crate) fn replica_key(&self) -> ReplicaKey {
+    pub fn replica_key(&self) -> ReplicaKey {
         ReplicaKey {
             broker: self.broker,
             directory: DirectoryId(self.directory_id.0),
@@ -465,6 +465,7 @@ impl<I: Io> Shard<I> {
             Asked::ElectLeaders(request, reply) => self.ask_controller(request, reply),
             Asked::AlterReassignments(request, reply) => self.ask_controller(request, reply),
             Asked::UnregisterBroker(request, reply) => self.ask_controller(request, reply),
+            Asked::AlterPartitions(changes, reply) => self.ask_controller(changes, reply),
             Asked::LogSizes(asked, reply) => {
                 self.peers.answer(reply, self.reader.log_sizes(&asked));
             }
@@ -545,7 +546,7 @@ impl<I: Io> Shard<I> {
         if delta.brokers.contains(&self.options.broker) {
             self.note_registration();
         }
-        if !delta.brokers.is_empty() && self.replica().is_some() {
+        if !delta.brokers.is_empty() {
             self.tell_addresses();
             self.observers.brokers_changed();
         }
@@ -558,18 +559,25 @@ impl<I: Io> Shard<I> {
     pub(crate) fn open_partitions(&self, deleted: &BTreeSet<TopicPartition>) {
         self.is_open.set(true);
         self.note_registration();
+        self.tell_addresses();
         self.partitions.delete_logs(deleted);
         let opened = self.partitions.open_all();
         self.changed(opened);
     }
 
-    /// Checkpoints say under which registration of this process they were written.
-    fn note_registration(&self) {
+    /// The registration of this process, once this shard has heard of it.
+    pub fn broker_epoch(&self) -> Option<BrokerEpoch> {
         let image = self.image();
         let ours = self.options.registration.incarnation_id;
         let known = image.broker(self.options.broker);
-        if let Some(known) = known.filter(|known| known.incarnation == ours) {
-            self.storage.set_broker_epoch(known.epoch.0);
+        let known = known.filter(|known| known.incarnation == ours);
+        known.map(|known| known.epoch)
+    }
+
+    /// Checkpoints say under which registration of this process they were written.
+    fn note_registration(&self) {
+        if let Some(epoch) = self.broker_epoch() {
+            self.storage.set_broker_epoch(epoch.0);
         }
     }
 
@@ -591,7 +599,7 @@ impl<I: Io> Shard<I> {
         self.contacts.set_seeds(seeds);
     }
 
-    /// What other brokers are to get, on shard 0.
+    /// What other brokers are to get. On shards but the first only who they are.
     pub fn outgoing(&self) -> &Rc<OutgoingQueue> {
         &self.outgoing
     }

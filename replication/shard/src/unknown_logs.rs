@@ -35,6 +35,10 @@ pub(crate) fn sort(found: &BTreeSet<TopicPartition>, contents: &Contents) -> Sor
         if *id == METADATA_PARTITION || contents.image.partition(*id).is_some() {
             continue;
         }
+        if contents.pending.contains(id) {
+            // It was made when its decision was committed. How far the log is committed is known again later.
+            continue;
+        }
         if contents.removed.contains(id.topic) {
             sorted.deleted.insert(*id);
         } else {

@@ -141,7 +141,7 @@ type Handover<T> = flume::Receiver<T>;
 #[derive(Clone)]
 struct Threads {
     plan: BrokerPlan,
-    links: Vec<Handover<Links>>,
+    links: Vec<Handover<Links<UringIo>>>,
     reports: flume::Sender<(usize, Report)>,
     stops: Vec<flume::Receiver<Duration>>,
     /// What the console asks each shard.

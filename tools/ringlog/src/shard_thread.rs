@@ -38,7 +38,7 @@ pub struct ShardThread {
     /// The broker's.
     pub plan: BrokerPlan,
     /// This shard's part.
-    pub links: Links,
+    pub links: Links<UringIo>,
     /// To the main thread.
     pub reports: flume::Sender<(usize, Report)>,
     /// Brings the one order, with how long to wait for clients.

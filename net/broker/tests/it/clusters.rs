@@ -1,13 +1,17 @@
 //! Several brokers of one cluster: how they come together, and that they decide as one.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use broker::{BrokerPlan, PeerPlan, Running};
 use metadata::controller::{CreateTopicsRequest, NewTopic};
 use model::config::{Listener, Voter};
-use model::{BrokerId, ShardId, TopicId};
+use model::record::{BatchBuilder, Batches, read_records_owned};
+use model::{BrokerId, Offset, PartitionIndex, ShardId, Timestamp, TopicId, TopicPartition};
 use runtime::sim::{SimIo, Simulation};
-use shard::request::CreatedTopics;
+use shard::Shard;
+use shard::request::{Acks, Checked, CreatedTopics, Produce, ProducePartition};
+use storage::ReadRequest;
 
 use crate::bed::{PORT, Started, plan_with, start_on};
 
@@ -86,14 +90,23 @@ impl World {
 
     /// Asks a broker for a topic; what that was answered.
     fn create(&mut self, node: usize) -> (TopicId, Result<CreatedTopics, String>) {
+        self.create_with(node, 4, 1)
+    }
+
+    fn create_with(
+        &mut self,
+        node: usize,
+        partition_count: i32,
+        replication_factor: i16,
+    ) -> (TopicId, Result<CreatedTopics, String>) {
         self.topics += 1;
         let topic_id = TopicId([self.topics; 16]);
         let request = CreateTopicsRequest {
             topics: vec![NewTopic {
                 name: format!("topic-{}", self.topics),
                 topic_id,
-                partition_count: 4,
-                replication_factor: 1,
+                partition_count,
+                replication_factor,
                 ..NewTopic::default()
             }],
             partition_count_default: 1,
@@ -104,6 +117,91 @@ impl World {
         let asked = async move { shard.ask(ShardId(0), request).await };
         let answer = self.simulation.block_on(node, asked);
         (topic_id, answer.map_err(|error| error.to_string()))
+    }
+
+    /// The shard that leads a partition, as a broker that runs knows it.
+    fn leader_of(&self, id: TopicPartition) -> Option<(usize, Rc<Shard<SimIo>>)> {
+        let mut running = self.brokers.iter().flatten();
+        let leader = running.find_map(|shards| {
+            let image = shards[0].shard.image();
+            image.partition(id)?.leader
+        })?;
+        let node = leader.0 as usize - 1;
+        let shards = self.brokers[node].as_ref()?;
+        let owner = shards[0].shard.owner(id);
+        Some((node, shards[usize::from(owner.0)].shard.clone()))
+    }
+
+    /// Produces one record with `acks=all`, wherever the partition is led, until that is acknowledged.
+    fn produce(&self, id: TopicPartition, value: u64) {
+        let deadline = self.simulation.now().plus(FAILOVER_MAX);
+        loop {
+            if let Some((node, shard)) = self.leader_of(id) {
+                let mut batch = BatchBuilder::new();
+                batch.push(Timestamp(1), None, Some(&value.to_be_bytes()));
+                let produce = Produce {
+                    acks: Acks::All,
+                    timeout_ms: 500,
+                    zstd_allowed: true,
+                    partitions: vec![ProducePartition {
+                        id,
+                        records: batch.build().unwrap(),
+                        checked: Checked::Not,
+                    }],
+                };
+                let me = shard.id();
+                let asked = async move { shard.ask(me, produce).await };
+                let produced = self.simulation.block_on(node, asked);
+                if produced.results[0].is_ok() {
+                    return;
+                }
+            }
+            assert!(
+                self.simulation.now() < deadline,
+                "{value} is not acknowledged"
+            );
+            self.simulation.run_for(Duration::from_millis(10));
+        }
+    }
+
+    /// The values of a partition that are committed, as its leader has them.
+    fn values(&self, id: TopicPartition) -> Vec<u64> {
+        let (node, shard) = self.leader_of(id).expect("it is led");
+        let partition = shard.partition(id).expect("it is open");
+        let end = partition.high_watermark();
+        let log = partition.log.clone();
+        let read = async move {
+            let mut values = Vec::new();
+            let mut from = Offset(0);
+            while from < end {
+                let request = ReadRequest {
+                    from,
+                    end,
+                    bytes_max: 1 << 20,
+                    at_least_one_batch: true,
+                };
+                let read = shard.storage.read(&log, request).await.unwrap();
+                for bytes in read.batches {
+                    for batch in Batches::new(&bytes) {
+                        let (header, batch) = batch.unwrap();
+                        from = header.next_offset();
+                        let records = read_records_owned(batch).unwrap();
+                        values.extend(records.into_iter().map(|record| {
+                            u64::from_be_bytes(record.value.unwrap()[..].try_into().unwrap())
+                        }));
+                    }
+                }
+            }
+            values
+        };
+        self.simulation.block_on(node, read)
+    }
+
+    /// Who is in sync, as a broker has it.
+    fn isr(&self, node: usize, id: TopicPartition) -> usize {
+        let shards = self.brokers[node].as_ref().unwrap();
+        let image = shards[0].shard.image();
+        image.partition(id).map_or(0, |state| state.isr.len())
     }
 
     /// Lets time pass until a broker's shards all know the topic.
@@ -273,4 +371,50 @@ fn a_wiped_voter_begins_no_cluster_and_gets_its_vote_again() {
         let mut voters = status.replicas.iter().filter(|replica| replica.is_voter);
         voters.any(|replica| replica.key.directory.0 == directory.0)
     });
+}
+
+#[test]
+fn what_is_acknowledged_survives_every_leader() {
+    for seed in 0..10 {
+        let mut world = World::of_voters(seed);
+        world.run_until("three votes", || (0..3).all(|node| world.voters(node) == 3));
+        let (topic, answer) = world.create_with(0, 4, 3);
+        assert!(answer.unwrap()[0].1.is_ok(), "seed {seed}");
+        assert!((0..3).all(|node| world.knows(node, topic)));
+        let ids: Vec<_> = (0..4)
+            .map(|index| TopicPartition {
+                topic,
+                partition: PartitionIndex(index),
+            })
+            .collect();
+        let mut acknowledged = 0;
+        for round in 0..4 {
+            for _ in 0..20 {
+                for id in &ids {
+                    world.produce(*id, acknowledged);
+                }
+                acknowledged += 1;
+            }
+            let victim = world.leader_of(ids[round]).expect("it is led").0;
+            world.kill(victim);
+            for id in &ids {
+                world.produce(*id, acknowledged);
+            }
+            acknowledged += 1;
+            world.start(victim, &[0, 1, 2], &[]);
+            world.run_until("all in sync", || {
+                ids.iter().all(|id| world.isr(0, *id) == 3)
+            });
+        }
+        for id in &ids {
+            let mut values = world.values(*id);
+            // One that was not acknowledged in time was sent again, and may be there twice.
+            values.dedup();
+            assert_eq!(
+                values,
+                (0..acknowledged).collect::<Vec<_>>(),
+                "seed {seed}, {id}"
+            );
+        }
+    }
 }
