@@ -139,6 +139,7 @@ impl<I: Io> NewDirectory<I> {
             directory_id: self.directory_id,
             shards: 0,
             standing: birth.standing,
+            peer_port: None,
         };
         write(io, &self.path, &identity).await?;
         Ok(DataDirectory {
@@ -207,20 +208,24 @@ impl<I: Io> DataDirectory<I> {
         }))
     }
 
-    /// Notes how many shards have left their checkpoints here, so that one that is missing is missed. To be called when
-    /// all of them are there: a number that is too large would refuse a good directory.
-    pub async fn note_shards(&mut self, shards: u16) {
-        if shards == self.identity.shards {
-            return;
-        }
+    /// Notes how many shards have left their checkpoints here, so that one that is missing is missed, and where other
+    /// brokers reach this one. To be called when all shards are there: a number that is too large would refuse a good
+    /// directory.
+    pub async fn note(&mut self, shards: u16, peer_port: Option<u16>) {
         let noted = Identity {
             shards,
+            peer_port,
             ..self.identity.clone()
         };
+        if noted == self.identity {
+            return;
+        }
         match write(&self.io, &self.path, &noted).await {
             Ok(()) => self.identity = noted,
             // The next start does it, if there is space then; until then one shard less is watched over.
-            Err(error) => tracing::warn!("the number of shards cannot be noted: {error}"),
+            Err(error) => {
+                tracing::warn!("the number of shards and the port cannot be noted: {error}")
+            }
         }
     }
 

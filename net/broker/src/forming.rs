@@ -8,11 +8,17 @@
 //! cluster's name, and whoever does not takes the probe.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
-use model::BrokerId;
+use client::{ClientError, Cluster, ClusterOptions};
+use model::{BrokerId, MonotonicTime};
 use peer::{BookEntry, PeerNetwork, ProbeError, Refusal};
+use protocol::describe_quorum::{
+    DescribeQuorumRequest, DescribeQuorumRequestPartition, DescribeQuorumRequestTopic,
+};
 use runtime::Io;
+use shard::contacts::PEER_LISTENER;
 
 use crate::data_directory::Birth;
 use crate::identity::Standing;
@@ -60,6 +66,66 @@ pub(crate) fn decide(me: BrokerId, voters: &[BrokerId], told: &Asked) -> Option<
         cluster_id: None,
         standing: Standing::Founder,
     })
+}
+
+/// Where the brokers listen for others that listen for clients at one of these addresses. Asks until one of them answers.
+pub(crate) async fn meet<I: Io>(io: &I, plan: &PeerPlan) -> Vec<(String, u16)> {
+    let mut complained_at = None;
+    loop {
+        for (host, port) in &plan.join {
+            match ask_client_port(io, plan, host, *port).await {
+                Ok(found) if !found.is_empty() => return found,
+                Ok(_) => complain_of(io, &mut complained_at, host, *port, "it names no broker"),
+                Err(error) => {
+                    complain_of(io, &mut complained_at, host, *port, &error.to_string());
+                }
+            }
+        }
+        io.sleep(ROUND_PAUSE).await;
+    }
+}
+
+fn complain_of<I: Io>(
+    io: &I,
+    complained_at: &mut Option<MonotonicTime>,
+    host: &str,
+    port: u16,
+    why: &str,
+) {
+    let now = io.now();
+    if complained_at.is_none_or(|at| now.since(at) >= COMPLAINT_INTERVAL) {
+        *complained_at = Some(now);
+        tracing::info!(%host, port, why, "this broker waits for one of the cluster that it is to join");
+    }
+}
+
+async fn ask_client_port<I: Io>(
+    io: &I,
+    plan: &PeerPlan,
+    host: &str,
+    port: u16,
+) -> Result<Vec<(String, u16)>, ClientError> {
+    let options = ClusterOptions {
+        resolve: Rc::new(plan.resolve),
+        ..ClusterOptions::default()
+    };
+    let host = match host.contains(':') {
+        true => format!("[{host}]"),
+        false => host.to_owned(),
+    };
+    let mut cluster = Cluster::connect(io, &format!("{host}:{port}"), options).await?;
+    let request = DescribeQuorumRequest {
+        topics: vec![DescribeQuorumRequestTopic {
+            topic_name: "__cluster_metadata".into(),
+            partitions: vec![DescribeQuorumRequestPartition { partition_index: 0 }],
+        }],
+    };
+    let response = cluster.ask_any(&request).await?;
+    let listeners = response.nodes.iter().flat_map(|node| &node.listeners);
+    let peers = listeners.filter(|listener| *listener.name == *PEER_LISTENER);
+    Ok(peers
+        .map(|peer| (peer.host.to_string(), peer.port))
+        .collect())
 }
 
 /// Asks until there is an answer: for ever, if the others do not come.

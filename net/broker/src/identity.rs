@@ -23,6 +23,9 @@ const SHARDS_KEY: &str = "ringlog.shards";
 /// The key of [`Standing::Joined`].
 const JOINED_KEY: &str = "ringlog.joined";
 
+/// The key of [`Identity::peer_port`].
+const PEER_PORT_KEY: &str = "ringlog.peer.port";
+
 /// The only version of the file that both know.
 const VERSION: &str = "1";
 
@@ -68,6 +71,8 @@ pub struct Identity {
     /// Shards that have left their checkpoints here; 0 until that was noted.
     pub shards: u16,
     pub standing: Standing,
+    /// Where it listened for other brokers when the port was left to the kernel: they look for it there.
+    pub peer_port: Option<u16>,
 }
 
 /// Who asks for a data directory.
@@ -202,12 +207,15 @@ impl Identity {
             (None, true) => Standing::Founder,
             (None, false) => Standing::Formatted,
         };
+        let peer_port = properties.get(PEER_PORT_KEY).map(|text| text.parse());
+        let peer_port = peer_port.transpose();
         Ok(Identity {
             cluster_id,
             node: BrokerId(node),
             directory_id: Uuid(directory.0),
             shards: shards.map_err(|_| format!("{SHARDS_KEY} is not a number"))?,
             standing,
+            peer_port: peer_port.map_err(|_| format!("{PEER_PORT_KEY} is not a number"))?,
         })
     }
 
@@ -217,8 +225,11 @@ impl Identity {
             Standing::Joined => format!("{JOINED_KEY}=true\n"),
             Standing::Founder | Standing::Formatted => String::new(),
         };
+        let peer_port = self.peer_port;
+        let peer_port =
+            peer_port.map_or_else(String::new, |port| format!("{PEER_PORT_KEY}={port}\n"));
         format!(
-            "version={VERSION}\ncluster.id={}\nnode.id={}\ndirectory.id={}\n{SHARDS_KEY}={}\n{joined}",
+            "version={VERSION}\ncluster.id={}\nnode.id={}\ndirectory.id={}\n{SHARDS_KEY}={}\n{joined}{peer_port}",
             self.cluster_id,
             self.node,
             TopicId(self.directory_id.0),
@@ -274,6 +285,7 @@ mod tests {
             directory_id: Uuid(directory_id),
             shards,
             standing,
+            peer_port: None,
         }))
     }
 

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use model::config::{BrokerConfig, Listener};
+use shard::contacts::PEER_LISTENER;
 
 /// The only protocol that is served.
 const PLAINTEXT: &str = "PLAINTEXT";
@@ -34,8 +35,8 @@ pub struct PlannedListener {
     pub advertised: Option<Listener>,
 }
 
-/// The listeners that a broker of this configuration serves: those for clients. The controller's are for other brokers,
-/// of which there are none yet.
+/// The listeners that a broker of this configuration serves: those for clients. The controller's is for other
+/// brokers ([`peer_listener`]).
 pub fn served_listeners(config: &BrokerConfig) -> Result<Vec<&Listener>, ListenerRefused> {
     let all = config.listeners.iter();
     let listeners: Vec<&Listener> = all.filter(|one| !is_controllers(config, one)).collect();
@@ -52,6 +53,10 @@ pub fn served_listeners(config: &BrokerConfig) -> Result<Vec<&Listener>, Listene
         });
     }
     for (place, listener) in listeners.iter().enumerate() {
+        if listener.name == PEER_LISTENER {
+            let reason = "this name is kept for other brokers: choose another".to_owned();
+            return Err(refused(listener, reason));
+        }
         match protocol(&config.listener_security_protocol_map, &listener.name) {
             Some(protocol) if protocol.eq_ignore_ascii_case(PLAINTEXT) => {}
             Some(protocol) => {
@@ -80,6 +85,24 @@ pub fn served_listeners(config: &BrokerConfig) -> Result<Vec<&Listener>, Listene
     }
     check_advertised(config, &listeners)?;
     Ok(listeners)
+}
+
+/// Where a broker listens for other brokers: as it is told, or on the controller's listener of a file of Kafka's, or on any
+/// free port of the host that clients reach it at.
+pub fn peer_listener(config: &BrokerConfig) -> Listener {
+    if let Some(listener) = &config.peer_listen {
+        return listener.clone();
+    }
+    let mut all = config.listeners.iter();
+    if let Some(listener) = all.find(|one| is_controllers(config, one)) {
+        return listener.clone();
+    }
+    let first = config.listeners.first();
+    Listener {
+        name: PEER_LISTENER.to_owned(),
+        host: first.map_or_else(String::new, |first| first.host.clone()),
+        port: 0,
+    }
 }
 
 fn is_controllers(config: &BrokerConfig, listener: &Listener) -> bool {
@@ -140,7 +163,7 @@ pub(crate) fn plan_listeners(
     Ok(planned.collect())
 }
 
-fn with_host(told: &Listener, host_name: &str) -> Listener {
+pub(crate) fn with_host(told: &Listener, host_name: &str) -> Listener {
     let host = match is_any(&told.host) {
         true => host_name,
         false => &told.host,

@@ -202,6 +202,14 @@ async fn send<I: Io>(peers: Rc<Peers<I>>, shard: Rc<Shard<I>>) {
                 tracing::warn!(%from, ?mark, "snapshots are not fetched yet");
                 shard.snapshot_not_fetched();
             }
+            Outgoing::Probe(broker) => {
+                let (network, shard) = (peers.network.clone(), shard.clone());
+                peers.io.spawn(TaskClass::Foreground, async move {
+                    // Whatever is not plain leaves it to its heartbeats.
+                    let found = network.probe(broker).await;
+                    shard.probed(broker, !matches!(found, Err(ProbeError::NoProcess)));
+                });
+            }
             Outgoing::Addresses(addresses) => {
                 peers.registered.replace(addresses);
                 peers.set_book();
@@ -248,11 +256,17 @@ async fn receive<I: Io>(peers: Rc<Peers<I>>, shard: Rc<Shard<I>>) {
             }
         }
         while let Some(event) = peers.network.take_event() {
-            if let PeerEvent::Unreachable(target, Purpose::Raft) = event {
-                let key = peers.keys.borrow().get(&target.node).copied();
-                if let Some(key) = key {
-                    shard.peer_unreachable(key);
+            match event {
+                PeerEvent::Unreachable(target, Purpose::Raft) => {
+                    let key = peers.keys.borrow().get(&target.node).copied();
+                    if let Some(key) = key {
+                        shard.peer_unreachable(key);
+                    }
                 }
+                PeerEvent::Suspect(target) if shard.id() == ShardId(0) => {
+                    shard.suspect(target.node);
+                }
+                PeerEvent::Unreachable(..) | PeerEvent::Suspect(_) => {}
             }
         }
     }

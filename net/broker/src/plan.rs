@@ -11,7 +11,7 @@ use std::time::Duration;
 use metadata::Uuid;
 use metadata::controller::BrokerRegistrationRequest;
 use metadata::record::{BrokerEndpoint, BrokerFeature};
-use model::config::{BrokerConfig, Voter};
+use model::config::{BrokerConfig, Listener, Voter};
 use model::{BrokerId, ShardId};
 use server::ServerOptions;
 use server::connection::ConnectionLimit;
@@ -22,7 +22,9 @@ use shard::contacts::PEER_LISTENER;
 use storage::StorageOptions;
 
 use crate::identity::{Identity, Owner, Standing};
-use crate::listeners::{ListenerRefused, PlannedListener, plan_listeners};
+use crate::listeners::{
+    ListenerRefused, PlannedListener, peer_listener, plan_listeners, with_host,
+};
 
 /// The feature levels that clients of Kafka 4.3 expect (`metadata.version`, 30 is 4.3-IV0).
 const METADATA_VERSION_MIN: i16 = 7;
@@ -57,16 +59,47 @@ pub struct PeerPlan {
     pub advertised: (String, u16),
     /// Who shall have a vote, by the configuration.
     pub voters: Vec<Voter>,
-    /// Brokers of the cluster to join, by host and port.
+    /// Brokers of the cluster to join, by host and port: where they listen for brokers.
     pub seeds: Vec<(String, u16)>,
+    /// The same by where they listen for clients.
+    pub join: Vec<(String, u16)>,
     /// Looks names up. It is called on shard 0.
     pub resolve: fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
 }
 
 impl PeerPlan {
+    /// What a configuration says. `listen` is the address of its [`peer_listener`], `host_name` what the others are told where
+    /// no host is named.
+    pub fn new(
+        config: &BrokerConfig,
+        listen: SocketAddr,
+        host_name: &str,
+        resolve: fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
+    ) -> PeerPlan {
+        let pair = |address: &Listener| (address.host.clone(), address.port);
+        let told = match &config.peer_advertised {
+            Some(advertised) => pair(advertised),
+            None => {
+                let listener = peer_listener(config);
+                (with_host(&listener, host_name).host, 0)
+            }
+        };
+        let servers = &config.controller_quorum_bootstrap_servers;
+        PeerPlan {
+            listen,
+            advertised: told,
+            voters: config.controller_quorum_voters.clone(),
+            seeds: servers.iter().map(pair).collect(),
+            join: config.join.iter().map(pair).collect(),
+            resolve,
+        }
+    }
+
     /// Whether a new data directory may belong to a cluster that is there.
     pub(crate) fn names_others(&self, me: BrokerId) -> bool {
-        !self.seeds.is_empty() || self.voters.iter().any(|voter| voter.node != me)
+        !self.seeds.is_empty()
+            || !self.join.is_empty()
+            || self.voters.iter().any(|voter| voter.node != me)
     }
 }
 
@@ -279,6 +312,7 @@ mod tests {
                 directory_id: Uuid([5; 16]),
                 shards: 2,
                 standing: Standing::Founder,
+                peer_port: None,
             },
             incarnation: Uuid([6; 16]),
             bound: vec![

@@ -15,11 +15,11 @@ use server::{Server, listener};
 use shard::{BootError, Booted, Shard, boot};
 
 use crate::data_directory::{Birth, DataDirectory, DirectoryError, NewDirectory, Taken};
-use crate::forming::form;
+use crate::forming::{form, meet};
 use crate::identity::{Standing, random_uuid};
 use crate::links::{Links, OpenedLink};
 use crate::peers::Peers;
-use crate::plan::{BrokerPlan, Opened};
+use crate::plan::{BrokerPlan, Opened, PeerPlan};
 use crate::running::Running;
 
 /// How long a port in use is waited for: the kernel takes down the rings, and with them the listener, of a killed
@@ -101,7 +101,8 @@ pub async fn start<I: Io>(
     let Booted { shard, recovery } = boot(io, options, inbox, senders, join).await?;
     if let (Some(directory), Some(report)) = (&mut directory, &recovery) {
         // Every shard has opened its logs by now.
-        directory.note_shards(plan.shards.max(report.shards)).await;
+        let shards = plan.shards.max(report.shards);
+        directory.note(shards, opened.peer_port).await;
     }
     let server = Server::new(shard.clone(), plan.server.clone());
     for (planned, listener) in plan.listeners.iter().zip(listeners) {
@@ -183,13 +184,22 @@ async fn begin<I: Io>(
     taken: Taken<I>,
 ) -> Result<(DataDirectory<I>, Option<Rc<Peers<I>>>, Option<u16>), StartError> {
     let (mut peers, mut port) = (None, None);
-    if let Some(peer_plan) = &plan.peers {
-        let deadline = io.now().plus(PORT_PATIENCE);
-        let listener = listen_alone(io, peer_plan.listen, 1, deadline).await?;
+    let mut peer_plan = plan.peers.clone();
+    if let Some(peer_plan) = &mut peer_plan {
+        let noted = match &taken {
+            Taken::Known(known) => known.identity.peer_port,
+            Taken::New(_) => None,
+        };
+        let listener = listen_for_peers(io, peer_plan.listen, noted).await?;
         port = Some(bound(&listener, peer_plan.listen)?.port());
         let directory = match &taken {
             Taken::Known(known) => known.identity.directory_id,
-            Taken::New(new) => new.directory_id,
+            Taken::New(new) => {
+                if !peer_plan.join.is_empty() {
+                    peer_plan.seeds.extend(meet(io, peer_plan).await);
+                }
+                new.directory_id
+            }
         };
         let key = ReplicaKey {
             broker: plan.config.node_id,
@@ -199,7 +209,9 @@ async fn begin<I: Io>(
     }
     let directory = match taken {
         Taken::Known(known) => known,
-        Taken::New(new) => begin_new(io, plan, peers.as_deref(), new).await?,
+        Taken::New(new) => {
+            begin_new(io, plan, peers.as_deref().zip(peer_plan.as_ref()), new).await?
+        }
     };
     if let Some(peers) = &peers {
         peers.network.set_cluster(&directory.identity.cluster_id)?;
@@ -210,12 +222,12 @@ async fn begin<I: Io>(
 async fn begin_new<I: Io>(
     io: &I,
     plan: &BrokerPlan,
-    peers: Option<&Peers<I>>,
+    peers: Option<(&Peers<I>, &PeerPlan)>,
     new: NewDirectory<I>,
 ) -> Result<DataDirectory<I>, StartError> {
     let me = plan.config.node_id;
-    let birth = match (peers, &plan.peers) {
-        (Some(peers), Some(peer_plan)) if peer_plan.names_others(me) => {
+    let birth = match peers {
+        Some((peers, peer_plan)) if peer_plan.names_others(me) => {
             form(io, &peers.network, me, peer_plan).await
         }
         _ => Birth {
@@ -247,6 +259,27 @@ async fn listen_first<I: Io>(
         listeners.push(listener);
     }
     Ok((listeners, addresses))
+}
+
+/// Where other brokers look for this one: at the port that was noted, if the configuration leaves it to the kernel.
+async fn listen_for_peers<I: Io>(
+    io: &I,
+    planned: SocketAddr,
+    noted: Option<u16>,
+) -> Result<I::Listener, StartError> {
+    let deadline = io.now().plus(PORT_PATIENCE);
+    if planned.port() == 0
+        && let Some(noted) = noted
+    {
+        let address = SocketAddr::new(planned.ip(), noted);
+        match listen_alone(io, address, 1, deadline).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => {
+                tracing::warn!(%error, "another port is taken for other brokers: they have to hear of it");
+            }
+        }
+    }
+    listen_alone(io, planned, 1, deadline).await
 }
 
 /// The shards share an address (SO_REUSEPORT), so the kernel would let a second broker in beside a first one: whether it

@@ -107,6 +107,8 @@ async fn boot_first<I: Io>(
         .begins(ShardId(0), shard.image().end_offset());
     tasks::start(&shard, inbox, Vec::new());
     prepared(&shard);
+    // Of those that were there when this broker stopped: the controller is among them, or known to one.
+    shard.tell_addresses();
     metadata_quorum::start(&shard);
     forwarding::start(&shard);
     let class = TaskClass::Foreground;

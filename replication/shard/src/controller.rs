@@ -17,14 +17,16 @@ use metadata::controller::{
 use metadata::{ConfigMap, MetadataRecord};
 use model::config::{BrokerConfig, TopicConfig};
 use model::record::BatchBuilder;
-use model::{BrokerEpoch, BrokerId, PartitionEpoch};
+use model::{BrokerEpoch, BrokerId, Offset, PartitionEpoch};
 use runtime::Io;
 
 use crate::config_rules;
 use crate::controller_call::{ControllerAnswer, ControllerRequest};
 use crate::controller_queue::{Decided, Next};
 use crate::metadata_quorum;
+use crate::outgoing::Outgoing;
 use crate::refusal::{AppendRefusal, MetadataRefusal, WaitFailure, WriteRefusal};
+use crate::request::{QuorumDescribed, QuorumReplica};
 use crate::shard::Shard;
 
 /// How long a decision waits for space on the device before it is refused; others wait behind it.
@@ -108,11 +110,32 @@ async fn decide<I: Io>(shard: &Rc<Shard<I>>, request: ControllerRequest) -> Cont
             let decided = decided.and_then(|block| block.map_err(MetadataRefusal::Decided));
             Answer::AllocateProducerIds(decided)
         }
+        Request::DescribeQuorum(_) => Answer::DescribeQuorum(Ok(describe_quorum(shard))),
         Request::Register(request) => Answer::Register(register(shard, &request).await),
         Request::Heartbeat(heartbeat) => Answer::Heartbeat(hear(shard, &heartbeat)),
         Request::AlterPartitions(changes) => {
             Answer::AlterPartitions(alter_partitions(shard, &changes).await)
         }
+    }
+}
+
+fn describe_quorum<I: Io>(shard: &Shard<I>) -> QuorumDescribed {
+    let status = shard.quorum_status();
+    let me = shard.options.replica_key();
+    let replicas = status.replicas.iter().map(|replica| QuorumReplica {
+        key: replica.key,
+        is_voter: replica.is_voter,
+        log_end_offset: match replica.key == me {
+            true => status.log_end_offset,
+            false => replica.log_end_offset.unwrap_or(Offset::NONE),
+        },
+        is_active: replica.is_active || replica.key == me,
+    });
+    QuorumDescribed {
+        leader: me.broker,
+        epoch: status.leadership.term.leader_epoch(),
+        high_watermark: status.high_watermark,
+        replicas: replicas.collect(),
     }
 }
 
@@ -186,12 +209,27 @@ async fn alter_partitions<I: Io>(
     Ok(results)
 }
 
+impl<I: Io> Shard<I> {
+    /// A broker's connections are gone, and its port refuses new ones; on shard 0. Nothing follows where this broker is not the
+    /// controller.
+    pub fn suspect(&self, broker: BrokerId) {
+        self.liveness.suspected(broker);
+        self.controller.judge_if(self.liveness.has_verdicts());
+    }
+
+    /// What became of [`Outgoing::Probe`]: false if nobody listens there any more.
+    pub fn probed(&self, broker: BrokerId, may_live: bool) {
+        self.liveness.probed(&self.image(), broker, may_live);
+        self.controller.judge_if(self.liveness.has_verdicts());
+    }
+}
+
 /// Carries out verdicts about brokers, one after the other: each is decided on the image that holds the one before.
 async fn judge<I: Io>(shard: &Rc<Shard<I>>) {
     for verdict in shard.liveness.verdicts() {
         let (broker, decision) = match verdict {
             Verdict::Probe(broker) => {
-                shard.liveness.probed(&shard.image(), broker, true);
+                shard.outgoing().push(Outgoing::Probe(broker));
                 continue;
             }
             Verdict::Fence(broker) => (broker, fence(shard, broker)),

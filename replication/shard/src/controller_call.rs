@@ -16,7 +16,9 @@ use quorum::ReplicaKey;
 use serde::{Deserialize, Serialize};
 
 use crate::refusal::MetadataRefusal;
-use crate::request::{CreatedPartitions, CreatedTopics, UnregisterBroker};
+use crate::request::{
+    CreatedPartitions, CreatedTopics, DescribeQuorum, QuorumDescribed, UnregisterBroker,
+};
 
 /// A question to the controller.
 pub(crate) trait ControllerCall: Sized {
@@ -81,6 +83,7 @@ controller_calls! {
     AlterReassignments: AlterReassignmentsRequest => ReassignedTopics;
     UnregisterBroker: UnregisterBroker => Result<(), ControllerError>;
     AllocateProducerIds: ProducerIdsFor => ProducerIdBlock;
+    DescribeQuorum: DescribeQuorum => QuorumDescribed;
     /// A process becomes a broker of the cluster.
     Register: BrokerRegistrationRequest => BrokerEpoch;
     /// A broker is alive.
@@ -94,6 +97,7 @@ impl ControllerRequest {
     pub(crate) fn may_be_repeated(&self) -> bool {
         match self {
             ControllerRequest::AllocateProducerIds(_)
+            | ControllerRequest::DescribeQuorum(_)
             | ControllerRequest::Register(_)
             | ControllerRequest::Heartbeat(_)
             | ControllerRequest::AlterPartitions(_) => true,

@@ -94,6 +94,13 @@ impl Liveness {
         }
     }
 
+    /// A broker's connections are gone, and its port refuses new ones.
+    pub(crate) fn suspected(&self, broker: BrokerId) {
+        if let Some(sessions) = self.sessions.borrow_mut().as_mut() {
+            sessions.handle_suspected(broker);
+        }
+    }
+
     /// A probe has ended.
     pub(crate) fn probed(&self, image: &MetadataImage, broker: BrokerId, answers: bool) {
         if let Some(sessions) = self.sessions.borrow_mut().as_mut() {

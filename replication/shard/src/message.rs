@@ -17,14 +17,15 @@ use metadata::controller::{
     ElectLeadersRequest, ElectedTopics, IsrChange, ReassignedTopics,
 };
 use metadata::{MetadataImage, MetadataRecord};
-use model::{LeaderEpoch, Offset, PartitionEpoch, ShardId, TopicPartition};
+use model::{Offset, PartitionEpoch, ShardId, TopicPartition};
 
 use crate::refusal::{DeleteRecordsRefusal, LeadRefusal, MetadataRefusal, ReadRefusal};
 use crate::reply::ReplySlot;
 use crate::request::{
     AllocateProducerIds, AllocatedIds, CreatedPartitions, CreatedTopics, DeleteRecords,
-    DeletionsDurable, EpochEnd, EpochEnded, Fetch, FetchedParts, FoundOffset, ListOffset, LogSize,
-    MetadataEnd, MetadataTerm, Produce, ProducedParts, UnregisterBroker, Watch,
+    DeletionsDurable, DescribeQuorum, EpochEnd, EpochEnded, Fetch, FetchedParts, FoundOffset,
+    ListOffset, LogSize, MetadataEnd, Produce, ProducedParts, QuorumDescribed, UnregisterBroker,
+    Watch,
 };
 
 /// A question to a shard, and what is answered to it.
@@ -192,8 +193,8 @@ questions! {
     DeletionsDurable, deletions_durable: DeletionsDurable => Option<Offset>;
     /// How far the metadata log has come (shard 0).
     MetadataEnd, metadata_end: MetadataEnd => Offset;
-    /// In which term the metadata log is led (shard 0).
-    MetadataTerm, metadata_term: MetadataTerm => LeaderEpoch;
+    /// Who agrees on the metadata log (shard 0).
+    DescribeQuorum, describe_quorum: DescribeQuorum => Result<QuorumDescribed, MetadataRefusal>;
 }
 
 /// Work for the coordinator of one partition of the topic of committed offsets.

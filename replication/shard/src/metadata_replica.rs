@@ -12,8 +12,8 @@ use bytes::Bytes;
 use model::{MonotonicTime, Offset};
 use quorum::{
     Committed, EntryId, EntryIndex, Leadership, MembershipRefusal, Message, Output, Proposed,
-    Quorum, QuorumStatus, ReadEntries, RecoveredLog, ReplicaKey, Settings, SnapshotMark, Term,
-    Write, WriteNumber,
+    Quorum, QuorumStatus, ReadEntries, RecoveredLog, ReplicaKey, Settings, SnapshotMark, Write,
+    WriteNumber,
 };
 use runtime::{Oneshot, Signal};
 use storage::{Log, Mark};
@@ -92,11 +92,6 @@ impl MetadataReplica {
     pub(crate) fn is_active(&self) -> bool {
         let quorum = self.quorum.borrow();
         quorum.leads() && self.committed.get().term == self.leadership.get().term
-    }
-
-    /// The term in which the log is led, as far as this replica knows.
-    pub(crate) fn term(&self) -> Term {
-        self.leadership.get().term
     }
 
     /// Who leads the log, as far as this replica knows.

@@ -46,6 +46,8 @@ pub enum Outgoing {
     Forward(Forward),
     /// A snapshot of the metadata log. [`crate::Shard::snapshot_fetched`] says what became of it.
     FetchSnapshot(ReplicaKey, SnapshotMark),
+    /// Whether a broker answers. [`crate::Shard::probed`] says so.
+    Probe(BrokerId),
     /// These are the brokers from now on.
     Addresses(Vec<PeerAddress>),
 }

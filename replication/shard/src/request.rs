@@ -6,6 +6,7 @@ use bytes::Bytes;
 use metadata::controller::{ControllerError, CreatedTopic, ProducerIdBlock};
 use model::record::{CheckedBatch, ValidationError};
 use model::{BrokerId, LeaderEpoch, MonotonicTime, Offset, ProducerId, Timestamp, TopicPartition};
+use quorum::ReplicaKey;
 use serde::{Deserialize, Serialize};
 
 use crate::refusal::{ProduceRefused, ReadRefusal};
@@ -294,6 +295,29 @@ pub struct DeletionsDurable;
 #[derive(Clone, Copy, Debug)]
 pub struct MetadataEnd;
 
-/// Asking in which term this broker leads the metadata log.
-#[derive(Clone, Copy, Debug)]
-pub struct MetadataTerm;
+/// Asking who agrees on the metadata log (KIP-595).
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct DescribeQuorum;
+
+/// The answer to [`DescribeQuorum`], by the leader.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct QuorumDescribed {
+    pub leader: BrokerId,
+    /// Its term, as the log's batches have it.
+    pub epoch: LeaderEpoch,
+    /// Where what is agreed on ends.
+    pub high_watermark: Offset,
+    /// Voters, then observers.
+    pub replicas: Vec<QuorumReplica>,
+}
+
+/// A replica of the metadata log, as the leader knows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct QuorumReplica {
+    pub key: ReplicaKey,
+    pub is_voter: bool,
+    /// How far it agrees with the leader's log; -1: nobody knows yet.
+    pub log_end_offset: Offset,
+    /// Whether it was heard of lately.
+    pub is_active: bool,
+}

@@ -50,7 +50,7 @@ use crate::replica_events::ReplicaEvents;
 use crate::reply::ReplySlot;
 use crate::request::{
     AllocateProducerIds, DeleteRecords, DeletionsDurable, Fetch, Fetched, ListOffset, MetadataEnd,
-    MetadataTerm, Produce, Watch,
+    Produce, Watch,
 };
 use crate::streams::{PeerShard, StreamRefusal, Streams};
 use crate::timers::Timers;
@@ -79,6 +79,15 @@ pub struct ShardOptions {
 }
 
 impl ShardOptions {
+    fn place(&self, shard_count: u16) -> Place {
+        Place {
+            broker: self.broker,
+            shard: self.shard,
+            shard_count,
+            incarnation: self.registration.incarnation_id,
+        }
+    }
+
     /// Which replica of the metadata log this broker has.
     pub fn replica_key(&self) -> ReplicaKey {
         ReplicaKey {
@@ -148,12 +157,7 @@ impl<I: Io> Shard<I> {
         let peers = Rc::new(peers);
         let cache = MetadataCache::new(image, options.broker, options.config.clone());
         let cache = Rc::new(cache);
-        let place = Place {
-            broker: options.broker,
-            shard: options.shard,
-            shard_count,
-            incarnation: options.registration.incarnation_id,
-        };
+        let place = options.place(shard_count);
         let events = Rc::new(ReplicaEvents::default());
         let partitions = Partitions::new(
             io.clone(),
@@ -484,10 +488,7 @@ impl<I: Io> Shard<I> {
                     reply,
                 );
             }
-            Asked::MetadataTerm(MetadataTerm, reply) => {
-                let replica = self.replica.get().expect("shard 0 is asked");
-                self.peers.answer(reply, replica.term().leader_epoch());
-            }
+            Asked::DescribeQuorum(asked, reply) => self.ask_controller(asked, reply),
             Asked::MetadataEnd(MetadataEnd, reply) => {
                 self.peers.answer(reply, self.cache.end_offset());
             }
@@ -582,7 +583,7 @@ impl<I: Io> Shard<I> {
     }
 
     /// Whoever sends to other brokers is to know where they are.
-    fn tell_addresses(&self) {
+    pub(crate) fn tell_addresses(&self) {
         let addresses = self.contacts.addresses(&self.image());
         self.outgoing.set_addresses(addresses);
     }

@@ -8,16 +8,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker::listeners::served_listeners;
+use broker::listeners::{peer_listener, served_listeners};
 use broker::{
-    BrokerPlan, CLOSE_PATIENCE, DRAIN_MARGIN, INBOX_CAPACITY, Links, ListenerRefused, Resources,
-    StartError, StopError,
+    BrokerPlan, CLOSE_PATIENCE, DRAIN_MARGIN, INBOX_CAPACITY, Links, ListenerRefused, PeerPlan,
+    Resources, StartError, StopError,
 };
 use console::{Console, ConsoleError, Phase, Question, ShardQuestions};
 use model::config::{BrokerConfig, Listener};
 use shard::Closed;
 use storage::RecoveryReport;
-use uring::{Running, UringOptions};
+use uring::{Running, UringIo, UringOptions};
 
 use crate::descriptors::{DescriptorPlan, TooFewDescriptors};
 use crate::fence::{self, Fence, FenceWatch};
@@ -27,6 +27,9 @@ use crate::shard_thread::{Report, ShardThread};
 
 /// How long all shards together may take to start: recovery replays at most the journals.
 const START_PATIENCE: Duration = Duration::from_secs(600);
+
+/// The same where a start waits for other brokers: for ever, as far as anybody can tell.
+const JOIN_PATIENCE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// How much later than a shard must have reported its end the main thread stops waiting for the report.
 const REPORT_MARGIN: Duration = Duration::from_secs(5);
@@ -193,7 +196,11 @@ impl Node {
             recovery: None,
             started_in: Duration::ZERO,
         };
-        node.wait_until_serving(start + START_PATIENCE)?;
+        let patience = match waits_for_others(&config) {
+            true => JOIN_PATIENCE,
+            false => START_PATIENCE,
+        };
+        node.wait_until_serving(start + patience)?;
         if let Some(console) = &node.console {
             console.set_phase(Phase::Serving);
         }
@@ -368,6 +375,13 @@ fn plan(
     let shards = u16::try_from(cores).expect("cores fit 16 bits");
     let host_name = host_name();
     let mut plan = BrokerPlan::new(config.clone(), shards, resources, &addresses, &host_name)?;
+    let listener = peer_listener(config);
+    let listen = resolve(&listener).map_err(|reason| ListenerRefused {
+        key: "ringlog.peer.listen",
+        listener: listener.to_string(),
+        reason,
+    })?;
+    plan.peers = Some(PeerPlan::new(config, listen, &host_name, look_up));
     let log_dir = &mut plan.server.log_dir;
     *log_dir = std::path::absolute(&*log_dir).map_err(|source| {
         NodeError::Directory(broker::DirectoryError::Io {
@@ -376,6 +390,13 @@ fn plan(
         })
     })?;
     Ok(plan)
+}
+
+/// Whether a start may depend on brokers that do not run yet.
+fn waits_for_others(config: &BrokerConfig) -> bool {
+    !config.join.is_empty()
+        || !config.controller_quorum_voters.is_empty()
+        || !config.controller_quorum_bootstrap_servers.is_empty()
 }
 
 /// As a configuration file has it.
@@ -387,6 +408,11 @@ pub(crate) fn comma_separated<T: ToString>(items: &[T]) -> String {
 fn drain_patience(config: &BrokerConfig) -> Duration {
     let millis = u64::try_from(config.drain_timeout_ms);
     Duration::from_millis(millis.expect("the registry of settings bounds it"))
+}
+
+/// Looks a name up. On shard 0, which waits for it: brokers are found at a start, or when they have moved.
+fn look_up(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+    Ok((host, port).to_socket_addrs()?.collect())
 }
 
 /// The first address of a listener's host; of every interface if it names none.

@@ -51,7 +51,8 @@ const ARROWS: [Arrows; 20] = [
     (
         "broker",
         &[
-            "model", "runtime", "storage", "metadata", "quorum", "shard", "server", "peer",
+            "model", "runtime", "storage", "metadata", "quorum", "protocol", "client", "shard",
+            "server", "peer",
         ],
     ),
     ("load", &["model", "runtime", "protocol", "client"]),

@@ -57,6 +57,11 @@ typed_settings! {
         drain_timeout_ms: i32 = int("ringlog.drain.timeout.ms"),
         accept_lost_data: bool = boolean("ringlog.accept.lost.data"),
         fenced_exit_delay_ms: i64 = long("ringlog.fenced.exit.delay.ms"),
+        /// `None`: chosen from the other listeners.
+        peer_listen: Option<Listener> = http_listen("ringlog.peer.listen"),
+        /// `None`: where it listens.
+        peer_advertised: Option<Listener> = http_listen("ringlog.peer.advertised"),
+        join: Vec<Listener> = addresses("ringlog.join"),
         /// Where metrics are served; `None`: nowhere.
         http_listen: Option<Listener> = http_listen("ringlog.http.listen"),
         num_partitions: i32 = int("num.partitions"),

@@ -91,13 +91,13 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
     .ignored(CLUSTER),
     int(
         "broker.heartbeat.interval.ms",
-        Some("2000"),
+        Some("250"),
         "Time between two heartbeats of a broker to the controller.",
     )
     .at_least(1),
     int(
         "broker.session.timeout.ms",
-        Some("9000"),
+        Some("2000"),
         "Time without heartbeats after which a broker counts as down.",
     )
     .at_least(1),

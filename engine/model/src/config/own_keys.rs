@@ -95,6 +95,21 @@ pub(super) const OWN_KEYS: &[Key] = &[
     )
     .at_least(-1),
     string(
+        "ringlog.peer.listen",
+        Some(""),
+        "Where the broker listens for other brokers, as `host:port`. Empty: the listener that `controller.listener.names` names; without one, any free port of the first listener's host. Nothing on it is encrypted: keep it to the brokers' own network.",
+    ),
+    string(
+        "ringlog.peer.advertised",
+        Some(""),
+        "Where other brokers reach this one, as `host:port`, if that is not where it listens.",
+    ),
+    list(
+        "ringlog.join",
+        Some(""),
+        "Brokers of the cluster to join, as `host:port` of their client listeners; one that answers is enough. Only a new data directory asks.",
+    ),
+    string(
         "ringlog.http.listen",
         Some("127.0.0.1:9191"),
         "Address of the broker's HTTP server (`/metrics`, `/metrics.json`, `/healthz`, `/livez`, `/readyz`), as `host:port`; empty is none. Port 0 is any free one. If this is not set and the default is taken, the broker runs without.",

@@ -44,6 +44,7 @@ fn plan(simulation: &Simulation, node: usize, voters: &[usize], seeds: &[usize])
         advertised: (address(node).ip().to_string(), 0),
         voters: voters.iter().map(voter).collect(),
         seeds: seeds.iter().map(seed).collect(),
+        join: Vec::new(),
         resolve: peer::resolve_literal,
     };
     BrokerPlan {
@@ -331,21 +332,35 @@ fn a_new_broker_joins_by_the_address_of_one() {
 
 #[test]
 fn a_silent_broker_is_fenced_and_let_in_again() {
-    let mut world = World::of_voters(3);
-    world.run_until("three votes", || (0..3).all(|node| world.voters(node) == 3));
-    let leader = world.leader().expect("all know it");
-    let victim = (leader + 1) % 3;
-    world.kill(victim);
-    let is_fenced = |world: &World, node: usize| {
-        let shards = world.brokers[node].as_ref().unwrap();
-        let image = shards[1].shard.image();
-        image.broker(BrokerId(victim as i32 + 1)).unwrap().fenced
-    };
-    let began = world.simulation.now();
-    world.run_until("fenced", || is_fenced(&world, leader));
-    assert!(world.simulation.now().since(began) >= Duration::from_millis(1_500));
-    world.start(victim, &[0, 1, 2], &[]);
-    world.run_until("let in", || (0..3).all(|node| !is_fenced(&world, node)));
+    for is_killed in [true, false] {
+        let mut world = World::of_voters(3);
+        world.run_until("three votes", || (0..3).all(|node| world.voters(node) == 3));
+        let leader = world.leader().expect("all know it");
+        let victim = (leader + 1) % 3;
+        let is_fenced = |world: &World, node: usize| {
+            let shards = world.brokers[node].as_ref().unwrap();
+            let image = shards[1].shard.image();
+            image.broker(BrokerId(victim as i32 + 1)).unwrap().fenced
+        };
+        let others = || (0..3).filter(move |node| *node != victim);
+        match is_killed {
+            true => world.kill(victim),
+            false => others().for_each(|node| world.simulation.cut(victim, node)),
+        }
+        let began = world.simulation.now();
+        world.run_until("fenced", || is_fenced(&world, leader));
+        let took = world.simulation.now().since(began);
+        // Nobody listens where a process was: that is seen at once. Of a machine that is out of reach only silence tells.
+        match is_killed {
+            true => assert!(took < Duration::from_secs(1), "{took:?}"),
+            false => assert!(took >= Duration::from_millis(1_500), "{took:?}"),
+        }
+        match is_killed {
+            true => world.start(victim, &[0, 1, 2], &[]),
+            false => others().for_each(|node| world.simulation.heal(victim, node)),
+        }
+        world.run_until("let in", || (0..3).all(|node| !is_fenced(&world, node)));
+    }
 }
 
 #[test]

@@ -7,10 +7,12 @@ use protocol::describe_quorum::{
     DescribeQuorumResponse, DescribeQuorumTopic, QuorumReplicaState,
 };
 use runtime::Io;
-use shard::request::MetadataTerm;
+use shard::refusal::MetadataRefusal;
+use shard::request::{DescribeQuorum, QuorumReplica};
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
+use crate::error_codes;
 
 /// Kafka's name of the metadata log.
 const METADATA_TOPIC: &str = "__cluster_metadata";
@@ -23,7 +25,17 @@ pub async fn handle<I: Io>(
     if !is_about_metadata(request) {
         return context.answer(&refused(context, request));
     }
-    let (partition, nodes) = quorum_of_one(context).await;
+    let (partition, nodes) = match describe(context).await {
+        Ok(described) => described,
+        Err(refusal) => {
+            let refused = error_codes::metadata(&refusal);
+            return context.answer(&DescribeQuorumResponse {
+                error_code: context.code(refused.code),
+                error_message: Some(Text::copy_from(&refused.message)),
+                ..DescribeQuorumResponse::default()
+            });
+        }
+    };
     context.answer(&DescribeQuorumResponse {
         topics: vec![DescribeQuorumTopic {
             topic_name: METADATA_TOPIC.into(),
@@ -67,44 +79,51 @@ fn refused<I: Io>(
     }
 }
 
-/// A broker alone: all that is in the log is agreed on, and it is reached where it serves clients.
-async fn quorum_of_one<I: Io>(
+/// As its leader has it. When a replica last fetched is not known to the moment: one that was heard of lately has now.
+async fn describe<I: Io>(
     context: &Context<'_, I>,
-) -> (DescribeQuorumPartition, Vec<DescribeQuorumNode>) {
+) -> Result<(DescribeQuorumPartition, Vec<DescribeQuorumNode>), MetadataRefusal> {
     let shard = &context.server.shard;
-    shard.catch_up().await;
-    let end = shard.image().end_offset().0;
+    let quorum = shard.ask(ShardId(0), DescribeQuorum).await?;
     let now = context.server.io.wall_clock().0;
-    let registration = &shard.options.registration;
-    let id = shard.options.broker.0;
-    // It is registered with the one directory that it has; zeros stand for a directory that is not known.
-    let directory = registration.log_dirs.first();
-    let voter = QuorumReplicaState {
-        replica_id: id,
-        replica_directory_id: directory.map_or([0; 16], |directory| directory.0),
-        log_end_offset: end,
-        last_fetch_timestamp: now,
-        last_caught_up_timestamp: now,
+    let end = quorum.high_watermark.0;
+    let state = |replica: &QuorumReplica| QuorumReplicaState {
+        replica_id: replica.key.broker.0,
+        replica_directory_id: replica.key.directory.0,
+        log_end_offset: replica.log_end_offset.0,
+        last_fetch_timestamp: if replica.is_active { now } else { -1 },
+        last_caught_up_timestamp: match replica.is_active && replica.log_end_offset.0 >= end {
+            true => now,
+            false => -1,
+        },
     };
-    let listeners = registration
-        .endpoints
-        .iter()
-        .map(|endpoint| DescribeQuorumListener {
-            name: Text::copy_from(&endpoint.name),
-            host: Text::copy_from(&endpoint.host),
-            port: endpoint.port,
-        });
-    let node = DescribeQuorumNode {
-        node_id: id,
-        listeners: listeners.collect(),
+    let of = |is_voter| {
+        let replicas = quorum.replicas.iter();
+        let replicas = replicas.filter(move |replica| replica.is_voter == is_voter);
+        replicas.map(state).collect()
     };
-    let term = shard.ask(ShardId(0), MetadataTerm).await;
     let partition = DescribeQuorumPartition {
-        leader_id: id,
-        leader_epoch: term.0,
+        leader_id: quorum.leader.0,
+        leader_epoch: quorum.epoch.0,
         high_watermark: end,
-        current_voters: vec![voter],
+        current_voters: of(true),
+        observers: of(false),
         ..DescribeQuorumPartition::default()
     };
-    (partition, vec![node])
+    let image = shard.image();
+    let nodes = image.brokers().map(|broker| {
+        let listeners = broker
+            .endpoints
+            .iter()
+            .map(|endpoint| DescribeQuorumListener {
+                name: Text::copy_from(&endpoint.name),
+                host: Text::copy_from(&endpoint.host),
+                port: endpoint.port,
+            });
+        DescribeQuorumNode {
+            node_id: broker.id.0,
+            listeners: listeners.collect(),
+        }
+    });
+    Ok((partition, nodes.collect()))
 }

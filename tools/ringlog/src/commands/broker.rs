@@ -22,6 +22,12 @@ pub struct BrokerArgs {
     /// Where the data lies [ringlog.data.dir; default ./ringlog-data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
+    /// Number of this broker in its cluster [node.id; default 1]
+    #[arg(long, value_name = "N")]
+    pub node_id: Option<String>,
+    /// Joins the cluster of the broker that clients reach there [ringlog.join]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub join: Option<String>,
     /// Address to listen on, port 0 for any free one [listeners; default 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
@@ -91,6 +97,10 @@ impl BrokerArgs {
             directory,
             directory.cloned(),
         );
+        let node = self.node_id.as_ref();
+        set("--node-id", "node.id", node, node.cloned());
+        let join = self.join.as_ref();
+        set("--join", "ringlog.join", join, join.cloned());
         let listen = self.listen.as_ref();
         let plaintext = listen.map(|address| format!("PLAINTEXT://{address}"));
         set("--listen", "listeners", listen, plaintext);
