@@ -23,6 +23,7 @@ use crate::not_sent::{self, NotSent};
 use crate::outbox::{Batch, FRAME_OVERHEAD_BYTES, Outbox, Parcel, Took};
 use crate::payload::Payload;
 use crate::purpose::{Kind, Purpose};
+use crate::service::misplaced;
 use crate::settings::PlantedFault;
 
 /// Bytes of frames that the writer takes at a time.
@@ -326,29 +327,31 @@ impl<I: Io> Receiver<I> {
         }
     }
 
-    /// The same, with room for it: a frame that is not here whole is read on only when there is room for all of it, so that
-    /// what is being read is within the bound, too, but for [`READ_BYTES`] of each connection.
-    pub async fn next_within(
+    /// The next message of a connection that carries nothing else, with room for it. One that is not here whole is read on
+    /// only when there is room for all of it, so that what is being read is within the bound, too, but for the
+    /// [`crate::frame_reader::READ_BYTES`] that came with its header. Pings need no room. Nothing comes of a connection that
+    /// has ended.
+    pub(crate) async fn next_message(
         &mut self,
         budget: &Rc<Budget>,
-    ) -> Result<(Inbound, Reservation), End> {
+    ) -> Result<(Bytes, Reservation), End> {
         let mut room = None;
         loop {
             if room.is_none()
-                && let Some(length) = self.reader.length()?
+                && let Some(length) = self.reader.message_bytes()?
             {
                 let cost = length + FRAME_OVERHEAD_BYTES;
                 room = Some(self.room(budget.reserve(cost)).await?);
             }
             match self.reader.frame()? {
-                Some((header, payload)) => {
-                    let inbound = self.take(header, payload)?;
-                    // A ping gives its room back at once.
-                    let room = room.take().expect("each frame has room");
-                    if let Some(inbound) = inbound {
-                        return Ok((inbound, room));
+                Some((header, payload)) => match self.take(header, payload)? {
+                    Some(Inbound::Message(payload)) => {
+                        let room = room.take().expect("a message has room");
+                        return Ok((payload, room));
                     }
-                }
+                    Some(other) => return Err(misplaced(&other, self.remote().purpose)),
+                    None => {}
+                },
                 None => self.fill().await?,
             }
         }

@@ -28,7 +28,7 @@ pub struct Counters {
     pub greeted: Counter,
     /// Connections that this side refused.
     pub refused: Counter,
-    /// Connections that were closed unread: too many had not shown who they are.
+    /// Connections that were closed unanswered: too many had not shown who they are, or too long ago.
     pub turned_away: Counter,
     /// Connections that ended because the other side broke the protocol.
     pub broken: Counter,

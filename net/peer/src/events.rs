@@ -1,6 +1,6 @@
 //! What the driver is told about other brokers.
 //!
-//! One shard. Bounded by the links there can be: what was told and not taken is told once.
+//! One shard. Bounded by the links and streams there can be: what was told and not taken is told once.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

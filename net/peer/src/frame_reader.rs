@@ -8,7 +8,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use runtime::Stream;
 
 use crate::frame::{FrameError, HEADER_BYTES, Header};
-use crate::purpose::Purpose;
+use crate::purpose::{Kind, Purpose};
 use crate::settings::PlantedFault;
 
 /// Room that is offered to a read.
@@ -49,10 +49,11 @@ impl<S: Stream> FrameReader<S> {
         }
     }
 
-    /// Bytes of the payload of the frame at the front, as soon as that is known.
-    pub(crate) fn length(&self) -> Result<Option<usize>, FrameError> {
+    /// Bytes of the message at the front, as soon as it is known that there is one.
+    pub(crate) fn message_bytes(&self) -> Result<Option<usize>, FrameError> {
         let header = self.header()?;
-        Ok(header.map(|header| header.length as usize))
+        let message = header.filter(|header| header.kind == Kind::Message);
+        Ok(message.map(|header| header.length as usize))
     }
 
     /// The next frame if it is there whole. Never waits.

@@ -11,8 +11,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use runtime::{Budget, Io, Reservation, Signal};
 
-use crate::connection::{End, Inbound, Receiver, Remote};
-use crate::service::{Service, Serving, misplaced};
+use crate::connection::{End, Receiver, Remote};
+use crate::service::{Service, Serving};
 
 /// A message that has come. While it is held its memory is charged.
 pub struct Received {
@@ -58,15 +58,10 @@ impl<I: Io> Service<I> for Incoming {
 async fn read<I: Io>(incoming: Rc<Incoming>, mut receiver: Receiver<I>) -> End {
     let from = receiver.remote();
     loop {
-        let (payload, room) = match receiver.next_within(&incoming.room).await {
-            Ok((Inbound::Message(payload), room)) => (payload, room),
-            Ok((other, _)) => return misplaced(&other, from.purpose),
+        let (payload, room) = match receiver.next_message(&incoming.room).await {
+            Ok(message) => message,
             Err(end) => return end,
         };
-        if receiver.connection().is_closed() {
-            // A newer connection of the same broker may have brought more meanwhile.
-            return End::Closing;
-        }
         incoming.queue.borrow_mut().push_back(Received {
             from,
             payload,

@@ -23,10 +23,48 @@
 //! The signal says that there may be something: the driver takes until there is nothing. A message that was taken keeps its
 //! memory charged until it is dropped, so a driver that is slow slows down those who send.
 //!
+//! # Streams
+//!
+//! Every shard has a network of its own; the first one's has all of the above, the others' have streams only. Where `listen` is
+//! called, a way to the other shards is set before, and on each of them a task takes what comes by it:
+//!
+//! ```ignore
+//! network.hand_over_by(move |passage| match mailboxes.get(passage.shard()) {
+//!     None => Err(HandBack::NoShard(passage)),
+//!     Some(mailbox) => mailbox.try_send(passage).map_err(|full| HandBack::Full(full.0)),
+//! });
+//! // on the other shard:
+//! network.take_over(inbox.next().await);
+//! ```
+//!
+//! The driver of a shard that follows or leads:
+//!
+//! ```ignore
+//! network.serve_streams();
+//! network.set_epoch(epoch);                 // on every shard, after each registration: ends the streams of the one before
+//! while let Some(event) = network.take_stream_event() {
+//!     match event {
+//!         StreamEvent::Up(shard, identity) => { /* subscribe, if this shard follows that one */ }
+//!         StreamEvent::Message(message) => { /* message.from, message.identity.epoch, message.payload */ }
+//!         StreamEvent::Room(shard) => { /* push on */ }
+//!         StreamEvent::Down(shard) => { /* forget what was subscribed, either way; to begin anew, send */ }
+//!     }
+//! }
+//! match network.stream_send(shard, pieces) {
+//!     Ok(()) => { /* it is behind those before it, and lost only with a Down */ }
+//!     Err(NotSent::Full) => { /* not now: Room or Down follows */ }
+//!     Err(NotSent::Unreachable) => { /* no connection: Up or Down follows */ }
+//!     Err(_) => { /* the driver's own: not in the book, too long, shutting down */ }
+//! }
+//! ```
+//!
+//! Whoever only answers sends nothing after a `Down`: sending is what makes a connection.
+//!
 //! # Promises
 //!
 //! * On one connection, messages arrive in the order in which they were sent, each once and unchanged, or the connection
 //!   ends. Over several connections there is no order; a message whose connection ended may or may not have arrived.
+//! * Two shards have one stream at most, and both are told of the end of each connection before anything of the next.
 //! * Both ends of a connection belong to one cluster and are the brokers, with the directories, that the other side's
 //!   address book names.
 //! * When the network is whole again, a message that is sent after [`Settings::backoff_max`] and a
@@ -45,8 +83,10 @@
 //! | `ticket.rs`, `calls.rs`                             | requests without an answer                                       |
 //! | `connection.rs`, `frame_reader.rs`, `greeting.rs`   | one connection: its two tasks                                    |
 //! | `keeper.rs`                                         | all connections and their times                                  |
-//! | `book.rs`, `dial.rs`, `pauses.rs`, `link.rs`        | connections of this side                                         |
-//! | `listener.rs`, `service.rs`                         | connections of others, and who serves them                       |
+//! | `book.rs`, `dial.rs`, `pauses.rs`, `attempt.rs`     | making a connection                                              |
+//! | `link.rs`                                           | connections of this side                                         |
+//! | `listener.rs`, `service.rs`, `passage.rs`           | connections of others, who serves them, and on which shard       |
+//! | `streams.rs`, `stream_link.rs`, `stream_events.rs`  | streams: all of them, one of them, what they bring               |
 //! | `incoming.rs`, `requests.rs`, `probe.rs`            | raft messages, requests, probes                                  |
 //! | `snapshots.rs`, `fetch.rs`                          | snapshots, on either side                                        |
 //! | `events.rs`, `told.rs`                              | what the driver and the log are told                             |

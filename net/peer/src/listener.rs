@@ -42,9 +42,16 @@ pub(crate) async fn accept<I: Io>(context: Rc<Context<I>>, listener: I::Listener
     }
 }
 
-/// A connection that another shard has accepted.
+/// A connection that another shard has accepted. One that was longer on its way than a handshake may take has nobody at its
+/// other end any more.
 pub(crate) fn take_over<I: Io>(context: &Rc<Context<I>>, passage: Passage<I>) {
     let body = passage.into_body();
+    let waited = context.io.now().since(body.began_at);
+    if waited >= context.settings.greeting_timeout {
+        context.counters.turned_away.increment();
+        tracing::debug!(?waited, "a connection took too long between two shards");
+        return;
+    }
     let stream = match context.io.attach(body.detached) {
         Ok(stream) => stream,
         Err(error) => {

@@ -19,7 +19,7 @@ pub struct Passage<I: Io> {
 pub(crate) struct Body<I: Io> {
     pub(crate) detached: I::Detached,
     pub(crate) hello: Hello,
-    /// What came behind the hello: less than a handshake may have.
+    /// What the reads of the hello brought behind it.
     pub(crate) rest: BytesMut,
     /// When it was accepted. The time for its handshake goes on.
     pub(crate) began_at: MonotonicTime,

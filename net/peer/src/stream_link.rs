@@ -15,7 +15,7 @@ use model::{BrokerId, MonotonicTime};
 use runtime::Io;
 
 use crate::attempt::Caller;
-use crate::connection::{Connection, End, Inbound, Receiver, Side};
+use crate::connection::{Connection, End, Receiver, Side};
 use crate::handshake::Hello;
 use crate::identity::Target;
 use crate::link::{LinkState, LinkStatus};
@@ -23,7 +23,6 @@ use crate::not_sent::NotSent;
 use crate::outbox::{Outbox, Parcel};
 use crate::payload::Payload;
 use crate::purpose::Purpose;
-use crate::service::misplaced;
 use crate::settings::PlantedFault;
 use crate::stream_events::StreamMessage;
 use crate::streams::Shared;
@@ -264,15 +263,10 @@ impl<I: Io> StreamLink<I> {
     pub(crate) async fn read_messages(&self, mut receiver: Receiver<I>) -> End {
         let identity = receiver.remote().identity;
         loop {
-            let (payload, room) = match receiver.next_within(&self.shared.room).await {
-                Ok((Inbound::Message(payload), room)) => (payload, room),
-                Ok((other, _)) => return misplaced(&other, Purpose::Stream),
+            let (payload, room) = match receiver.next_message(&self.shared.room).await {
+                Ok(message) => message,
                 Err(end) => return end,
             };
-            if receiver.connection().is_closed() {
-                // Its end is told already.
-                return End::Closing;
-            }
             self.shared.events.message(StreamMessage {
                 from: self.peer,
                 identity,

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use model::BrokerEpoch;
-use peer::{LinkState, NotSent, PlantedFault, Purpose, STREAM_BYTES_MAX, Settings, Target};
+use peer::{Kind, LinkState, NotSent, PlantedFault, Purpose, STREAM_BYTES_MAX, Settings, Target};
 use runtime::sim::Simulation;
 
 use crate::bed::{self, entry, id, key, seeds, within};
-use crate::hostile::{hello, say_to};
+use crate::hostile::{header, hello, say_to};
 use crate::stream_bed::{SHARDS, Seen, Unit, at, brokers, start_broker};
 
 const SOON: Duration = Duration::from_secs(1);
@@ -520,4 +520,22 @@ fn who_takes_nothing_is_told_of_many_ends_once() {
     assert_eq!((far.ups(from), far.downs(from)), (0, 1));
     assert_eq!(far.network.streams().len(), 1);
     assert_eq!((far.ups(near.at), far.downs(near.at)), (1, 0));
+}
+
+#[test]
+fn a_full_room_leaves_pings_their_answers() {
+    let (simulation, [_, right], _) = press(2, None);
+    let mut words = hello(Purpose::Stream);
+    words.to.node = id(1);
+    words.target_shard = right[1].at.shard;
+    let pings = (1..=3).map(|number| header(Kind::Ping, 0, number));
+    let words = [words.encode()].into_iter().chain(pings).collect();
+    let raw = say_to(&simulation, 1, words);
+    simulation.run_for(SOON / 2);
+    let pong = header(Kind::Pong, 0, 3);
+    let heard = raw.heard.borrow();
+    assert!(
+        heard.windows(pong.len()).any(|bytes| bytes == pong),
+        "no answer"
+    );
 }
