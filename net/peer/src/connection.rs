@@ -23,7 +23,6 @@ use crate::not_sent::{self, NotSent};
 use crate::outbox::{Batch, FRAME_OVERHEAD_BYTES, Outbox, Parcel, Took};
 use crate::payload::Payload;
 use crate::purpose::{Kind, Purpose};
-use crate::service::misplaced;
 use crate::settings::PlantedFault;
 
 /// Bytes of frames that the writer takes at a time.
@@ -276,6 +275,18 @@ pub enum Inbound {
     Answer(u64, Bytes),
 }
 
+impl Inbound {
+    /// The end of a connection whose purpose lets this through, and whose service does not serve it.
+    pub(crate) fn misplaced(&self, purpose: Purpose) -> End {
+        let kind = match self {
+            Inbound::Message(_) => Kind::Message,
+            Inbound::Request(..) => Kind::Request,
+            Inbound::Answer(..) => Kind::Answer,
+        };
+        FrameError::Misplaced { kind, purpose }.into()
+    }
+}
+
 /// The reading half of a connection whose handshake is done. Owned by one task.
 pub struct Receiver<I: Io> {
     io: I,
@@ -349,7 +360,7 @@ impl<I: Io> Receiver<I> {
                         let room = room.take().expect("a message has room");
                         return Ok((payload, room));
                     }
-                    Some(other) => return Err(misplaced(&other, self.remote().purpose)),
+                    Some(other) => return Err(other.misplaced(self.remote().purpose)),
                     None => {}
                 },
                 None => self.fill().await?,

@@ -18,7 +18,6 @@ use crate::pauses::Pauses;
 use crate::purpose::Purpose;
 use crate::service::Service;
 use crate::settings::Settings;
-use crate::streams::Streams;
 use crate::told::Told;
 
 /// What a network has counted.
@@ -54,7 +53,6 @@ pub(crate) struct Context<I: Io> {
     pub(crate) book: Book,
     pub(crate) table: Table<I>,
     pub(crate) events: Events,
-    pub(crate) streams: Rc<Streams<I>>,
     pub(crate) pauses: Pauses,
     pub(crate) told: Told,
     pub(crate) counters: Counters,
@@ -73,7 +71,6 @@ impl<I: Io> Context<I> {
         resolve: Resolve,
         wake: Rc<Signal>,
     ) -> Rc<Context<I>> {
-        let streams = Streams::new(local.key.broker, &settings, wake.clone());
         Rc::new(Context {
             io,
             cluster: RefCell::new(local.cluster.clone()),
@@ -84,7 +81,6 @@ impl<I: Io> Context<I> {
             book: Book::default(),
             table: Table::new(),
             events: Events::new(wake),
-            streams,
             pauses: Pauses::default(),
             told: Told::default(),
             counters: Counters::default(),

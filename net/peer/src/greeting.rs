@@ -94,8 +94,8 @@ pub(crate) fn decide<I: Io>(
     let (accepted, greeting) = context.table.accepted();
     let served = context.served();
     let cluster = context.cluster.borrow();
-    let is_stream = hello.purpose == Purpose::Stream.code();
-    let objection = || context.streams.objection(hello, context.io.now());
+    let service = Purpose::from_code(hello.purpose).and_then(|purpose| context.service(purpose));
+    let objection = service.and_then(|service| service.objection(hello, context.io.now()));
     let house = House {
         cluster: &cluster,
         identity: context.identity(),
@@ -105,7 +105,7 @@ pub(crate) fn decide<I: Io>(
         caller_directory: context.book.directory(hello.from.node()),
         is_closing: context.is_closing.get(),
         is_full: accepted - greeting >= context.settings.accepted_max,
-        objection: is_stream.then(objection).flatten(),
+        objection,
         planted: context.settings.planted,
     };
     house.admit(hello)

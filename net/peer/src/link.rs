@@ -23,7 +23,6 @@ use crate::not_sent::{self, NotSent};
 use crate::outbox::{Outbox, Parcel};
 use crate::payload::Payload;
 use crate::purpose::{Kind, Purpose};
-use crate::service::misplaced;
 use crate::ticket::{CallError, Ticket};
 
 /// Where a link is.
@@ -220,7 +219,7 @@ impl<I: Io> Caller<I> for Link<I> {
         loop {
             let (number, payload) = match receiver.next().await {
                 Ok(Inbound::Answer(number, payload)) => (number, payload),
-                Ok(other) => return misplaced(&other, self.purpose),
+                Ok(other) => return other.misplaced(self.purpose),
                 Err(end) => return end,
             };
             let taken = call_codec::read_answer(&payload)

@@ -31,6 +31,7 @@ use crate::service::{Probes, Service};
 use crate::settings::Settings;
 use crate::snapshots::{Pieces, SnapshotSource};
 use crate::stream_events::StreamEvent;
+use crate::streams::Streams;
 use crate::ticket::CallError;
 
 /// How often times are looked at: the precision of every deadline here.
@@ -56,6 +57,7 @@ type Links<I> = BTreeMap<(Target, Purpose), Rc<Link<I>>>;
 struct Parts<I: Io> {
     context: Rc<Context<I>>,
     links: RefCell<Links<I>>,
+    streams: Rc<Streams<I>>,
     incoming: Rc<Incoming>,
 }
 
@@ -71,6 +73,7 @@ impl<I: Io> PeerNetwork<I> {
         settings.check();
         check_cluster(&local.cluster)?;
         let incoming = Incoming::new(settings.incoming_bytes_max, wake.clone());
+        let streams = Streams::new(local.key.broker, &settings, wake.clone());
         let context = Context::new(io, local, settings, resolve, wake);
         if context.local.shard == Target::METADATA_SHARD {
             context.serve(Purpose::Raft, incoming.clone());
@@ -80,6 +83,7 @@ impl<I: Io> PeerNetwork<I> {
             parts: Rc::new(Parts {
                 context,
                 links: RefCell::default(),
+                streams,
                 incoming,
             }),
         };
@@ -126,8 +130,7 @@ impl<I: Io> PeerNetwork<I> {
 
     /// Lets shards of other brokers make streams to this one. It may make streams to them in any case.
     pub fn serve_streams(&self) {
-        let streams = self.context().streams.clone();
-        self.serve(Purpose::Stream, streams);
+        self.serve(Purpose::Stream, self.parts.streams.clone());
     }
 
     /// Has connections for other shards of this broker brought to them by `way`, which does not wait: each ends up in that
@@ -146,7 +149,7 @@ impl<I: Io> PeerNetwork<I> {
     pub fn set_epoch(&self, epoch: BrokerEpoch) {
         let context = self.context();
         if context.epoch.replace(epoch) != epoch {
-            context.streams.end(|_| true);
+            self.parts.streams.end(|_| true);
         }
     }
 
@@ -165,7 +168,7 @@ impl<I: Io> PeerNetwork<I> {
             }
             stays
         });
-        context.streams.end_dialled(|target| {
+        self.parts.streams.end_dialled(|target| {
             let was = before.get(&target.node).and_then(|entry| entry.directory);
             let is = context.book.directory(target.node);
             !context.book.has(target.node) || (was.is_some() && was != is)
@@ -237,17 +240,17 @@ impl<I: Io> PeerNetwork<I> {
     /// [`StreamEvent::Down`], after [`NotSent::Full`] there follows [`StreamEvent::Room`] or [`StreamEvent::Down`].
     pub fn stream_send(&self, to: Target, payload: impl Into<Payload>) -> Result<(), NotSent> {
         let context = self.context();
-        context.streams.send(context, to, payload.into())
+        self.parts.streams.send(context, to, payload.into())
     }
 
     /// The next thing that streams have brought.
     pub fn take_stream_event(&self) -> Option<StreamEvent> {
-        self.context().streams.events().take()
+        self.parts.streams.events().take()
     }
 
     /// Ends the stream to a shard, if there is one. Both sides are told. Streams do not end because they are not used.
     pub fn end_stream(&self, with: Target) {
-        self.context().streams.end(|target| target == with);
+        self.parts.streams.end(|target| target == with);
     }
 
     /// Asks once whether a broker is there, and which.
@@ -273,7 +276,7 @@ impl<I: Io> PeerNetwork<I> {
 
     /// All streams, for people.
     pub fn streams(&self) -> Vec<LinkStatus> {
-        self.context().streams.status()
+        self.parts.streams.status()
     }
 
     /// Connections of others, those whose handshake is not done included.
@@ -288,7 +291,7 @@ impl<I: Io> PeerNetwork<I> {
 
     /// The same of streams, with what of a message is here already.
     pub fn stream_incoming_bytes(&self) -> usize {
-        self.context().streams.incoming_bytes()
+        self.parts.streams.incoming_bytes()
     }
 
     /// What was counted.
@@ -314,7 +317,7 @@ impl<I: Io> PeerNetwork<I> {
         for link in self.parts.links.borrow().values() {
             link.finish();
         }
-        context.streams.finish();
+        self.parts.streams.finish();
         for connection in context.table.all() {
             if connection.side == Side::Accepted {
                 connection.outbox.finish();

@@ -15,7 +15,7 @@ use crate::connection::{End, Inbound, Receiver, Remote};
 use crate::outbox::{FRAME_OVERHEAD_BYTES, Outbox, Parcel};
 use crate::payload::Payload;
 use crate::purpose::{CALL_HEAD_BYTES_MAX, Kind};
-use crate::service::{Service, Serving, misplaced};
+use crate::service::{Service, Serving};
 use crate::settings::Settings;
 
 /// Answers requests.
@@ -105,7 +105,7 @@ async fn read<I: Io, H: RequestHandler>(
     loop {
         let (number, payload) = match receiver.next().await {
             Ok(Inbound::Request(number, payload)) => (number, payload),
-            Ok(other) => return misplaced(&other, from.purpose),
+            Ok(other) => return other.misplaced(from.purpose),
             Err(end) => return end,
         };
         let body = match call_codec::read_request(&payload) {

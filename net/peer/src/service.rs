@@ -4,11 +4,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
+use model::MonotonicTime;
 use runtime::Io;
 
-use crate::connection::{End, Inbound, Receiver};
-use crate::frame::FrameError;
-use crate::purpose::{Kind, Purpose};
+use crate::connection::{End, Receiver};
+use crate::handshake::{Hello, Refusal};
+use crate::purpose::Purpose;
 
 /// A connection being served.
 pub type Serving = Pin<Box<dyn Future<Output = End>>>;
@@ -18,6 +19,11 @@ pub trait Service<I: Io> {
     /// Reads a connection whose handshake is done until it ends, and says why it did. The network closes it then; one that
     /// broke the rules takes no other with it.
     fn serve(self: Rc<Self>, receiver: Receiver<I>) -> Serving;
+
+    /// Why it does not want a connection now that is welcome otherwise. Nothing comes between this and [`Service::serve`].
+    fn objection(&self, _hello: &Hello, _now: MonotonicTime) -> Option<Refusal> {
+        None
+    }
 }
 
 /// Serves probes: it is enough that they are answered.
@@ -27,19 +33,9 @@ impl<I: Io> Service<I> for Probes {
     fn serve(self: Rc<Self>, mut receiver: Receiver<I>) -> Serving {
         Box::pin(async move {
             match receiver.next().await {
-                Ok(inbound) => misplaced(&inbound, Purpose::Probe),
+                Ok(inbound) => inbound.misplaced(Purpose::Probe),
                 Err(end) => end,
             }
         })
     }
-}
-
-/// What a service says of a frame that its purpose lets through and that it does not serve.
-pub(crate) fn misplaced(inbound: &Inbound, purpose: Purpose) -> End {
-    let kind = match inbound {
-        Inbound::Message(_) => Kind::Message,
-        Inbound::Request(..) => Kind::Request,
-        Inbound::Answer(..) => Kind::Answer,
-    };
-    FrameError::Misplaced { kind, purpose }.into()
 }

@@ -12,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use model::{BrokerId, MonotonicTime};
-use runtime::Io;
+use runtime::{Budget, Io};
 
 use crate::attempt::Caller;
 use crate::connection::{Connection, End, Receiver, Side};
@@ -23,9 +23,24 @@ use crate::not_sent::NotSent;
 use crate::outbox::{Outbox, Parcel};
 use crate::payload::Payload;
 use crate::purpose::Purpose;
-use crate::settings::PlantedFault;
-use crate::stream_events::StreamMessage;
-use crate::streams::Shared;
+use crate::settings::{PlantedFault, Settings};
+use crate::stream_events::{StreamEvents, StreamMessage};
+
+/// What all streams of one shard share.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) events: Rc<StreamEvents>,
+    /// Messages that were received and not dropped, from their first byte on.
+    pub(crate) room: Rc<Budget>,
+}
+
+impl Shared {
+    pub(crate) fn tell_room(&self, peer: Target) {
+        if !self.settings.is_planted(PlantedFault::RoomUntold) {
+            self.events.room(peer);
+        }
+    }
+}
 
 /// Where a stream is.
 enum Phase<I: Io> {

@@ -23,26 +23,10 @@ use crate::purpose::{Kind, Purpose};
 use crate::service::{Service, Serving};
 use crate::settings::{PlantedFault, Settings};
 use crate::stream_events::StreamEvents;
-use crate::stream_link::{StreamLink, Then};
+use crate::stream_link::{Shared, StreamLink, Then};
 
 /// Most streams of one shard: 256 brokers of 16 shards each.
 const STREAMS_MAX: usize = 4096;
-
-/// What all streams of one shard share.
-pub(crate) struct Shared {
-    pub(crate) settings: Settings,
-    pub(crate) events: Rc<StreamEvents>,
-    /// Messages that were received and not dropped, from their first byte on.
-    pub(crate) room: Rc<Budget>,
-}
-
-impl Shared {
-    pub(crate) fn tell_room(&self, peer: Target) {
-        if !self.settings.is_planted(PlantedFault::RoomUntold) {
-            self.events.room(peer);
-        }
-    }
-}
 
 pub(crate) struct Streams<I: Io> {
     shared: Rc<Shared>,
@@ -140,19 +124,6 @@ impl<I: Io> Streams<I> {
             && !self.shared.settings.is_planted(PlantedFault::EndNotAwaited)
     }
 
-    /// Whether a hello that is well otherwise is not wanted.
-    pub(crate) fn objection(&self, hello: &Hello, now: MonotonicTime) -> Option<Refusal> {
-        let peer = Target {
-            node: hello.from.node(),
-            shard: hello.source_shard,
-        };
-        match self.find(peer) {
-            Some(link) if link.crosses(self.us, hello, now) => Some(Refusal::Crossed),
-            Some(_) => None,
-            None => self.is_full().then_some(Refusal::TooManyConnections),
-        }
-    }
-
     /// Ends those with such shards.
     pub(crate) fn end(&self, which: impl Fn(Target) -> bool) {
         self.each(which, |link| link.end());
@@ -179,6 +150,18 @@ impl<I: Io> Streams<I> {
 }
 
 impl<I: Io> Service<I> for Streams<I> {
+    fn objection(&self, hello: &Hello, now: MonotonicTime) -> Option<Refusal> {
+        let peer = Target {
+            node: hello.from.node(),
+            shard: hello.source_shard,
+        };
+        match self.find(peer) {
+            Some(link) if link.crosses(self.us, hello, now) => Some(Refusal::Crossed),
+            Some(_) => None,
+            None => self.is_full().then_some(Refusal::TooManyConnections),
+        }
+    }
+
     /// The connection is the stream's before this returns, so that no other one comes between the decision and it.
     fn serve(self: Rc<Self>, receiver: Receiver<I>) -> Serving {
         let remote = receiver.remote();
