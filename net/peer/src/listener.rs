@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use model::{BrokerId, MonotonicTime};
 use runtime::{Io, Listener, Stream, TaskClass};
 
@@ -52,12 +52,8 @@ pub(crate) fn take_over<I: Io>(context: &Rc<Context<I>>, passage: Passage<I>) {
         tracing::debug!(?waited, "a connection took too long between two shards");
         return;
     }
-    let stream = match context.io.attach(body.detached) {
-        Ok(stream) => stream,
-        Err(error) => {
-            tracing::debug!(%error, "a connection did not survive its way between two shards");
-            return;
-        }
+    let Some(stream) = attach(context, body.detached) else {
+        return;
     };
     context.counters.taken_over.increment();
     if let Some(newcomer) = enter(context, stream, body.began_at) {
@@ -68,6 +64,14 @@ pub(crate) fn take_over<I: Io>(context: &Rc<Context<I>>, passage: Passage<I>) {
         let task = serve_heard(context.clone(), newcomer, heard, false);
         context.io.spawn(TaskClass::Foreground, task);
     }
+}
+
+fn attach<I: Io>(context: &Context<I>, detached: I::Detached) -> Option<I::Stream> {
+    let attached = context.io.attach(detached);
+    let lost = |error: &_| {
+        tracing::warn!(%error, "a broker's connection did not survive its way between two shards");
+    };
+    attached.inspect_err(lost).ok()
 }
 
 /// A connection whose other side nobody knows yet, in the table.
@@ -110,8 +114,10 @@ async fn serve_heard<I: Io>(
     may_go_on: bool,
 ) {
     let connection = &newcomer.connection;
+    if connection.is_closed() {
+        return leave(&context, &newcomer, End::Closing);
+    }
     let decided = match heard.hello {
-        _ if connection.is_closed() => return leave(&context, &newcomer, End::Closing),
         Ok(hello) => match greeting::decide(&context, &hello, may_go_on) {
             Ok(admission) => Ok((hello, admission)),
             Err(refusal) => Err((refusal, Some(hello.from.node()))),
@@ -149,7 +155,7 @@ fn let_in<I: Io>(
     connection: &Rc<Connection<I>>,
     remote: Remote,
     welcome: Bytes,
-    rest: bytes::BytesMut,
+    rest: BytesMut,
 ) -> Receiver<I> {
     let there = remote.identity.node();
     connection.greeted(remote, context.io.now());
@@ -167,7 +173,7 @@ fn hand_over<I: Io>(
     context: &Context<I>,
     newcomer: Newcomer<I>,
     hello: Hello,
-    rest: bytes::BytesMut,
+    rest: BytesMut,
 ) -> Option<(Newcomer<I>, Refusal)> {
     let began_at = newcomer.connection.began_at;
     context.table.remove(newcomer.place);
@@ -195,7 +201,7 @@ fn hand_over<I: Io>(
         }
         Err(HandBack::Full(back)) => (back, Refusal::TooManyConnections),
     };
-    let stream = context.io.attach(back.into_body().detached).ok()?;
+    let stream = attach(context, back.into_body().detached)?;
     enter(context, stream, began_at).map(|newcomer| (newcomer, refusal))
 }
 

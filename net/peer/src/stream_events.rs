@@ -54,12 +54,12 @@ pub(crate) struct StreamEvents {
 }
 
 impl StreamEvents {
-    pub(crate) fn new(wake: Rc<Signal>) -> Rc<StreamEvents> {
-        Rc::new(StreamEvents {
+    pub(crate) fn new(wake: Rc<Signal>) -> StreamEvents {
+        StreamEvents {
             lanes: RefCell::default(),
             turns: RefCell::default(),
             wake,
-        })
+        }
     }
 
     fn change(&self, peer: Target, change: impl FnOnce(&mut Lane)) {

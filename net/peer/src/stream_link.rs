@@ -29,13 +29,13 @@ use crate::stream_events::{StreamEvents, StreamMessage};
 /// What all streams of one shard share.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
-    pub(crate) events: Rc<StreamEvents>,
+    pub(crate) events: StreamEvents,
     /// Messages that were received and not dropped, from their first byte on.
     pub(crate) room: Rc<Budget>,
 }
 
 impl Shared {
-    pub(crate) fn tell_room(&self, peer: Target) {
+    fn tell_room(&self, peer: Target) {
         if !self.settings.is_planted(PlantedFault::RoomUntold) {
             self.events.room(peer);
         }
@@ -78,9 +78,11 @@ impl<I: Io> StreamLink<I> {
         })
     }
 
-    /// Sends on the connection that there is or is being made; [`NotSent::Unreachable`] during a pause.
+    /// Sends on the connection that there is or is being made. [`NotSent::Unreachable`] during a pause, behind which another
+    /// attempt is made then.
     pub(crate) fn send(&self, payload: Payload) -> Result<(), NotSent> {
-        if matches!(*self.phase.borrow(), Phase::Idle | Phase::Paused) {
+        assert!(!self.is_idle(), "nobody makes a connection for it");
+        if matches!(*self.phase.borrow(), Phase::Paused) {
             self.is_wanted.set(true);
             return Err(NotSent::Unreachable);
         }
@@ -221,8 +223,9 @@ impl<I: Io> StreamLink<I> {
         }
     }
 
-    /// Sends what waits on a connection that is there, and takes nothing more.
+    /// Sends what waits on a connection that is there, takes nothing more, and makes no connection.
     pub(crate) fn finish(&self) {
+        self.is_wanted.set(false);
         if matches!(*self.phase.borrow(), Phase::Up(_)) {
             self.outbox.borrow().finish();
         } else {

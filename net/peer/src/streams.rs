@@ -1,7 +1,7 @@
 //! All streams of one shard: who has one, who may make one, and the tasks that make them.
 //!
 //! One shard. A stream is here as long as it has a connection, makes one, or waits before it makes the next. Bounded by
-//! [`STREAMS_MAX`], those included of which there is only something to take.
+//! [`STREAMS_MAX`], and so are those of which there is something to take.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -134,7 +134,7 @@ impl<I: Io> Streams<I> {
         self.each(which, |link| link.end_dialled());
     }
 
-    /// Sends what waits, and makes no connection any more.
+    /// Sends what waits, and makes no connection any more: nothing may be sent behind this.
     pub(crate) fn finish(&self) {
         self.each(|_| true, |link| link.finish());
     }
@@ -199,9 +199,6 @@ async fn run<I: Io>(context: Rc<Context<I>>, streams: Rc<Streams<I>>, link: Rc<S
             }
             let pause = backoff.failed(context.io.random());
             context.pauses.wait(&context.io, peer.node, pause).await;
-        }
-        if context.is_closing.get() {
-            link.end();
         }
         if !link.goes_on() {
             break;

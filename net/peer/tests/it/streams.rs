@@ -539,3 +539,21 @@ fn a_full_room_leaves_pings_their_answers() {
         "no answer"
     );
 }
+
+#[test]
+fn who_has_closed_makes_no_connections_any_more() {
+    let simulation = Simulation::new(11, 2, SHARDS);
+    let left = start_broker(&simulation, 0, 1, &Settings::default(), false);
+    let near = &left[0];
+    near.send(at(1, 1), 1).unwrap();
+    assert!(within(&simulation, SOON, || near.downs(at(1, 1)) == 1));
+    // It is a pause, and something is wanted.
+    assert_eq!(near.send(at(1, 1), 2), Err(NotSent::Unreachable));
+    simulation.block_on(0, near.network.close(SOON));
+    let failed = near.network.counters().failed.get();
+    start_broker(&simulation, 1, 1, &Settings::default(), false);
+    simulation.run_for(SOON * 5);
+    let counters = near.network.counters();
+    assert_eq!((counters.failed.get(), counters.greeted.get()), (failed, 0));
+    assert!(near.network.streams().is_empty());
+}
