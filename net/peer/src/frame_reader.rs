@@ -74,14 +74,29 @@ impl<S: Stream> FrameReader<S> {
         let missing = self.missing()?;
         let spare = self.buffer.capacity() - self.buffer.len();
         if spare < missing.min(SPARE_BYTES_MIN) {
-            // A block is used up before the next; a frame longer than it has its room doubled each time.
-            self.buffer.reserve(self.buffer.len().max(READ_BYTES));
+            self.grow(missing);
         }
         match self.stream.read(&mut self.buffer).await? {
             0 if self.buffer.is_empty() => Ok(false),
             0 => Err(FrameError::Torn.into()),
             _ => Ok(true),
         }
+    }
+
+    /// Makes room for what is missing. A block is used up before the next. A frame longer than a block has its room doubled
+    /// each time, but gets no more than it needs: whoever keeps its payload keeps all of the room.
+    fn grow(&mut self, missing: usize) {
+        let here = self.buffer.len();
+        let whole = here + missing;
+        if whole <= READ_BYTES {
+            // The same block again, if nobody has kept a payload of it.
+            self.buffer.reserve(READ_BYTES);
+            return;
+        }
+        // `reserve` would round up.
+        let mut room = BytesMut::with_capacity((2 * here).clamp(READ_BYTES, whole));
+        room.extend_from_slice(&self.buffer);
+        self.buffer = room;
     }
 
     /// Bytes without which the frame at the front is not whole: at least one.

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use allocation_counter::measure;
 use bytes::Bytes;
 use model::BrokerEpoch;
 use peer::{Kind, LinkState, NotSent, PlantedFault, Purpose, STREAM_BYTES_MAX, Settings, Target};
@@ -556,4 +557,54 @@ fn who_has_closed_makes_no_connections_any_more() {
     let counters = near.network.counters();
     assert_eq!((counters.failed.get(), counters.greeted.get()), (failed, 0));
     assert!(near.network.streams().is_empty());
+}
+
+#[test]
+fn there_are_so_many_streams_and_no_more() {
+    let simulation = Simulation::new(12, 2, SHARDS);
+    let [left, _] = brokers(&simulation, &Settings::default());
+    let book = (1..=1024).map(|node| (id(node), entry(&simulation, 1, None)));
+    left[1].network.set_book(book.collect()).unwrap();
+    let mut sent = (1..=1024).flat_map(|node| (0..4).map(move |shard| at(node, shard)));
+    assert!(sent.all(|to| left[1].send(to, 1).is_ok()));
+    assert_eq!(left[1].send(at(1, 4), 1), Err(NotSent::TooMany));
+    assert_eq!(left[1].send(at(1024, 3), 2), Ok(()), "there is one");
+    // None of them can be reached in the end, and each has its place no longer than its pause.
+    simulation.run_for(SOON * 10);
+    assert!(left[1].network.streams().is_empty());
+    assert_eq!(left[1].count(|seen| matches!(seen, Seen::Down(_))), 4096);
+}
+
+/// Heap that is held behind a message of so many bytes, while it is.
+fn held_bytes(length: usize) -> usize {
+    let simulation = Simulation::new(13, 2, SHARDS);
+    let [left, right] = brokers(&simulation, &Settings::default());
+    let (near, far) = (&left[1], &right[1]);
+    near.send(far.at, 1).unwrap();
+    assert!(within(&simulation, SOON, || far.numbers(near.at) == [1]));
+    let payload = Bytes::from(vec![7; length]);
+    let heap = measure(|| {
+        let sent = near.network.stream_send(far.at, payload.clone());
+        sent.unwrap();
+        let came = || far.numbers(near.at).len() == 2;
+        assert!(within(&simulation, SOON * 10, came));
+        simulation.run_for(SOON);
+    });
+    usize::try_from(heap.bytes_current).unwrap()
+}
+
+#[test]
+fn a_message_that_is_held_holds_no_more_than_its_bytes_and_a_block() {
+    for length in [
+        100 << 10,
+        1 << 20,
+        3 << 20,
+        (4 << 20) + 1000,
+        5 << 20,
+        6_500_000,
+    ] {
+        let held = held_bytes(length);
+        let most = length + (160 << 10);
+        assert!((length..most).contains(&held), "{held} bytes for {length}");
+    }
 }
