@@ -102,7 +102,7 @@ impl<I: Io> PeerNetwork<I> {
         self.context().io.spawn(TaskClass::Foreground, task);
     }
 
-    /// Has the connections of a purpose served. Once for each; raft messages and probes are served already.
+    /// Has the connections of a purpose served. Once for each; the first shard serves raft messages and probes already.
     pub fn serve(&self, purpose: Purpose, service: Rc<dyn Service<I>>) {
         self.context().serve(purpose, service);
     }
@@ -144,8 +144,9 @@ impl<I: Io> PeerNetwork<I> {
         listener::take_over(self.context(), passage);
     }
 
-    /// The registration that handshakes show from now on. Streams show it at every message: those whose connections were
-    /// made under another one end, on both sides, and whoever needs them makes them anew.
+    /// The registration that handshakes show from now on. Whoever takes a message of a stream is told the one that its
+    /// connection was made under, so all streams end if it is another one, on both sides, and whoever needs them makes them
+    /// anew.
     pub fn set_epoch(&self, epoch: BrokerEpoch) {
         let context = self.context();
         if context.epoch.replace(epoch) != epoch {
