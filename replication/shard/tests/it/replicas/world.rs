@@ -28,6 +28,9 @@ use super::network::{Network, peer};
 
 pub(crate) type Shards = Vec<Rc<Shard<SimIo>>>;
 
+/// The shards of a broker, and how much of the metadata log they have heard.
+type Running = (Shards, Rc<Cell<usize>>);
+
 pub(crate) const TOPIC: TopicId = TopicId([7; 16]);
 
 pub(crate) fn id(index: i32) -> TopicPartition {
@@ -71,8 +74,8 @@ pub(crate) struct World {
     shards: u16,
     planted: Option<PlantedFault>,
     controller: Rc<RefCell<Controller>>,
-    /// Of each broker that runs: its shards, and how much of the metadata log they have heard.
-    running: RefCell<BTreeMap<i32, (Shards, Rc<Cell<usize>>)>>,
+    /// Brokers that run.
+    running: RefCell<BTreeMap<i32, Running>>,
     /// By value: what became of it.
     pub(crate) outcomes: Rc<RefCell<BTreeMap<(TopicPartition, u64), Outcome>>>,
     next_value: Cell<u64>,
@@ -315,7 +318,6 @@ impl World {
                     .iter()
                     .map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned())))
                     .collect(),
-                ..NewTopic::default()
             }],
             ..CreateTopicsRequest::default()
         };
@@ -588,7 +590,7 @@ impl World {
     }
 }
 
-fn hear(controller: &Controller, (shards, heard): &(Shards, Rc<Cell<usize>>)) {
+fn hear(controller: &Controller, (shards, heard): &Running) {
     let from = heard.replace(controller.log.len());
     for (end, records) in &controller.log[from..] {
         for shard in shards {
