@@ -10,7 +10,7 @@ use runtime::Io as _;
 use runtime::sim::{SimIo, Simulation};
 use storage::{
     AppendError, BrokerIdentity, CutError, Durability, FollowError, Log, OpenError, PlantedFault,
-    ReplicatedBatch, Storage, StorageOptions, recover_data_dir,
+    ReadRequest, ReplicatedBatch, Storage, StorageOptions, TailRead, recover_data_dir,
 };
 
 use crate::harness::{
@@ -186,6 +186,61 @@ fn what_the_leader_sends_is_taken_as_it_is_or_not_at_all() {
         let bytes: Vec<Bytes> = found.into_iter().map(|(_, _, bytes)| bytes).collect();
         assert_eq!(bytes, [first, second, third]);
     });
+}
+
+/// What followers are given from memory is what the log holds, from wherever they are, with the record of each batch that
+/// has the largest timestamp; the open commit group is no part of it.
+#[test]
+fn a_tail_is_read_as_it_was_sealed() {
+    for seed in 0..10 {
+        let simulation = Simulation::new(seed, 1, 1);
+        let io = simulation.io(0, 0);
+        let model = Model::default();
+        simulation.block_on(0, async {
+            let storage = open_single(&io, &tiny_options()).await;
+            storage.start(listener(&model));
+            let log = storage.create_log(partition(1, 0), tiny_log());
+            let request = |from: Offset, end: Offset| ReadRequest {
+                from,
+                end,
+                bytes_max: 2_000,
+                at_least_one_batch: true,
+            };
+            let first = batch(&io, 3, 50, 1_000);
+            append(&storage, &model, &log, &first, Durability::Flushed).unwrap();
+            let read = storage.read_tail(&log, &request(Offset(0), Offset(3)));
+            assert!(
+                matches!(read, Ok(TailRead::Nothing)),
+                "not sealed: {read:?}"
+            );
+            fill(&storage, &io, &model, &log, 300).await;
+            settle(&log, &io).await;
+            let all = read_all(&storage, &log, 4000).await.unwrap();
+            let end = log.log_end_offset();
+            let (mut in_memory, mut in_segments) = (0, 0);
+            for (number, (base, _, _)) in all.iter().enumerate() {
+                match storage.read_tail(&log, &request(*base, end)).unwrap() {
+                    TailRead::InSegments => in_segments += 1,
+                    TailRead::Nothing => panic!("seed {seed}: nothing at {base}"),
+                    TailRead::Batches(read, deltas) => {
+                        in_memory += 1;
+                        let found: Vec<u8> = read.batches.concat();
+                        let expected = all[number..number + deltas.len()].iter();
+                        let expected: Vec<Bytes> = expected.map(|one| one.2.clone()).collect();
+                        assert_eq!(found, expected.concat(), "seed {seed}");
+                        // The harness gives a batch's last record the largest timestamp.
+                        for (delta, bytes) in deltas.iter().zip(&expected) {
+                            let header = model::record::BatchHeader::parse(bytes).unwrap();
+                            assert_eq!(*delta, header.last_offset_delta);
+                        }
+                    }
+                }
+            }
+            assert!(in_memory > 0 && in_segments > 0, "seed {seed}");
+            let read = storage.read_tail(&log, &request(end, end)).unwrap();
+            assert!(matches!(read, TailRead::Nothing));
+        });
+    }
 }
 
 #[test]

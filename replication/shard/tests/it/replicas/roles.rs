@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use metadata::record::{LeaderChange, PartitionChangeRecord};
+use metadata::{MetadataRecord, Uuid};
 use model::{BrokerId, LeaderEpoch, Offset};
 use runtime::Io;
 use shard::refusal::{LeadRefusal, ProduceRefusal, ReadRefusal, WaitFailure};
@@ -176,6 +178,38 @@ fn a_leader_that_is_cut_off_loses_what_it_did_not_acknowledge() {
     }
 }
 
+/// A broker that led while its log was empty has an epoch of which the next leader, whose records are older, knows nothing:
+/// nothing of it stays. It was asked for again and again.
+#[test]
+fn a_log_of_which_the_leader_knows_no_epoch_begins_anew() {
+    let world = World::new(1, 2, 1);
+    world.play(async {
+        for broker in 1..=2 {
+            world.start(broker).await;
+        }
+        world.network.cut(BrokerId(1), BrokerId(2));
+        world.create_topic(1, &[1, 2], &[("min.insync.replicas", "2")]);
+        world.hear_all();
+        for _ in 0..7 {
+            produced(&world, 1, Acks::Leader, 10).await;
+        }
+        world.fence(1, true);
+        world.hear(2);
+        for offset in 0..5 {
+            let led = produced(&world, 2, Acks::Leader, 10).await;
+            assert_eq!(led, Outcome::OnLeader(Offset(offset)));
+        }
+        world.fence(1, false);
+        world.fence(2, true);
+        assert_eq!(world.leader(id(0)), Some(1), "it is eligible");
+        world.fence(2, false);
+        world.network.heal();
+        world.check_settled(id(0), &[1, 2]).await.unwrap();
+        let log = world.shard(2, id(0)).unwrap().storage.log(id(0)).unwrap();
+        assert_eq!(log.log_end_offset(), Offset(7));
+    });
+}
+
 /// A replica that was away gets what is in segments by now.
 #[test]
 fn a_replica_that_was_away_catches_up_from_segments() {
@@ -204,4 +238,80 @@ fn a_replica_that_was_away_catches_up_from_segments() {
             assert_eq!(world.network.refused.get(), 0);
         });
     }
+}
+
+fn moved(replicas: &[i32], isr: Option<&[i32]>, leader: Option<i32>) -> Vec<MetadataRecord> {
+    let list = |ids: &[i32]| ids.iter().copied().map(BrokerId).collect();
+    let directories = replicas.iter().map(|id| Uuid([*id as u8; 16]));
+    vec![MetadataRecord::PartitionChange(PartitionChangeRecord {
+        partition_id: id(0).partition,
+        topic_id: id(0).topic,
+        replicas: Some(list(replicas)),
+        directories: Some(directories.collect()),
+        isr: isr.map(list),
+        leader: leader.map_or(LeaderChange::Unchanged, |id| {
+            LeaderChange::Leader(BrokerId(id))
+        }),
+        ..PartitionChangeRecord::default()
+    })]
+}
+
+/// A replica that is elsewhere now closes. Its log stays: it is what there is to begin with if it comes back.
+#[test]
+fn a_partition_goes_to_another_broker_and_comes_back() {
+    for seed in 0..10 {
+        let world = World::new(seed, 2, 1);
+        world.play(async {
+            for broker in 1..=2 {
+                world.start(broker).await;
+            }
+            world.create_topic(1, &[1], &[]);
+            world.hear_all();
+            for _ in 0..30 {
+                world.produce(1, id(0), Acks::All, 500);
+            }
+            world.pause(50).await;
+            world.commit(moved(&[1, 2], None, None));
+            world.check_settled(id(0), &[1, 2]).await.unwrap();
+            world.commit(moved(&[2], Some(&[2]), Some(2)));
+            world.hear(1);
+            let waits = world.produce(2, id(0), Acks::All, 10);
+            world.pause(20).await;
+            assert!(matches!(
+                world.outcome(id(0), waits),
+                Some(Outcome::Refused(_))
+            ));
+            let refused = produced(&world, 1, Acks::All, 10).await;
+            assert!(is_not_leader(&refused, 2), "{refused:?}");
+            world.hear(2);
+            let taken = produced(&world, 2, Acks::All, 10).await;
+            assert_eq!(taken, Outcome::Acknowledged(Offset(30)));
+            let first = world.shard(1, id(0)).unwrap();
+            assert!(first.partition(id(0)).is_none());
+            let log = first.storage.log(id(0)).unwrap();
+            assert_eq!(log.log_end_offset(), Offset(30));
+            world.commit(moved(&[2, 1], None, None));
+            world.check_settled(id(0), &[1, 2]).await.unwrap();
+        });
+    }
+}
+
+/// Who does not follow leaves the in-sync set after `replica.lag.time.max.ms`, and comes back when it has caught up.
+#[test]
+fn the_in_sync_set_follows_who_follows() {
+    let world = World::new(5, 3, 2);
+    world.play(async {
+        start_three(&world, 1, &[("min.insync.replicas", "2")]).await;
+        produced(&world, 1, Acks::All, 10).await;
+        world.network.cut(BrokerId(1), BrokerId(3));
+        let value = world.produce(1, id(0), Acks::All, 10);
+        world.io().sleep(Duration::from_secs(29)).await;
+        assert_eq!(world.outcome(id(0), value), None, "broker 3 may have it");
+        world.io().sleep(Duration::from_secs(20)).await;
+        assert_eq!(world.isr(id(0)), [1, 2]);
+        let acknowledged = Some(Outcome::Acknowledged(Offset(1)));
+        assert_eq!(world.outcome(id(0), value), acknowledged);
+        world.network.heal();
+        world.check_settled(id(0), &[1, 2, 3]).await.unwrap();
+    });
 }

@@ -392,7 +392,7 @@ impl World {
         batch.push(shard.io.wall_clock(), None, Some(&bytes_of_value));
         let produce = Produce {
             acks,
-            timeout_ms: 30_000,
+            timeout_ms: 120_000,
             zstd_allowed: true,
             partitions: vec![ProducePartition {
                 id: partition,
