@@ -332,9 +332,13 @@ impl Partition {
         self.settle(acknowledged);
     }
 
-    /// Records were removed from the front of the log: a transaction that was open there holds nobody up any more.
+    /// Records were removed from the front of the log: a transaction that was open there holds nobody up any more, and
+    /// followers are to remove them, too.
     pub(crate) fn front_removed(&self) {
         self.wake_if_readable();
+        if self.replicated.get() {
+            self.events.advanced(self.id);
+        }
     }
 
     /// What a led partition's log says to a follower that subscribes. `epoch_end` is what its leader epoch cache has for the

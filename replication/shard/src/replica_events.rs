@@ -44,7 +44,7 @@ pub(crate) struct ReplicaEvents {
     has_appended: Cell<bool>,
     /// Wakes whoever sends.
     pub(crate) stream_wanted: Rc<Signal>,
-    /// Led here: the high watermark has moved. Told with the next records, or at the next tick.
+    /// Led here: the high watermark or the log's start has moved. Told with the next records, or at the next tick.
     advanced: RefCell<BTreeSet<TopicPartition>>,
     cuts: RefCell<BTreeMap<TopicPartition, Cut>>,
     /// Logs that are to be cut, or are being cut.

@@ -35,7 +35,9 @@ pub(crate) struct Served {
     pub(crate) leader_epoch: LeaderEpoch,
     /// The follower has, or will have, everything below.
     pub(crate) position: Offset,
+    /// What the follower knows of the leader's log.
     pub(crate) told_high_watermark: Offset,
+    pub(crate) told_log_start: Offset,
     place: Place,
 }
 
@@ -156,6 +158,7 @@ impl LedStream {
         );
         served.position = pushed.end_offset;
         served.told_high_watermark = served.told_high_watermark.max(pushed.high_watermark);
+        served.told_log_start = served.told_log_start.max(pushed.log_start_offset);
     }
 
     pub(crate) fn served(&self, id: TopicPartition) -> Option<&Served> {
@@ -361,6 +364,7 @@ impl Led {
             leader_epoch,
             position,
             told_high_watermark: Offset::NONE,
+            told_log_start: Offset::NONE,
             place: Place::Idle,
         };
         stream.served.insert(id, served);

@@ -15,7 +15,7 @@ use crate::partition::Partition;
 
 /// What becomes of a partition's turn.
 enum Turn {
-    /// Records, or only a high watermark; then perhaps with more in the open commit group.
+    /// Records, or only a high watermark or a start; then perhaps with more in the open commit group.
     Part(Pushed),
     /// Nothing new that can be read.
     Nothing,
@@ -140,13 +140,17 @@ impl<I: Io> Streams<I> {
             bytes_max,
             at_least_one_batch: true,
         };
-        let nothing = |partition: &Partition| match partition.high_watermark() {
-            known if known > served.told_high_watermark => {
+        let nothing = |partition: &Partition| {
+            let is_news = partition.high_watermark() > served.told_high_watermark
+                || partition.log.log_start_offset() > served.told_log_start;
+            if is_news {
                 let none = Records::none();
                 Turn::Part(part(partition, served, served.position, none))
+            } else if served.position < end {
+                Turn::Unsealed
+            } else {
+                Turn::Nothing
             }
-            _ if served.position < end => Turn::Unsealed,
-            _ => Turn::Nothing,
         };
         match self.storage.read_tail(&partition.log, &request) {
             Ok(TailRead::Nothing) => nothing(&partition),

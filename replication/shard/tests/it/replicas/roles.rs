@@ -1,13 +1,15 @@
 //! Who leads and who follows, what clients are told, and how logs become equal.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use metadata::record::{LeaderChange, PartitionChangeRecord};
 use metadata::{MetadataRecord, Uuid};
 use model::{BrokerId, LeaderEpoch, Offset};
-use runtime::Io;
+use runtime::{Io, TaskClass};
 use shard::refusal::{LeadRefusal, ProduceRefusal, ReadRefusal, WaitFailure};
-use shard::request::{Acks, Fetch, FetchPartition, Isolation};
+use shard::request::{Acks, DeleteRecords, Fetch, FetchPartition, Isolation};
 
 use super::world::{Outcome, World, id};
 
@@ -238,6 +240,40 @@ fn a_replica_that_was_away_catches_up_from_segments() {
             assert_eq!(world.network.refused.get(), 0);
         });
     }
+}
+
+/// What DeleteRecords removes goes everywhere, though nothing is appended.
+#[test]
+fn followers_remove_what_the_leader_removes() {
+    let world = World::new(1, 3, 1);
+    world.play(async {
+        start_three(&world, 1, &[]).await;
+        for _ in 0..20 {
+            produced(&world, 1, Acks::All, 10).await;
+        }
+        world.check_settled(id(0), &[1, 2, 3]).await.unwrap();
+        let leader = world.shard(1, id(0)).unwrap();
+        let delete = DeleteRecords {
+            id: id(0),
+            before: Offset(12),
+        };
+        let deleted = Rc::new(Cell::new(false));
+        let done = deleted.clone();
+        leader.io.clone().spawn(TaskClass::Foreground, async move {
+            let removed = leader.ask(leader.id(), vec![delete]).await;
+            assert_eq!(removed, [Ok(Offset(12))]);
+            done.set(true);
+        });
+        world.until("records are removed", || deleted.get()).await;
+        let start = |broker| {
+            let log = world.shard(broker, id(0)).unwrap().storage.log(id(0));
+            log.unwrap().log_start_offset()
+        };
+        let what = "followers remove them, too";
+        world
+            .until(what, || (1..=3).all(|broker| start(broker) == Offset(12)))
+            .await;
+    });
 }
 
 fn moved(replicas: &[i32], isr: Option<&[i32]>, leader: Option<i32>) -> Vec<MetadataRecord> {
