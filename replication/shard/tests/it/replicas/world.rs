@@ -475,7 +475,10 @@ impl World {
                     at_least_one_batch: true,
                 };
                 let read = shard.storage.read(&log, request).await.unwrap();
-                assert!(read.next_offset > from, "nothing can be read at {from}");
+                if read.next_offset == from {
+                    // The rest is not sealed yet.
+                    break;
+                }
                 for slice in &read.batches {
                     for batch in Batches::new(slice) {
                         all.push(Bytes::copy_from_slice(batch.unwrap().1));
@@ -496,26 +499,7 @@ impl World {
         partition: TopicPartition,
         brokers: &[i32],
     ) -> Result<(), String> {
-        for _ in 0..20_000 {
-            self.hear_all();
-            if self.is_settled(partition, brokers) {
-                break;
-            }
-            self.pause(2).await;
-        }
-        if !self.is_settled(partition, brokers) {
-            return Err(format!(
-                "{partition} does not settle: {}",
-                self.describe(partition)
-            ));
-        }
-        let first = self.contents(brokers[0], partition).await;
-        for broker in &brokers[1..] {
-            let other = self.contents(*broker, partition).await;
-            if other != first {
-                return Err(format!("broker {broker} has another log of {partition}"));
-            }
-        }
+        let first = self.equal_contents(partition, brokers).await?;
         let mut values = BTreeMap::new();
         for batch in &first {
             for record in read_records_owned(batch).unwrap() {
@@ -537,21 +521,46 @@ impl World {
         broken.first().map_or(Ok(()), |broken| Err(broken.clone()))
     }
 
-    fn is_settled(&self, partition: TopicPartition, brokers: &[i32]) -> bool {
-        let Some(leader) = self.leader(partition) else {
-            return false;
-        };
-        let Some(shard) = self.shard(leader, partition) else {
-            return false;
-        };
-        let log = shard.storage.log(partition);
-        let Some(end) = log.map(|log| log.log_end_offset()) else {
-            return false;
-        };
+    /// What all replicas have. A record that was still on its way to the leader when they were looked at is waited for.
+    async fn equal_contents(
+        &self,
+        partition: TopicPartition,
+        brokers: &[i32],
+    ) -> Result<Vec<Bytes>, String> {
+        let mut found = Err(String::new());
+        for _ in 0..20_000 {
+            self.hear_all();
+            let Some(end) = self.settled_at(partition, brokers) else {
+                found = Err("does not settle".to_owned());
+                self.pause(2).await;
+                continue;
+            };
+            let first = self.contents(brokers[0], partition).await;
+            let mut other = None;
+            for broker in &brokers[1..] {
+                if self.contents(*broker, partition).await != first {
+                    other = Some(broker);
+                }
+            }
+            if self.settled_at(partition, brokers) != Some(end) {
+                continue;
+            }
+            match other {
+                None => return Ok(first),
+                Some(broker) => found = Err(format!("broker {broker} has another log")),
+            }
+            break;
+        }
+        found.map_err(|what: String| format!("{what}: {}", self.describe(partition)))
+    }
+
+    /// Where all replicas end, if they are in sync and agree on that.
+    fn settled_at(&self, partition: TopicPartition, brokers: &[i32]) -> Option<Offset> {
+        let leader = self.shard(self.leader(partition)?, partition)?;
+        let end = leader.storage.log(partition)?.log_end_offset();
         let is_equal = |broker: &i32| {
-            let partition = self
-                .shard(*broker, partition)
-                .and_then(|s| s.partition(partition));
+            let shard = self.shard(*broker, partition);
+            let partition = shard.and_then(|shard| shard.partition(partition));
             partition.is_some_and(|partition| {
                 let log = &partition.log;
                 let ends = [
@@ -562,7 +571,8 @@ impl World {
                 ends == [end; 3]
             })
         };
-        self.isr(partition) == brokers && brokers.iter().all(is_equal)
+        let is_settled = self.isr(partition) == brokers && brokers.iter().all(is_equal);
+        is_settled.then_some(end)
     }
 
     pub(crate) fn describe(&self, partition: TopicPartition) -> String {
