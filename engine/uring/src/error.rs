@@ -16,13 +16,30 @@ pub enum StartError {
     NoUring(io::Error),
     /// RLIMIT_MEMLOCK is too small for the rings.
     #[error(
-        "the locked-memory limit is {limit} bytes and at least {needed} are needed: raise it with `ulimit -l`, \
-         LimitMEMLOCK= (systemd) or --ulimit memlock= (containers)"
+        "the limit of locked memory is {} KiB; the rings of {executors} cores need {} KiB, and {} KiB is best: raise it \
+         with `ulimit -l {}`, LimitMEMLOCK= (systemd) or --ulimit memlock= (containers), or run on fewer cores",
+        .limit / 1024, .needed.div_ceil(1024), .wanted.div_ceil(1024), .wanted.div_ceil(1024)
     )]
     Memlock {
         /// The hard limit, in bytes.
         limit: u64,
-        /// What the rings need, in bytes.
+        /// How many have rings of their own.
+        executors: usize,
+        /// What the smallest rings need, in bytes.
+        needed: u64,
+        /// What the best ones need, in bytes.
+        wanted: u64,
+    },
+    /// There is less locked memory than the limit says: others of the same user have some.
+    #[error(
+        "the limit of locked memory is {} KiB and {} KiB are needed here, but other processes of this user have taken \
+         too much of it: raise it with `ulimit -l`, LimitMEMLOCK= (systemd) or --ulimit memlock= (containers)",
+        .limit / 1024, .needed.div_ceil(1024)
+    )]
+    MemlockTaken {
+        /// The limit, in bytes.
+        limit: u64,
+        /// What this process needs, in bytes.
         needed: u64,
     },
     /// A CPU list that does not parse.

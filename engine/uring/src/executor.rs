@@ -16,10 +16,12 @@ use runtime::{Io, Oneshot, OpenMode, TaskClass};
 
 use crate::cpus::{Affinity, allowed_cpus, check_allowed};
 use crate::error::StartError;
+use crate::locked::LockedPlan;
 use crate::options::{BLOCKING_THREADS, UringOptions};
 use crate::pool::Pool;
 use crate::prime;
-use crate::process::available;
+use crate::probe::NoHugePages;
+use crate::process::{locked_limit, locked_plan};
 use crate::reserve::Reserve;
 use crate::slice;
 use crate::uring_io::UringIo;
@@ -31,6 +33,10 @@ const OPERATIONS_END_MAX: Duration = Duration::from_secs(1);
 
 /// How often the end of something is looked for.
 const END_POLL: Duration = Duration::from_millis(1);
+
+/// How long locked memory that is missing is waited for, and how often is looked for it.
+const LOCKED_MEMORY_WAIT_MAX: Duration = Duration::from_secs(2);
+const LOCKED_MEMORY_POLL: Duration = Duration::from_millis(50);
 
 /// How many times longer the heartbeat's period is on an idle core.
 const HEARTBEAT_STRETCH_MAX: u32 = 8;
@@ -115,14 +121,16 @@ where
     Make: Fn(usize, UringIo) -> Shard + Send + Clone + 'static,
     Shard: Future<Output = ()> + 'static,
 {
-    available()?;
     if cpus.is_empty() {
         return Err(StartError::CpuList(String::new()));
     }
+    let locked = locked_plan(cpus.len(), &options)?;
+    let options = options.within(&locked);
     let allowed = allowed_cpus()?;
     for &cpu in cpus {
         check_allowed(cpu, &allowed)?;
     }
+    let _small_pages = small_pages(&locked);
     let mut shards = Vec::with_capacity(cpus.len());
     let mut reports = Vec::with_capacity(cpus.len());
     for (index, &cpu) in cpus.iter().enumerate() {
@@ -196,12 +204,16 @@ pub fn block_on<T: 'static, Main: Future<Output = T> + 'static>(
     options: UringOptions,
     make: impl FnOnce(UringIo) -> Main,
 ) -> Result<T, StartError> {
-    available()?;
+    let locked = locked_plan(1, &options)?;
+    let options = options.within(&locked);
     let affinity = Affinity::current()?;
     if let Some(cpu) = cpu {
         check_allowed(cpu, &allowed_cpus()?)?;
     }
-    let result = Executor::open(cpu, &options, Arc::default()).map(|executor| executor.run(make));
+    let small_pages = small_pages(&locked);
+    let opened = Executor::open(cpu, &options, Arc::default());
+    drop(small_pages);
+    let result = opened.map(|executor| executor.run(make));
     if cpu.is_some() {
         affinity.restore().map_err(|source| StartError::System {
             what: "restoring the CPU affinity",
@@ -230,17 +242,7 @@ impl Executor {
             what: "starting the thread that prepares memory",
             source,
         })?;
-        let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
-        let executor = LocalExecutorBuilder::new(placement)
-            .ring_depth(options.ring_depth)
-            .preempt_timer(options.preempt_timer)
-            .io_memory(options.io_memory_bytes)
-            .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
-            .make()
-            .map_err(|error| StartError::Executor {
-                cpu,
-                reason: error.to_string(),
-            })?;
+        let executor = make_executor(cpu, options)?;
         let watch = options
             .heartbeat
             .map(|_| Watch::new(Arc::clone(&beats)))
@@ -284,6 +286,43 @@ impl Executor {
         }
         output
     }
+}
+
+/// glommio's part of an executor. The kernel gives back the locked memory of a ring some time after its end, so that what
+/// another process had a moment ago may still be missing.
+fn make_executor(cpu: Option<usize>, options: &UringOptions) -> Result<LocalExecutor, StartError> {
+    let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
+    let end = Instant::now() + LOCKED_MEMORY_WAIT_MAX;
+    loop {
+        let made = LocalExecutorBuilder::new(placement.clone())
+            .ring_depth(options.ring_depth)
+            .preempt_timer(options.preempt_timer)
+            .io_memory(options.io_memory_bytes)
+            .blocking_thread_pool_placement(PoolPlacement::Unbound(BLOCKING_THREADS))
+            .make();
+        let error = match made {
+            Ok(executor) => return Ok(executor),
+            Err(error) => error,
+        };
+        if error.raw_os_error() != Some(libc::ENOMEM) {
+            return Err(StartError::Executor {
+                cpu,
+                reason: error.to_string(),
+            });
+        }
+        if Instant::now() >= end {
+            return Err(StartError::MemlockTaken {
+                limit: locked_limit()?,
+                needed: locked_plan(1, options)?.needed_bytes,
+            });
+        }
+        thread::sleep(LOCKED_MEMORY_POLL);
+    }
+}
+
+/// Where slabs are small because little may be locked, they are not to lie in huge pages, which are counted as a whole.
+fn small_pages(locked: &LockedPlan) -> Option<NoHugePages> {
+    locked.has_small_slab().then(NoHugePages::begin).flatten()
 }
 
 /// Inside a new executor: its `Io`, its heartbeat, its devices.

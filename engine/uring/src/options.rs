@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::locked::LockedPlan;
+
 /// Submission entries per ring. Cancelling more than this many operations in one turn could cancel an unrelated one
 /// (the connections closed at once must stay below it), so it is deep.
 pub(crate) const RING_DEPTH: usize = 4096;
@@ -15,8 +17,8 @@ pub(crate) const PREEMPT_TIMER: Duration = Duration::from_millis(2);
 /// longer, which keeps the cost of idling below 1 % of a core.
 pub(crate) const HEARTBEAT: Duration = Duration::from_millis(5);
 
-/// glommio's slab for reads, registered with three rings. Three times this per core counts against RLIMIT_MEMLOCK; when
-/// the limit does not allow it glommio goes on with unregistered memory.
+/// glommio's slab for reads, registered with three rings. Three times this per core counts against RLIMIT_MEMLOCK: where
+/// the limit does not allow it, [`crate::LockedPlan`] has a smaller one.
 pub(crate) const IO_MEMORY_BYTES: usize = 2 << 20;
 
 /// Idle buffers kept per shard for reuse, in bytes. Buffers in use are the budget of whoever holds them.
@@ -42,6 +44,9 @@ pub struct UringOptions {
     pub io_memory_bytes: usize,
     /// Bytes of idle buffers kept per shard.
     pub pool_bytes_max: usize,
+    /// Executors that run at the same time beside those that are started with these settings, in this process: the limit
+    /// of locked memory is for all of them.
+    pub other_executors: usize,
 }
 
 impl Default for UringOptions {
@@ -53,6 +58,18 @@ impl Default for UringOptions {
             heartbeat: Some(HEARTBEAT),
             io_memory_bytes: IO_MEMORY_BYTES,
             pool_bytes_max: POOL_BYTES_MAX,
+            other_executors: 0,
+        }
+    }
+}
+
+impl UringOptions {
+    /// The same, with rings and slabs that the limit of locked memory allows.
+    pub(crate) fn within(self, locked: &LockedPlan) -> UringOptions {
+        UringOptions {
+            ring_depth: locked.ring_depth,
+            io_memory_bytes: locked.io_memory_bytes,
+            ..self
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::io;
 use std::mem;
-use std::sync::Once;
+use std::sync::{Once, OnceLock};
 
 use crate::error::StartError;
-
-/// glommio refuses to start below this.
-const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
+use crate::locked::{Charges, LockedPlan};
+use crate::options::UringOptions;
+use crate::probe;
 
 /// `MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED` of linux/membarrier.h.
 const MEMBARRIER_REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
@@ -39,41 +39,46 @@ pub fn prepare_process() {
     });
 }
 
-/// Whether executors can run here: io_uring is there and the locked-memory limit suffices.
+/// Whether executors can run here at all: io_uring is there, and the limit of locked memory is enough for one.
 pub fn available() -> Result<(), StartError> {
+    locked_plan(1, &UringOptions::default()).map(drop)
+}
+
+/// How large the rings of so many executors, and of `options.other_executors`, may be here below the limit of locked memory.
+/// Who may raise the limit has it raised.
+pub fn locked_plan(executors: usize, options: &UringOptions) -> Result<LockedPlan, StartError> {
     prepare_process();
-    probe_uring().map_err(StartError::NoUring)?;
-    let memlock = limit(libc::RLIMIT_MEMLOCK).map_err(|source| StartError::System {
+    let charges = charges()
+        .as_ref()
+        .map_err(|code| StartError::NoUring(io::Error::from_raw_os_error(*code)))?;
+    let executors = executors + options.other_executors;
+    let wanted = LockedPlan::new(u64::MAX, executors, *charges, options)?.wanted_bytes;
+    let mut limit = locked_limit()?;
+    if limit < wanted && raise_hard_limit(libc::RLIMIT_MEMLOCK, wanted).is_ok() {
+        limit = wanted;
+    }
+    LockedPlan::new(limit, executors, *charges, options)
+}
+
+/// The limit of locked memory in bytes.
+pub fn locked_limit() -> Result<u64, StartError> {
+    let limit = limit(libc::RLIMIT_MEMLOCK).map_err(|source| StartError::System {
         what: "reading RLIMIT_MEMLOCK",
         source,
     })?;
-    if memlock.rlim_cur < MEMLOCK_BYTES_MIN {
-        return Err(StartError::Memlock {
-            limit: memlock.rlim_cur,
-            needed: MEMLOCK_BYTES_MIN,
-        });
-    }
-    Ok(())
+    Ok(limit.rlim_cur)
 }
 
-/// Sets up a ring of one entry and closes it.
-fn probe_uring() -> io::Result<()> {
-    /// `struct io_uring_params` is 120 bytes, all of them valid as zero.
-    #[repr(C, align(8))]
-    struct Parameters([u8; 120]);
-
-    let mut parameters = Parameters([0; 120]);
-    // SAFETY: the kernel reads and writes the 120 bytes of `struct io_uring_params`, which `parameters` has.
-    let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, &raw mut parameters) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor was just returned to us and nobody else knows it.
-    unsafe { libc::close(fd as libc::c_int) };
-    Ok(())
+/// What the kernel counts against the limit; the error's number where it has no io_uring for us. Asked once, because the
+/// limit is lowered meanwhile.
+fn charges() -> &'static Result<Charges, i32> {
+    static CHARGES: OnceLock<Result<Charges, i32>> = OnceLock::new();
+    CHARGES.get_or_init(|| {
+        probe::charges().map_err(|error| error.raw_os_error().unwrap_or(libc::ENOSYS))
+    })
 }
 
-fn limit(resource: libc::__rlimit_resource_t) -> io::Result<libc::rlimit> {
+pub(crate) fn limit(resource: libc::__rlimit_resource_t) -> io::Result<libc::rlimit> {
     // SAFETY: all-zero is a valid rlimit, and the call writes one rlimit to a live local.
     unsafe {
         let mut limit: libc::rlimit = mem::zeroed();
@@ -87,8 +92,24 @@ fn limit(resource: libc::__rlimit_resource_t) -> io::Result<libc::rlimit> {
 fn raise_to_hard_limit(resource: libc::__rlimit_resource_t) -> io::Result<()> {
     let mut limit = limit(resource)?;
     limit.rlim_cur = limit.rlim_max;
+    set_limit(resource, &limit)
+}
+
+/// Needs CAP_SYS_RESOURCE.
+fn raise_hard_limit(resource: libc::__rlimit_resource_t, to: u64) -> io::Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: to,
+        rlim_max: to,
+    };
+    set_limit(resource, &limit)
+}
+
+pub(crate) fn set_limit(
+    resource: libc::__rlimit_resource_t,
+    limit: &libc::rlimit,
+) -> io::Result<()> {
     // SAFETY: the call reads one rlimit from a live local.
-    match unsafe { libc::setrlimit(resource, &limit) } {
+    match unsafe { libc::setrlimit(resource, limit) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

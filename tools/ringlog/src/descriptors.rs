@@ -56,13 +56,21 @@ impl DescriptorPlan {
         })
     }
 
+    /// What the limit allows, for the log.
+    pub(crate) fn sentence(&self, limit: usize) -> String {
+        format!(
+            "the limit of open files is {limit}: {} connections and {} segment files per shard",
+            self.connections, self.shard_files
+        )
+    }
+
     /// What the limit does not allow, for the log.
     pub(crate) fn warning(&self, limit: usize, connections_wanted: usize) -> Option<String> {
         let is_short = self.connections < connections_wanted.min(1_000);
         is_short.then(|| {
             format!(
-                "the limit of open files is {limit}: {} connections and {} segment files per shard; raise it (ulimit -n)",
-                self.connections, self.shard_files
+                "{}; raise it (ulimit -n, LimitNOFILE= of a systemd unit)",
+                self.sentence(limit)
             )
         })
     }

@@ -15,6 +15,7 @@ mod descriptors;
 mod fence;
 mod http;
 mod interrupt;
+mod limits;
 mod logging;
 mod memory;
 mod node;

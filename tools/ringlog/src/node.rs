@@ -17,11 +17,12 @@ use console::{Console, ConsoleError, Phase, Question, ShardQuestions};
 use model::config::{BrokerConfig, Listener};
 use shard::Closed;
 use storage::RecoveryReport;
-use uring::{Running, UringIo, UringOptions};
+use uring::{LockedPlan, Running, UringIo, UringOptions};
 
 use crate::descriptors::{DescriptorPlan, TooFewDescriptors};
 use crate::fence::{self, Fence, FenceWatch};
 use crate::http;
+use crate::limits::{self, connections_max};
 use crate::memory::MemoryPlan;
 use crate::shard_thread::{Report, ShardThread};
 
@@ -153,13 +154,20 @@ struct Threads {
 }
 
 impl Node {
-    /// Starts a broker and returns when it serves.
-    pub fn start(config: BrokerConfig) -> Result<Node, NodeError> {
+    /// Starts a broker and returns when it serves. `other_executors` of this process will run beside it.
+    pub fn start(config: BrokerConfig, other_executors: usize) -> Result<Node, NodeError> {
         let start = Instant::now();
         let cpus = cpus(&config)?;
         let config = Arc::new(config);
         let memory = plan_memory(&config, cpus.len());
-        let plan = plan(&config, cpus.len(), memory)?;
+        // The data directory is not named here: nothing in it is touched before it is known to be ours.
+        let options = UringOptions {
+            pool_bytes_max: memory.buffer_pool_bytes,
+            other_executors,
+            ..UringOptions::default()
+        };
+        let locked = plan_locked(cpus.len(), &options)?;
+        let plan = plan(&config, cpus.len(), memory, &locked)?;
         // Before the shards: an address that cannot be used is known at once.
         let http_listener = http::bind(&config)?;
         let (report_to, reports) = flume::unbounded();
@@ -175,11 +183,6 @@ impl Node {
             stops,
             questions,
             fences: fences_to,
-        };
-        // The data directory is not named here: nothing in it is touched before it is known to be ours.
-        let options = UringOptions {
-            pool_bytes_max: memory.buffer_pool_bytes,
-            ..UringOptions::default()
         };
         let running = uring::start(&cpus, options, move |index, io| threads.of(index).run(io))?;
         let mut node = Node {
@@ -353,6 +356,7 @@ fn plan(
     config: &Arc<BrokerConfig>,
     cores: usize,
     memory: MemoryPlan,
+    locked: &LockedPlan,
 ) -> Result<BrokerPlan, NodeError> {
     let mut addresses = Vec::new();
     for listener in served_listeners(config)? {
@@ -370,7 +374,7 @@ fn plan(
         request_bytes: memory.request_bytes,
         answer_bytes: memory.answer_bytes,
         open_files: descriptors.shard_files,
-        connections: descriptors.connections,
+        connections: descriptors.connections.min(connections_max(locked)),
     };
     let shards = u16::try_from(cores).expect("cores fit 16 bits");
     let host_name = host_name();
@@ -442,18 +446,32 @@ fn plan_memory(config: &BrokerConfig, shard_count: usize) -> MemoryPlan {
     memory
 }
 
-/// What the limit of open files allows. Says so if that is little.
+/// What the limit of open files allows. Says so.
 fn plan_descriptors(
     config: &BrokerConfig,
     shards: usize,
 ) -> Result<DescriptorPlan, TooFewDescriptors> {
-    let wanted = usize::try_from(config.max_connections).unwrap_or(0);
+    let wanted = usize::try_from(config.max_connections);
+    let wanted = wanted.expect("the registry of settings bounds it");
     let limit = crate::memory::descriptor_limit();
     let plan = DescriptorPlan::new(limit, shards, wanted)?;
-    if let Some(warning) = plan.warning(limit, wanted) {
-        tracing::warn!("{warning}");
+    match plan.warning(limit, wanted) {
+        Some(warning) => tracing::warn!("{warning}"),
+        None => tracing::info!("{}", plan.sentence(limit)),
     }
     Ok(plan)
+}
+
+/// What the limit of locked memory allows. Says so if it is not all that is of use.
+fn plan_locked(shards: usize, options: &UringOptions) -> Result<LockedPlan, uring::StartError> {
+    let locked = uring::locked_plan(shards, options)?;
+    if let Some(sentence) = limits::locked_sentence(&locked, shards) {
+        match locked.has_small_rings() {
+            true => tracing::warn!("{sentence}"),
+            false => tracing::info!("{sentence}"),
+        }
+    }
+    Ok(locked)
 }
 
 /// What recovery did, in a sentence, if the directory was not new.

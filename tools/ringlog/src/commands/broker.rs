@@ -130,7 +130,7 @@ pub fn run(args: BrokerArgs) -> Result<(), CommandError> {
     let config = args.to_config()?;
     // Before the threads of the shards: they inherit the mask.
     let signals = signals()?;
-    let node = Node::start(config)?;
+    let node = Node::start(config, 0)?;
     announce(&node);
     serve(node, signals)
 }

@@ -66,7 +66,7 @@ pub fn run(args: DemoArgs) -> Result<(), CommandError> {
     let config = args.broker.to_config()?;
     let signals = broker::signals()?;
     let interrupt = Interrupt::watch()?;
-    let node = Node::start(config)?;
+    let node = Node::start(config, 1)?;
     if args.format == Format::Text {
         broker::announce(&node);
     }

@@ -57,10 +57,12 @@ where
             stop: Some(runner.interrupt.flag()),
         };
         let (make, results) = (make.clone(), results.clone());
+        let options = UringOptions {
+            other_executors: cpus.len() - 1,
+            ..UringOptions::default()
+        };
         threads.push(std::thread::spawn(move || {
-            let result = uring::block_on(cpu, UringOptions::default(), move |io| {
-                make(io, share, observer)
-            });
+            let result = uring::block_on(cpu, options, move |io| make(io, share, observer));
             // The receiver lives until every core has sent its result.
             drop(results.send(result));
         }));
