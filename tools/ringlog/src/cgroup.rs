@@ -24,7 +24,7 @@ pub fn memory_limit() -> Option<u64> {
 }
 
 /// The same of what `/proc/self/cgroup` says, where `read` reads a file if it is there.
-fn limit_of(groups: &str, read: &dyn Fn(&Path) -> Option<String>) -> Option<u64> {
+pub(crate) fn limit_of(groups: &str, read: &dyn Fn(&Path) -> Option<String>) -> Option<u64> {
     let limits = hierarchies(groups).flat_map(|hierarchy| {
         let mut limits = Vec::new();
         for directory in Path::new(&hierarchy.group).ancestors() {

@@ -73,11 +73,13 @@ impl MemoryPlan {
 }
 
 fn default_bytes() -> u64 {
-    share_of(machine_bytes(), cgroup::memory_limit())
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok();
+    let machine = meminfo.and_then(|text| machine_bytes(&text));
+    share_of(machine, cgroup::memory_limit())
 }
 
 /// A share of the machine, and never more than a container can hold.
-fn share_of(machine: Option<u64>, container: Option<u64>) -> u64 {
+pub(crate) fn share_of(machine: Option<u64>, container: Option<u64>) -> u64 {
     let machine = machine.unwrap_or(DEFAULT_MIN * MACHINE_SHARE);
     let share = (machine / MACHINE_SHARE).clamp(DEFAULT_MIN, DEFAULT_MAX);
     match container {
@@ -89,9 +91,9 @@ fn share_of(machine: Option<u64>, container: Option<u64>) -> u64 {
     }
 }
 
-fn machine_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+/// The machine's memory, by the text of `/proc/meminfo`.
+pub(crate) fn machine_bytes(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find(|line| line.starts_with("MemTotal:"))?;
     let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib << 10)
 }

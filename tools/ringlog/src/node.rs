@@ -491,7 +491,7 @@ fn describe_recovery(report: &RecoveryReport) -> Option<String> {
 }
 
 /// The cores that the broker runs on, a shard each.
-fn cpus(config: &BrokerConfig) -> Result<Vec<usize>, NodeError> {
+pub(crate) fn cpus(config: &BrokerConfig) -> Result<Vec<usize>, NodeError> {
     if !config.cores.is_empty() {
         return Ok(config.cores.clone());
     }

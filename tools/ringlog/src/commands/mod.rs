@@ -10,6 +10,7 @@ pub mod completions;
 pub mod config;
 pub mod connect;
 pub mod demo;
+pub mod doctor;
 pub mod group;
 pub mod load;
 pub mod log;
@@ -66,6 +67,8 @@ commands! {
     Broker = broker::BrokerArgs;
     /// Run a broker, load it, read everything back, and show what it does.
     Demo = demo::DemoArgs;
+    /// Check whether a broker runs well on this machine, and say what to change.
+    Doctor = doctor::DoctorArgs;
     /// Write and read records; create, list, describe, alter, grow, trim and delete topics.
     Topic = topic::TopicArgs;
     /// List and describe consumer groups.
