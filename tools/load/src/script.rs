@@ -12,6 +12,7 @@ use client::{ClientError, partition_for_key};
 use model::record::HEADER_LEN;
 
 use crate::keys::{KeyDistribution, KeySource, key_bytes};
+use crate::payload::{Payload, Value};
 use crate::schedule::Gathering;
 use crate::template::{BatchStyle, BatchTemplate, Draft, Slot};
 use crate::verify::Place;
@@ -19,10 +20,12 @@ use crate::workload::{BatchSize, KEY_BYTES, ProduceWorkload, RECORD_OVERHEAD_BYT
 
 /// Different batches per partition when records differ.
 const VARIANTS_MAX: usize = 16;
+/// How often each text of a list is drawn on average.
+const LIST_DRAWS: u64 = 4;
 /// Bytes of all different batches.
 const BATCHES_BYTES_MAX: usize = 256 << 20;
 /// Steps of a round.
-const STEPS_MAX: usize = 1 << 17;
+pub(crate) const STEPS_MAX: usize = 1 << 17;
 /// Records drawn for a round.
 const DRAWS_MAX: u64 = 1 << 24;
 
@@ -54,8 +57,9 @@ impl Script {
     /// What a load sends to these partitions, at least one.
     pub fn plan(workload: &ProduceWorkload, slots: &[Slot]) -> Result<Script, ClientError> {
         let mut random = KeySource::new(KeyDistribution::None, workload.seed);
-        let mut rounds = match workload.keys {
-            KeyDistribution::None => unkeyed(workload, slots.len(), &mut random),
+        let mut rounds = match (&workload.payload, workload.keys) {
+            (Payload::Numbers { first }, _) => numbered(workload, slots.len(), *first),
+            (_, KeyDistribution::None) => unkeyed(workload, slots.len(), &mut random),
             _ => keyed(workload, slots, &mut random),
         };
         let round = rounds.steps.len();
@@ -76,11 +80,10 @@ impl Script {
             traced_run: workload.traced_run,
         };
         let build = |drafts: &Vec<Draft>| {
-            BatchTemplate::build(drafts, style, &mut random).map_err(|error| {
-                ClientError::Malformed {
-                    api: "Produce",
-                    reason: error.to_string(),
-                }
+            let built = BatchTemplate::build(drafts, &workload.payload, style, &mut random);
+            built.map_err(|error| ClientError::Malformed {
+                api: "Produce",
+                reason: error.to_string(),
             })
         };
         let batches: Result<Vec<BatchTemplate>, ClientError> =
@@ -136,7 +139,7 @@ fn full(workload: &ProduceWorkload, records: usize, bytes: usize, next_bytes: us
 /// Bytes of a record in its batch, before compression.
 fn draft_bytes(draft: Draft) -> usize {
     let key = draft.key.map_or(0, |_| KEY_BYTES);
-    draft.value_bytes + key + RECORD_OVERHEAD_BYTES
+    draft.value.bytes() + key + RECORD_OVERHEAD_BYTES
 }
 
 fn unkeyed(workload: &ProduceWorkload, slots: usize, random: &mut KeySource) -> Round {
@@ -144,13 +147,15 @@ fn unkeyed(workload: &ProduceWorkload, slots: usize, random: &mut KeySource) -> 
     let most = workload.lingering_records().unwrap_or(u64::MAX);
     let mut draw = || Draft {
         key: None,
-        value_bytes: workload.record_sizes.draw(random),
+        value: workload.payload.draw(&workload.record_sizes, random),
     };
     let mut next = draw();
     let mut total_bytes = 0;
-    let variants = match workload.record_sizes.fixed() {
-        Some(_) => 1,
-        None => VARIANTS_MAX.min(STEPS_MAX / slots.max(1)).max(1),
+    let variants = match (&workload.payload, workload.record_sizes.fixed()) {
+        (Payload::Random, Some(_)) => 1,
+        (payload, _) => variants(payload, workload.records_per_batch())
+            .min(STEPS_MAX / slots.max(1))
+            .max(1),
     };
     while round.batches.len() < variants && total_bytes <= BATCHES_BYTES_MAX {
         let (mut drafts, mut bytes) = (Vec::new(), 0);
@@ -177,6 +182,43 @@ fn unkeyed(workload: &ProduceWorkload, slots: usize, random: &mut KeySource) -> 
         }
     }
     round
+}
+
+/// Numbers in order: the round is the whole load, each of its batches goes to one partition.
+fn numbered(workload: &ProduceWorkload, slots: usize, first: u64) -> Round {
+    let records = workload.limit.records;
+    let end = first + records.expect("numbers need a count of records, which is checked");
+    let most = workload.records_per_batch();
+    let mut round = Round::default();
+    let mut number = first;
+    while number < end {
+        let next = number.saturating_add(most).min(end);
+        let value = |number| Draft {
+            key: None,
+            value: Value::Number(number),
+        };
+        let advance = next - number;
+        round.steps.push(Step {
+            slot: round.batches.len() % slots,
+            batch: round.batches.len(),
+            gathering: Gathering {
+                advance,
+                waited: workload.linger.map_or(0, |_| advance - 1),
+            },
+        });
+        round.batches.push((number..next).map(value).collect());
+        number = next;
+    }
+    round
+}
+
+/// How many different batches there should be: of a list, so many that most of it is drawn.
+fn variants(payload: &Payload, batch_records: u64) -> usize {
+    let listed = match payload {
+        Payload::Listed(texts) => texts.len() as u64 * LIST_DRAWS / batch_records,
+        _ => 0,
+    };
+    usize::try_from(listed).map_or(usize::MAX, |listed| listed.max(VARIANTS_MAX))
 }
 
 /// A batch that gathers.
@@ -224,7 +266,7 @@ fn keyed(workload: &ProduceWorkload, slots: &[Slot], random: &mut KeySource) -> 
                 slot,
                 Draft {
                     key: Some(key),
-                    value_bytes: workload.record_sizes.draw(random),
+                    value: workload.payload.draw(&workload.record_sizes, random),
                 },
             );
         }
@@ -330,9 +372,13 @@ fn pace(round: &mut Round, times: &[(u64, u64)], lingering: bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
     use std::time::Duration;
 
+    use bytes::Bytes;
+
     use crate::sizes::RecordSizes;
+    use crate::workload::Limit;
     use model::{PartitionIndex, TopicId};
 
     fn slots(partitions: u32) -> Vec<Slot> {
@@ -437,6 +483,61 @@ mod tests {
                 "{bytes}: only the largest record is missing"
             );
         }
+    }
+
+    #[test]
+    fn numbers_come_once_each_and_in_order() {
+        let workload = ProduceWorkload {
+            payload: Payload::Numbers { first: 95 },
+            limit: Limit {
+                records: Some(25),
+                duration: None,
+            },
+            connections: 1,
+            ..workload("none")
+        };
+        workload.validate().unwrap();
+        let round = numbered(&workload, 2, 95);
+        let values: Vec<Value> = round.batches.iter().flatten().map(|d| d.value).collect();
+        assert_eq!(values, (95..120).map(Value::Number).collect::<Vec<_>>());
+        let lengths: Vec<usize> = round.batches.iter().map(Vec::len).collect();
+        assert_eq!(lengths, [10, 10, 5]);
+        let slots: Vec<usize> = round.steps.iter().map(|step| step.slot).collect();
+        assert_eq!(slots, [0, 1, 0]);
+        // No batch stands in for the last one, which has its own numbers.
+        assert_eq!(workload.remainder(), None);
+    }
+
+    #[test]
+    fn listed_values_are_drawn_and_batches_of_a_count_are_exact() {
+        let texts: Vec<Bytes> = ["a", "bb", "cccccc"].map(Bytes::from).into();
+        let payload = Payload::Listed(Arc::new(texts.clone()));
+        let workload = ProduceWorkload {
+            record_sizes: payload.sizes().unwrap(),
+            payload,
+            limit: Limit {
+                records: Some(1003),
+                duration: None,
+            },
+            ..workload("none")
+        };
+        let round = unkeyed(&workload, 3, &mut random());
+        assert_eq!(round.batches.len(), VARIANTS_MAX);
+        let mut seen = [0; 3];
+        for draft in round.batches.iter().flatten() {
+            let Value::Listed { index, bytes } = draft.value else {
+                panic!("{draft:?}");
+            };
+            assert_eq!(bytes, texts[index].len());
+            seen[index] += 1;
+        }
+        assert!(seen.iter().all(|count| *count > 20), "{seen:?}");
+        assert_eq!(workload.records_per_batch_exact(), Some(10));
+        assert_eq!(workload.remainder(), Some(3));
+        let lanes: u64 = (0..4)
+            .map(|lane| workload.lane_records(lane).unwrap())
+            .sum();
+        assert_eq!(lanes, 1003);
     }
 
     #[test]

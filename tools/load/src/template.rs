@@ -19,6 +19,7 @@ use protocol::messages::produce::{PartitionProduceData, ProduceRequest, TopicPro
 use protocol::{Records, Text};
 
 use crate::keys::{KeySource, key_bytes};
+use crate::payload::{Payload, Value};
 use crate::script::{Script, Step};
 use crate::trace::{TRACE_BYTES, Trace};
 use crate::verify::{Place, Stamp, StreamKey};
@@ -115,8 +116,8 @@ impl CrcShift {
 pub struct Draft {
     /// Number of its key.
     pub key: Option<u64>,
-    /// Bytes of its value.
-    pub value_bytes: usize,
+    /// What its value is.
+    pub value: Value,
 }
 
 /// What the batches of a load have in common.
@@ -161,16 +162,19 @@ pub struct BatchTemplate {
 }
 
 impl BatchTemplate {
-    /// Builds a batch of these records, at least one.
+    /// Builds a batch of these records, at least one, with values from `payload`.
     pub fn build(
         drafts: &[Draft],
+        payload: &Payload,
         style: BatchStyle,
         random: &mut KeySource,
     ) -> Result<BatchTemplate, BuildError> {
         let mut plain = BatchBuilder::new();
         let (mut value, mut record_bytes) = (Vec::new(), 0);
         for draft in drafts {
-            fill(&mut value, draft.value_bytes, style.compressibility, random);
+            payload.write(draft, &mut value, |value, bytes| {
+                fill(value, bytes, style.compressibility, random);
+            });
             let key = draft.key.map(key_bytes);
             let key = key.as_ref().map(|k| &k[..]);
             record_bytes += key.map_or(0, <[u8]>::len) + value.len();
@@ -572,7 +576,7 @@ mod tests {
         let drafts: Vec<Draft> = (0..7)
             .map(|_| Draft {
                 key: random.draw(),
-                value_bytes: 1000,
+                value: Value::Random(1000),
             })
             .collect();
         let style = BatchStyle {
@@ -581,7 +585,7 @@ mod tests {
             stamped,
             traced_run: traced.then_some(RUN),
         };
-        let batch = BatchTemplate::build(&drafts, style, &mut random).unwrap();
+        let batch = BatchTemplate::build(&drafts, &Payload::Random, style, &mut random).unwrap();
         let target = Target {
             version,
             acks: Acks::All,

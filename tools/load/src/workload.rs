@@ -7,13 +7,15 @@ use model::record::Compression;
 use model::record::HEADER_LEN;
 
 use crate::keys::KeyDistribution;
+use crate::payload::{NUMBERS_MAX, Payload};
 use crate::schedule::Arrivals;
+use crate::script::STEPS_MAX;
 use crate::sizes::RecordSizes;
 use crate::trace::TRACE_BYTES;
 use crate::verify::STAMP_BYTES;
 
 /// Bytes of a record beside its key and value at the sizes that loads use: length, attributes, deltas, lengths.
-pub(crate) const RECORD_OVERHEAD_BYTES: usize = 12;
+pub const RECORD_OVERHEAD_BYTES: usize = 12;
 /// Bytes of a key that is not null.
 pub(crate) const KEY_BYTES: usize = 16;
 /// Largest record a load builds.
@@ -64,6 +66,8 @@ pub struct ProduceWorkload {
     pub record_sizes: RecordSizes,
     /// Share of values that is constant, 0 to 1; the rest is random.
     pub compressibility: f64,
+    /// What values are made of. Sizes are those of `record_sizes` in any case: bounds of what is listed.
+    pub payload: Payload,
     /// When a batch is full.
     pub batch: BatchSize,
     /// With a rate: how long records gather before a batch that is not full is sent. Latency then counts from the
@@ -110,6 +114,7 @@ impl Default for ProduceWorkload {
             topics: 1,
             record_sizes: RecordSizes::Fixed(1024),
             compressibility: COMPRESSIBILITY_DEFAULT,
+            payload: Payload::Random,
             batch: BatchSize::Records(64),
             linger: None,
             connections: 4,
@@ -167,6 +172,15 @@ pub enum WorkloadError {
     /// Whoever takes over a partition reads what was not committed once more.
     #[error("a consumer group may read records twice when it rebalances, so it cannot be verified")]
     GroupVerify,
+    /// Stamps and traces would overwrite them.
+    #[error("records with given payloads cannot be verified or timed end to end")]
+    PayloadStamped,
+    /// One connection keeps an order.
+    #[error("numbers as payloads need one connection and no keys, to be in order")]
+    NumbersInOrder,
+    /// All of them are made beforehand.
+    #[error("numbers as payloads need a count of records")]
+    NumbersEndless,
     /// Stamps and traces lie in the same bytes.
     #[error("records cannot be verified and timed end to end at once")]
     StampedAndTraced,
@@ -206,13 +220,21 @@ impl ProduceWorkload {
 
     /// Records of each batch, if all are alike.
     pub fn records_per_batch_exact(&self) -> Option<u64> {
-        let gathers_by_time = self.linger.is_some() && self.keys != KeyDistribution::None;
-        self.record_sizes.fixed()?;
+        let has_keys = self.keys != KeyDistribution::None;
+        let gathers_by_time = self.linger.is_some() && has_keys;
+        let is_counted = matches!(self.batch, BatchSize::Records(_)) && !has_keys;
+        if !is_counted {
+            self.record_sizes.fixed()?;
+        }
         (!gathers_by_time).then(|| self.records_per_batch())
     }
 
     /// Records of the last batch of a load that ends after a count of records, if it is not full.
     pub fn remainder(&self) -> Option<u64> {
+        // The last batch of numbers is one of theirs.
+        if matches!(self.payload, Payload::Numbers { .. }) {
+            return None;
+        }
         let rest = self.limit.records? % self.records_per_batch_exact()?;
         (rest > 0).then_some(rest)
     }
@@ -280,6 +302,7 @@ impl ProduceWorkload {
         if self.limit.duration.is_none() && self.limit.records.is_none() {
             return Err(WorkloadError::Endless);
         }
+        self.validate_payload()?;
         if self.idempotent && self.acks != Acks::All {
             return Err(WorkloadError::IdempotentAcks);
         }
@@ -290,6 +313,33 @@ impl ProduceWorkload {
             return Err(WorkloadError::PoissonClosed);
         }
         Ok(())
+    }
+}
+
+impl ProduceWorkload {
+    fn validate_payload(&self) -> Result<(), WorkloadError> {
+        if self.payload != Payload::Random
+            && (self.stamp_run.is_some() || self.traced_run.is_some())
+        {
+            return Err(WorkloadError::PayloadStamped);
+        }
+        if let Payload::Listed(texts) = &self.payload {
+            range("the number of payloads", texts.len(), 1, usize::MAX)?;
+        }
+        if !matches!(self.payload, Payload::Numbers { .. }) {
+            return Ok(());
+        }
+        if self.connections != 1 || self.keys != KeyDistribution::None {
+            return Err(WorkloadError::NumbersInOrder);
+        }
+        let records = self.limit.records.ok_or(WorkloadError::NumbersEndless)?;
+        let most = self.records_per_batch().saturating_mul(STEPS_MAX as u64);
+        range(
+            "the number of numbered records",
+            records,
+            1,
+            most.min(NUMBERS_MAX),
+        )
     }
 }
 

@@ -5,6 +5,7 @@ mod broker_times;
 mod cores;
 mod named;
 mod output;
+mod perf_payload;
 mod perf_test;
 pub mod run;
 pub mod values;

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use client::{Acks, NewTopic};
 use load::seconds::Second;
-use load::{BatchSize, Limit, ProduceWorkload, RecordSizes, Report, Tally};
+use load::{Limit, Payload, ProduceWorkload, Report, Tally};
 use model::record::Compression;
 
+use super::perf_payload as payload;
 use super::run::{Runner, ensure_topics, run_produce_counted};
 use super::values::setting;
 use crate::commands::CommandError;
@@ -23,24 +24,33 @@ use crate::profiles::bootstrap;
 use crate::stdio::{noteln, outln};
 use crate::variables;
 
-/// Seconds that one progress line covers.
-const REPORT_SECONDS: u64 = 5;
 /// The setting that names the broker.
 const BOOTSTRAP_SERVERS: &str = "bootstrap.servers";
+const TRANSACTIONAL_ID: &str = "transactional.id";
 const MIB: f64 = 1024.0 * 1024.0;
 
 /// Arguments of `ringlog load producer-perf-test`.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("payload").required(true).args(["record_size", "payload_file", "payload_monotonic"]))]
 pub struct PerfTestArgs {
     /// Topic to send to.
     #[arg(long)]
     topic: String,
     /// How many records.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) num_records: u64,
+    /// Bytes of each record. Exactly one of this, --payload-file and --payload-monotonic is to be given.
     #[arg(long)]
-    num_records: u64,
-    /// Bytes of each record.
-    #[arg(long, required_unless_present = "payload_file")]
-    record_size: Option<usize>,
+    pub(super) record_size: Option<usize>,
+    /// File of texts; each record is one of them, drawn.
+    #[arg(long, value_name = "FILE")]
+    pub(super) payload_file: Option<PathBuf>,
+    /// What stands between the texts: itself, no regular expression; \n, \r, \t and \\ are known.
+    #[arg(long, default_value = "\\n", value_name = "TEXT")]
+    pub(super) payload_delimiter: String,
+    /// Records are the numbers from 0 on, as text.
+    #[arg(long)]
+    pub(super) payload_monotonic: bool,
     /// Records per second; -1 for as fast as possible.
     #[arg(long, allow_negative_numbers = true)]
     throughput: f64,
@@ -54,52 +64,48 @@ pub struct PerfTestArgs {
         value_name = "FILE"
     )]
     producer_config: Option<PathBuf>,
-    /// The broker, if the settings do not name it.
+    /// The broker; wins over what the settings say.
     #[arg(long, value_parser = bootstrap, value_name = "HOST:PORT")]
     bootstrap_server: Option<String>,
-    /// Not understood: records are made up.
-    #[arg(long, hide = true)]
-    payload_file: Option<PathBuf>,
     /// Print the whole report of this generator at the end.
     #[arg(long)]
     print_metrics: bool,
     /// Records sent before the steady state, which is summed up once more by itself.
     #[arg(long, default_value_t = 0)]
     warmup_records: u64,
+    /// Milliseconds between two lines about the progress; whole seconds.
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u64).range(1..), value_name = "MS")]
+    reporting_interval: u64,
+    /// Not there: this generator has no transactions.
+    #[arg(long)]
+    transactional_id: Option<String>,
+    /// Not there: this generator has no transactions.
+    #[arg(long, value_name = "MS")]
+    transaction_duration_ms: Option<u64>,
 }
 
 /// Runs the test.
 pub fn run(args: &PerfTestArgs, interrupt: &Interrupt) -> Result<(), CommandError> {
-    if args.payload_file.is_some() {
-        return Err(CommandError::Usage(
-            "--payload-file is not supported: give --record-size, and records are made up"
-                .to_owned(),
-        ));
-    }
-    if args.warmup_records >= args.num_records.max(1) {
+    if args.warmup_records >= args.num_records {
         return Err(CommandError::Usage(
             "--warmup-records must be fewer than --num-records".to_owned(),
         ));
     }
-    let mut properties = match &args.producer_config {
-        Some(path) => read_file(path)?.1.settings,
-        None => BTreeMap::new(),
-    };
-    properties.extend(args.producer_props.iter().cloned());
-    if let Some(server) = &args.bootstrap_server {
-        properties.insert(BOOTSTRAP_SERVERS.to_owned(), server.clone());
-    }
-    if !properties.contains_key(BOOTSTRAP_SERVERS)
-        && let Some(text) = variables::text(variables::BOOTSTRAP)
-    {
-        let server = bootstrap(&text).map_err(CommandError::Usage)?;
-        properties.insert(BOOTSTRAP_SERVERS.to_owned(), server);
-    }
-    let (workload, ignored) = map(args, properties).map_err(CommandError::Usage)?;
+    let properties = properties(args)?;
+    refuse_transactions(args, &properties).map_err(CommandError::Usage)?;
+    let payload = payload::read(args)?;
+    let (workload, ignored) = map(args, payload, properties).map_err(CommandError::Usage)?;
     if !ignored.is_empty() {
         noteln!(
             "ringlog: these settings have no counterpart and are ignored: {}",
             ignored.join(", ")
+        );
+    }
+    if !args.reporting_interval.is_multiple_of(1000) {
+        noteln!(
+            "ringlog: --reporting-interval {} is taken as {} s: progress is counted by the second",
+            args.reporting_interval,
+            report_seconds(args.reporting_interval)
         );
     }
     workload
@@ -115,6 +121,51 @@ pub fn run(args: &PerfTestArgs, interrupt: &Interrupt) -> Result<(), CommandErro
     measure(args, &workload, interrupt)
 }
 
+/// Settings of the file, then of the command line, then the broker that is named by itself.
+fn properties(args: &PerfTestArgs) -> Result<BTreeMap<String, String>, CommandError> {
+    let mut properties = match &args.producer_config {
+        Some(path) => read_file(path)?.1.settings,
+        None => BTreeMap::new(),
+    };
+    properties.extend(args.producer_props.iter().cloned());
+    if let Some(server) = &args.bootstrap_server {
+        properties.insert(BOOTSTRAP_SERVERS.to_owned(), server.clone());
+    }
+    if !properties.contains_key(BOOTSTRAP_SERVERS)
+        && let Some(text) = variables::text(variables::BOOTSTRAP)
+    {
+        let server = bootstrap(&text).map_err(CommandError::Usage)?;
+        properties.insert(BOOTSTRAP_SERVERS.to_owned(), server);
+    }
+    Ok(properties)
+}
+
+/// A test that asks for transactions and gets none would measure something else.
+fn refuse_transactions(
+    args: &PerfTestArgs,
+    properties: &BTreeMap<String, String>,
+) -> Result<(), String> {
+    let asked = [
+        ("--transactional-id", args.transactional_id.is_some()),
+        (
+            "--transaction-duration-ms",
+            args.transaction_duration_ms.is_some(),
+        ),
+        (TRANSACTIONAL_ID, properties.contains_key(TRANSACTIONAL_ID)),
+    ];
+    match asked.iter().find(|(_, is_asked)| *is_asked) {
+        None => Ok(()),
+        Some((name, _)) => Err(format!(
+            "{name}: this generator has no transactions; leave it out to measure without them"
+        )),
+    }
+}
+
+/// Seconds that one progress line covers.
+fn report_seconds(interval_ms: u64) -> u64 {
+    interval_ms.div_ceil(1000)
+}
+
 /// Runs the records of the warm-up, then the others, and sums up.
 fn measure(
     args: &PerfTestArgs,
@@ -127,15 +178,19 @@ fn measure(
         progress: false,
         interrupt: interrupt.clone(),
     };
-    let part = |records| {
+    let part = |first, records| {
         let workload = ProduceWorkload {
             limit: Limit {
                 records: Some(records),
                 duration: None,
             },
+            payload: match &workload.payload {
+                Payload::Numbers { .. } => Payload::Numbers { first },
+                other => other.clone(),
+            },
             ..workload.clone()
         };
-        let mut lines = Lines::new();
+        let mut lines = Lines::new(report_seconds(args.reporting_interval));
         let counted = run_produce_counted(&workload, &runner, &mut |second| {
             lines.add(second);
             if lines.outcome.is_err() {
@@ -151,7 +206,7 @@ fn measure(
         Ok::<(Report, Tally), CommandError>(counted)
     };
     if args.warmup_records == 0 {
-        let (report, tally) = part(args.num_records)?;
+        let (report, tally) = part(0, args.num_records)?;
         outln!("{}", total("", &tally, report.seconds))?;
         return print_metrics(args, &report);
     }
@@ -159,8 +214,8 @@ fn measure(
         "Warmup first {} records. Steady state results will print after the complete test summary.",
         args.warmup_records
     )?;
-    let warm = part(args.warmup_records)?;
-    let steady = part(args.num_records - args.warmup_records)?;
+    let warm = part(0, args.warmup_records)?;
+    let steady = part(args.warmup_records, args.num_records - args.warmup_records)?;
     let mut all = warm.1;
     all.merge(&steady.1);
     let seconds = warm.0.seconds + steady.0.seconds;
@@ -196,16 +251,19 @@ struct Lines {
     tally: Tally,
     length: Duration,
     seconds: u64,
+    /// Seconds of a line.
+    line_seconds: u64,
     /// Whether they could be printed.
     outcome: Result<(), CommandError>,
 }
 
 impl Lines {
-    fn new() -> Lines {
+    fn new(line_seconds: u64) -> Lines {
         Lines {
             tally: Tally::default(),
             length: Duration::ZERO,
             seconds: 0,
+            line_seconds,
             outcome: Ok(()),
         }
     }
@@ -215,7 +273,7 @@ impl Lines {
         self.tally.merge(&second.tally);
         self.length += second.length;
         self.seconds += 1;
-        if self.seconds < REPORT_SECONDS {
+        if self.seconds < self.line_seconds {
             return;
         }
         if self.tally.records > 0 && self.outcome.is_ok() {
@@ -260,6 +318,7 @@ fn total(kind: &str, tally: &Tally, seconds: f64) -> String {
 /// The workload that these settings describe, with Kafka's defaults, and the settings that nothing stands for.
 fn map(
     args: &PerfTestArgs,
+    payload: Payload,
     mut properties: BTreeMap<String, String>,
 ) -> Result<(ProduceWorkload, Vec<String>), String> {
     let mut take = |name: &str| properties.remove(name);
@@ -295,9 +354,10 @@ fn map(
     let workload = ProduceWorkload {
         bootstrap,
         topic: args.topic.clone(),
-        record_sizes: RecordSizes::Fixed(args.record_size.unwrap_or(0)),
+        record_sizes: payload::sizes(args, &payload),
         compressibility: 0.0,
-        batch: BatchSize::Bytes(whole(batch)),
+        batch: payload::batch(&payload, whole(batch)),
+        payload,
         linger: rate.map(|_| Duration::from_millis(linger)),
         connections: 1,
         in_flight: whole(in_flight),
@@ -329,6 +389,7 @@ fn number(value: Option<String>, name: &str, default: u64) -> Result<u64, String
 mod tests {
     use super::*;
     use clap::Parser;
+    use load::BatchSize;
 
     #[derive(Debug, Parser)]
     struct Command {
@@ -341,8 +402,10 @@ mod tests {
         let args = Command::try_parse_from(words)
             .map_err(|error| error.to_string())?
             .args;
-        let properties = args.producer_props.iter().cloned().collect();
-        map(&args, properties)
+        let properties = properties(&args).map_err(|error| error.to_string())?;
+        refuse_transactions(&args, &properties)?;
+        let payload = payload::read(&args).map_err(|error| error.to_string())?;
+        map(&args, payload, properties)
     }
 
     #[test]
@@ -378,8 +441,50 @@ mod tests {
             "--topic t --num-records 7 --record-size 100 --throughput 500",
             "--topic t --num-records 7 --throughput 500 --producer-props bootstrap.servers=a:1",
             "--topic t --num-records 7 --record-size 1 --throughput 5 --producer-props bootstrap.servers=a:1 acks=2",
+            "--topic t --num-records 7 --record-size 1 --payload-monotonic --throughput 5 --bootstrap-server a:1",
+            "--topic t --num-records 0 --record-size 1 --throughput 5 --bootstrap-server a:1",
+            "--topic t --num-records 7 --payload-file /nonexistent/x --throughput 5 --bootstrap-server a:1",
+            "--topic t --num-records 7 --record-size 1 --throughput 5 --bootstrap-server a:1 --reporting-interval 0",
         ] {
             assert!(mapped(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_would_measure_something_else_is_refused_by_name() {
+        let line =
+            "--topic t --num-records 7 --record-size 1 --throughput 5 --bootstrap-server a:1";
+        for (more, name) in [
+            ("--transactional-id x", "--transactional-id"),
+            ("--transaction-duration-ms 100", "--transaction-duration-ms"),
+            ("--command-property transactional.id=x", "transactional.id"),
+        ] {
+            let error = mapped(&format!("{line} {more}")).unwrap_err();
+            assert!(error.starts_with(&format!("{name}: ")), "{error}");
+        }
+        mapped(line).unwrap();
+    }
+
+    #[test]
+    fn numbers_as_payloads_fit_the_batch_size() {
+        let (workload, _) = mapped(
+            "--topic t --num-records 1000 --payload-monotonic --throughput -1 --bootstrap-server a:1",
+        )
+        .unwrap();
+        assert_eq!(workload.payload, Payload::Numbers { first: 0 });
+        assert_eq!(workload.batch, BatchSize::Bytes(16_384));
+        // Three digits, and what a record takes besides.
+        assert_eq!(
+            workload.records_per_batch_exact(),
+            Some((16_384 - 61) / (3 + 12))
+        );
+        workload.validate().unwrap();
+    }
+
+    #[test]
+    fn intervals_are_whole_seconds() {
+        for (ms, seconds) in [(1, 1), (1000, 1), (1001, 2), (5000, 5)] {
+            assert_eq!(report_seconds(ms), seconds);
         }
     }
 
