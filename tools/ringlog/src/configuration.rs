@@ -2,11 +2,11 @@
 //!
 //! Invariant: whatever is refused says where it stands, as `FILE:LINE`, the variable or the flag.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use model::config::{
-    BrokerConfig, ConfigError, Environment, Properties, UnknownVariable, broker_key,
+    BrokerConfig, ConfigError, Effect, Environment, Properties, UnknownVariable, broker_key,
     parse_environment, variable_of,
 };
 
@@ -59,6 +59,25 @@ impl Layers {
         let flags = flags.map(|flag| (flag.key.clone(), flag.value.clone()));
         BrokerConfig::from_layers(file, &self.environment.settings, &flags.collect())
             .map_err(|error| self.refused(&error))
+    }
+
+    /// What was set and does nothing: a sentence for each key, which begins with where it is set.
+    pub fn without_effect(&self) -> Vec<String> {
+        let file = self.file.iter().flat_map(|(_, file)| file.settings.keys());
+        let environment = self.environment.settings.keys();
+        let flags = self.flags.iter().map(|flag| &flag.key);
+        let keys: BTreeSet<&String> = file.chain(environment).chain(flags).collect();
+        let sentence = |key: &String| {
+            let reason = match broker_key(key).map(|key| key.effect) {
+                Ok(Effect::Effective) => return None,
+                Ok(Effect::Ignored(reason)) => reason,
+                // Accepted all the same: it belongs to a listener or to a plug-in of Kafka's.
+                Err(_) => "settings of single listeners and of plug-ins are not there yet",
+            };
+            let place = self.place_of(key)?;
+            Some(format!("{place}: {key} has no effect: {reason}"))
+        };
+        keys.into_iter().filter_map(sentence).collect()
     }
 
     /// The error with the place that is to be changed: the layer that wins.
@@ -151,6 +170,31 @@ mod tests {
         ];
         for (layers, expected) in rows {
             assert_eq!(layers.to_config().unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn what_does_nothing_is_said_once_for_each_key_and_where() {
+        let file = "# k\nnum.io.threads=8\nnum.partitions=3\nauthorizer.class.name=x\n\
+                    ssl.keystore.location=a\nlistener.name.plaintext.sasl.enabled.mechanisms=PLAIN\n";
+        let layers = layers(
+            file,
+            &[("RINGLOG_NUM_NETWORK_THREADS", "1"), ("RINGLOG_CORES", "0")],
+            &[("num.io.threads", "4"), ("ringlog.memory.bytes", "1G")],
+        );
+        layers.to_config().unwrap();
+        let said = layers.without_effect();
+        let expected = [
+            "a/b.properties:4: authorizer.class.name has no effect: ",
+            "a/b.properties:6: listener.name.plaintext.sasl.enabled.mechanisms has no effect: ",
+            "--override num.io.threads: num.io.threads has no effect: ",
+            "RINGLOG_NUM_NETWORK_THREADS: num.network.threads has no effect: ",
+            "a/b.properties:5: ssl.keystore.location has no effect: ",
+        ];
+        assert_eq!(said.len(), expected.len(), "{said:?}");
+        for (sentence, expected) in said.iter().zip(expected) {
+            assert!(sentence.starts_with(expected), "{sentence}");
+            assert!(sentence.len() > expected.len(), "{sentence}");
         }
     }
 

@@ -1,9 +1,7 @@
 //! The broker's HTTP server, wired to this process: its listener, and the task with which a shard answers it.
 
-use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use console::{Answer, Question};
 use model::config::{BrokerConfig, Listener};
@@ -13,12 +11,10 @@ use shard::Shard;
 use uring::UringIo;
 
 use crate::node::{NodeError, resolve};
+use crate::ports;
 
 /// The configuration key of the address.
 const KEY: &str = "ringlog.http.listen";
-
-/// How long a configured address in use is waited for: a broker that was just stopped may still have it.
-const ADDRESS_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Binds the address. A default that is taken is worth a warning, so that a second broker on a machine starts without
 /// further ado; an address that somebody asked for is an error.
@@ -27,13 +23,9 @@ pub fn bind(config: &BrokerConfig) -> Result<Option<TcpListener>, NodeError> {
         return Ok(None);
     };
     let asked_for = config.static_settings().contains_key(KEY);
-    let deadline = Instant::now();
-    let deadline = if asked_for {
-        deadline + ADDRESS_PATIENCE
-    } else {
-        deadline
-    };
-    match bind_until(listener, deadline) {
+    let bound = resolve(listener)
+        .and_then(|address| ports::bind(address, asked_for).map_err(|error| error.to_string()));
+    match bound {
         Ok(bound) => Ok(Some(bound)),
         Err(reason) if asked_for => Err(NodeError::Http {
             address: address_text(listener),
@@ -45,19 +37,6 @@ pub fn bind(config: &BrokerConfig) -> Result<Option<TcpListener>, NodeError> {
                 address_text(listener)
             );
             Ok(None)
-        }
-    }
-}
-
-fn bind_until(listener: &Listener, deadline: Instant) -> Result<TcpListener, String> {
-    let address = resolve(listener)?;
-    loop {
-        match TcpListener::bind(address) {
-            Ok(bound) => return Ok(bound),
-            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Err(error) => return Err(error.to_string()),
         }
     }
 }

@@ -19,6 +19,7 @@ mod limits;
 mod logging;
 mod memory;
 mod node;
+mod ports;
 mod profiles;
 mod quantity;
 mod shard_thread;

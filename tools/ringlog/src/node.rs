@@ -24,6 +24,7 @@ use crate::fence::{self, Fence, FenceWatch};
 use crate::http;
 use crate::limits::{self, connections_max};
 use crate::memory::MemoryPlan;
+use crate::ports;
 use crate::shard_thread::{Report, ShardThread};
 
 /// How long all shards together may take to start: recovery replays at most the journals.
@@ -168,7 +169,9 @@ impl Node {
         };
         let locked = plan_locked(cpus.len(), &options)?;
         let plan = plan(&config, cpus.len(), memory, &locked)?;
-        // Before the shards: an address that cannot be used is known at once.
+        // Before the shards, which touch the data directory: an address that cannot be used is known at once.
+        let listeners = comma_separated(&served_listeners(&config)?);
+        check_ports(&listeners, &plan)?;
         let http_listener = http::bind(&config)?;
         let (report_to, reports) = flume::unbounded();
         let (stop_to, stops) = cpus.iter().map(|_| flume::bounded(1)).unzip();
@@ -192,7 +195,7 @@ impl Node {
             drain_patience: drain_patience(&config),
             console,
             fences,
-            listeners: comma_separated(&served_listeners(&config)?),
+            listeners,
             addresses: Vec::new(),
             shard_count: cpus.len(),
             data_dir: PathBuf::from(&config.data_dir),
@@ -349,6 +352,22 @@ fn start_console(
     listener
         .map(|listener| Console::start(listener, ask, version))
         .transpose()
+}
+
+/// Whether the listeners' addresses are free.
+fn check_ports(listeners: &str, plan: &BrokerPlan) -> Result<(), NodeError> {
+    let addresses = plan.listeners.iter().map(|planned| planned.address);
+    ports::check_free(addresses).map_err(|(address, source)| match source.kind() {
+        ErrorKind::AddrInUse => NodeError::Taken {
+            listeners: listeners.to_owned(),
+            source,
+        },
+        _ => NodeError::Listener(ListenerRefused {
+            key: "listeners",
+            listener: address.to_string(),
+            reason: source.to_string(),
+        }),
+    })
 }
 
 /// The plan of a broker on so many cores of this machine.

@@ -52,10 +52,13 @@ pub struct BrokerArgs {
 }
 
 impl BrokerArgs {
-    /// The configuration from all layers. Warns of variables that look like settings and are none.
+    /// The configuration from all layers. Warns of what has no effect.
     pub fn to_config(&self) -> Result<BrokerConfig, CommandError> {
         let layers = Layers::read(self.config.as_deref(), self.flags()?)?;
         let config = layers.to_config()?;
+        for sentence in layers.without_effect() {
+            tracing::warn!("{sentence}");
+        }
         let unknown = layers.unknown_variables();
         if !unknown.is_empty() {
             let names: Vec<String> = unknown.iter().map(ToString::to_string).collect();

@@ -107,6 +107,13 @@ impl Broker {
     }
 }
 
+impl Broker {
+    /// Ends it in order; its folder stays until what is returned is dropped.
+    pub(crate) fn stop(mut self) -> Folder {
+        std::mem::replace(&mut self.folder, Folder::new())
+    }
+}
+
 impl Drop for Broker {
     fn drop(&mut self) {
         signal(&self.process, "TERM");

@@ -6,5 +6,6 @@
 mod broker;
 mod pipes;
 mod signals;
+mod starts;
 mod terminal;
 mod transcript;
