@@ -46,6 +46,16 @@ impl Layers {
         })
     }
 
+    /// Whether any layer sets one of these keys.
+    pub fn sets_any(&self, keys: &[&str]) -> bool {
+        keys.iter().any(|key| self.place_of(key).is_some())
+    }
+
+    /// Sets a key for want of anything else.
+    pub fn add(&mut self, flag: Flag) {
+        self.flags.push(flag);
+    }
+
     /// Variables that look like settings and name none.
     pub fn unknown_variables(&self) -> &[UnknownVariable] {
         &self.environment.unknown

@@ -115,9 +115,59 @@ impl Write for LogWriter {
 /// Whether standard error takes colours: it is a terminal that knows them, and nobody asked for none
 /// (<https://no-color.org>).
 pub fn has_colours() -> bool {
+    takes_colours(io::stderr().is_terminal())
+}
+
+fn takes_colours(is_terminal: bool) -> bool {
     let no_color = std::env::var_os("NO_COLOR");
     let term = std::env::var_os("TERM");
-    io::stderr().is_terminal()
+    is_terminal
         && no_color.is_none_or(|value| value.is_empty())
         && term.is_some_and(|name| name != "dumb")
+}
+
+/// Colours of standard output, or none. They are of the terminal's own palette, which suits its background.
+#[derive(Clone, Copy, Debug)]
+pub struct Paint {
+    colours: bool,
+}
+
+impl Paint {
+    /// No colours.
+    #[cfg(test)]
+    pub const NONE: Paint = Paint { colours: false };
+
+    /// As standard output takes them.
+    pub fn stdout() -> Paint {
+        Paint {
+            colours: takes_colours(io::stdout().is_terminal()),
+        }
+    }
+
+    /// A heading.
+    pub fn strong(self, text: &str) -> String {
+        self.with("1", text)
+    }
+
+    /// A bar.
+    pub fn bar(self, text: &str) -> String {
+        self.with("36", text)
+    }
+
+    /// What is well.
+    pub fn good(self, text: &str) -> String {
+        self.with("1;32", text)
+    }
+
+    /// What is not.
+    pub fn bad(self, text: &str) -> String {
+        self.with("1;31", text)
+    }
+
+    fn with(self, code: &str, text: &str) -> String {
+        match self.colours {
+            true => format!("\x1b[{code}m{text}\x1b[0m"),
+            false => text.to_owned(),
+        }
+    }
 }

@@ -16,6 +16,9 @@ use crate::stdio;
 /// How often the main thread looks whether a shard has died.
 const WATCH_INTERVAL: Duration = Duration::from_millis(200);
 
+/// Keys that name the data directory.
+const DATA_DIR_KEYS: [&str; 3] = ["ringlog.data.dir", "log.dirs", "log.dir"];
+
 /// Arguments of `ringlog broker`. Each is short for a configuration key.
 #[derive(Debug, Default, clap::Args)]
 pub struct BrokerArgs {
@@ -54,22 +57,31 @@ pub struct BrokerArgs {
 impl BrokerArgs {
     /// The configuration from all layers. Warns of what has no effect.
     pub fn to_config(&self) -> Result<BrokerConfig, CommandError> {
-        let layers = Layers::read(self.config.as_deref(), self.flags()?)?;
-        let config = layers.to_config()?;
-        for sentence in layers.without_effect() {
-            tracing::warn!("{sentence}");
-        }
-        let unknown = layers.unknown_variables();
-        if !unknown.is_empty() {
-            let names: Vec<String> = unknown.iter().map(ToString::to_string).collect();
-            tracing::warn!(
-                "variables that name no configuration have no effect: {}",
-                names.join(", ")
-            );
-        }
-        Ok(config)
+        checked(&self.layers()?)
     }
 
+    /// The same with a data directory that `make` gives if none is named.
+    pub fn to_config_in(
+        &self,
+        make: impl FnOnce() -> Result<PathBuf, CommandError>,
+    ) -> Result<BrokerConfig, CommandError> {
+        let mut layers = self.layers()?;
+        // What makes no sense is said before anything is made.
+        layers.to_config()?;
+        if !layers.sets_any(&DATA_DIR_KEYS) {
+            let path = make()?;
+            layers.add(Flag {
+                key: DATA_DIR_KEYS[0].to_owned(),
+                value: path.display().to_string(),
+                written: "the temporary directory".to_owned(),
+            });
+        }
+        checked(&layers)
+    }
+
+    fn layers(&self) -> Result<Layers, CommandError> {
+        Layers::read(self.config.as_deref(), self.flags()?)
+    }
     /// The settings of the command line; short forms win over `--override`.
     fn flags(&self) -> Result<Vec<Flag>, CommandError> {
         let mut flags = Vec::new();
@@ -126,6 +138,23 @@ impl BrokerArgs {
         }
         Ok(flags)
     }
+}
+
+/// The configuration of these layers, and warnings of what has no effect in them.
+fn checked(layers: &Layers) -> Result<BrokerConfig, CommandError> {
+    let config = layers.to_config()?;
+    for sentence in layers.without_effect() {
+        tracing::warn!("{sentence}");
+    }
+    let unknown = layers.unknown_variables();
+    if !unknown.is_empty() {
+        let names: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+        tracing::warn!(
+            "variables that name no configuration have no effect: {}",
+            names.join(", ")
+        );
+    }
+    Ok(config)
 }
 
 /// Runs a broker.

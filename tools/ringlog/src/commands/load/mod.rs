@@ -16,7 +16,7 @@ use std::time::SystemTime;
 
 use client::{Cluster, OffsetSpec};
 use load::seconds::Second;
-use load::{ConsumeWorkload, Report, histogram_log};
+use load::{ConsumeWorkload, ProduceWorkload, Report, histogram_log};
 use runtime::Io as _;
 use uring::{UringIo, UringOptions};
 
@@ -67,21 +67,42 @@ fn null_server(args: &NullServerArgs) -> Result<(), CommandError> {
     served.map_err(|error| CommandError::io(format!("serving on {address}"), error))
 }
 
-/// What a producing load given as words of a command line came to; errors of the load are in the report.
-pub fn produce_report(args: LoadArgs, interrupt: &Interrupt) -> Result<Report, CommandError> {
+/// What a producing load given as words of a command line came to; errors of the load are in the report. `each` is told
+/// every second, in place of a line that shows the progress.
+pub fn produce_report(
+    args: LoadArgs,
+    interrupt: &Interrupt,
+    each: &mut dyn FnMut(&Second),
+) -> Result<Report, CommandError> {
     match args.action {
-        Action::Produce(args) => produce(&args, interrupt),
+        Action::Produce(args) => {
+            let (workload, runner) = prepared(&args, interrupt)?;
+            let runner = Runner {
+                progress: false,
+                ..runner
+            };
+            Ok(run::run_produce_counted(&workload, &runner, each)?.0)
+        }
         _ => Err(CommandError::Usage(
             "only `produce` makes this report".to_owned(),
         )),
     }
 }
 
-fn produce(args: &ProduceArgs, interrupt: &Interrupt) -> Result<Report, CommandError> {
+/// A producing load whose topics are there.
+fn prepared(
+    args: &ProduceArgs,
+    interrupt: &Interrupt,
+) -> Result<(ProduceWorkload, Runner), CommandError> {
     let workload = args.workload(new_run()?);
     run::check(workload.validate())?;
     let runner = runner(&args.shared, args.shared.connections, interrupt)?;
     run::ensure_topics(&args.shared.server.bootstrap, args.new_topics(&workload))?;
+    Ok((workload, runner))
+}
+
+fn produce(args: &ProduceArgs, interrupt: &Interrupt) -> Result<Report, CommandError> {
+    let (workload, runner) = prepared(args, interrupt)?;
     watched(&args.shared, |watch| {
         Ok(run::run_produce_counted(&workload, &runner, watch)?.0)
     })

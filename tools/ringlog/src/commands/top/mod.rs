@@ -7,6 +7,7 @@ mod feed;
 mod screen;
 mod text;
 mod units;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use console::{Document, Overview};
+pub use text::bar;
 
 use super::CommandError;
 use super::table::{Format, print_json};

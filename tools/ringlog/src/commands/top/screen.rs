@@ -22,6 +22,7 @@ use super::CommandError;
 use super::feed;
 use super::text;
 use super::units::{bytes, percent};
+use super::words::WORDS;
 use crate::commands::metrics_source::Source;
 
 /// How long a key is waited for before the feed is looked at again.
@@ -29,6 +30,9 @@ const KEY_PATIENCE: Duration = Duration::from_millis(50);
 
 /// Lines of the smallest screen that shows everything: title, summary, five lines of APIs, stages, keys.
 const HEIGHT_MIN: u16 = 24;
+
+/// Lines of the summary if none of them is too long.
+const SUMMARY_LINES: u16 = 6;
 
 /// APIs on the smallest screen.
 const API_ROWS_MIN: u16 = 4;
@@ -51,6 +55,12 @@ const ALARM: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
 
 /// Above this share of a limit, its bar says so.
 const NEARLY_FULL: f64 = 0.9;
+
+/// What is full after some time, and should be.
+const FILLED: [&str; 2] = ["tails", "cache"];
+
+/// Columns of the names of the summary's lines.
+const LABEL_COLUMNS: u16 = 8;
 
 /// Shows a broker until the user has seen enough.
 pub fn run(source: Source, interval: Duration) -> Result<(), CommandError> {
@@ -111,6 +121,8 @@ pub struct Screen {
     /// The API whose stages are shown, once the user has chosen.
     chosen: Option<String>,
     paused: bool,
+    /// Whether words are explained in place of the picture.
+    explains: bool,
     trouble: Option<String>,
 }
 
@@ -123,6 +135,7 @@ impl Screen {
             overview: None,
             chosen: None,
             paused: false,
+            explains: false,
             trouble: None,
         }
     }
@@ -151,7 +164,11 @@ impl Screen {
 
     /// Takes a key; whether it ends the show.
     pub fn press(&mut self, key: KeyEvent) -> bool {
+        if std::mem::take(&mut self.explains) && !key.modifiers.contains(KeyModifiers::CONTROL) {
+            return false;
+        }
         match key.code {
+            KeyCode::Char('?' | 'h') => self.explains = true,
             KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return true,
             KeyCode::Char('q') | KeyCode::Esc => return true,
             KeyCode::Char('p' | ' ') => self.paused = !self.paused,
@@ -187,6 +204,10 @@ impl Screen {
     /// Draws everything.
     pub fn draw(&self, frame: &mut Frame<'_>) {
         let area = frame.area();
+        if self.explains {
+            draw_words(frame, area);
+            return;
+        }
         let Some(overview) = &self.overview else {
             let text = match &self.trouble {
                 Some(trouble) => trouble.clone(),
@@ -198,9 +219,13 @@ impl Screen {
         let mut alarms = text::alarms(overview);
         alarms.extend(self.trouble.clone());
         let alarm_lines = u16::try_from(alarms.len()).unwrap_or(u16::MAX).min(3);
-        let summary = text::summary(overview);
+        let summary = summary_lines(overview, area.width);
         let apis = u16::try_from(overview.apis.len()).unwrap_or(u16::MAX);
-        let spare = area.height.saturating_sub(HEIGHT_MIN + alarm_lines);
+        let more = u16::try_from(summary.len())
+            .unwrap_or(u16::MAX)
+            .saturating_sub(SUMMARY_LINES);
+        let taken = HEIGHT_MIN.saturating_add(alarm_lines).saturating_add(more);
+        let spare = area.height.saturating_sub(taken);
         let api_rows = apis.max(API_ROWS_MIN).min(API_ROWS_MIN + spare / 2);
         let [title, alarm_area, summary_area, api_area, bottom, keys] = Layout::vertical([
             Constraint::Length(1),
@@ -214,16 +239,7 @@ impl Screen {
         self.draw_title(frame, title, overview);
         let alarms: Vec<Line<'_>> = alarms.into_iter().map(|a| Line::styled(a, ALARM)).collect();
         frame.render_widget(Paragraph::new(alarms), alarm_area);
-        let lines: Vec<Line<'_>> = summary
-            .into_iter()
-            .map(|(label, sentence)| {
-                Line::from(vec![
-                    Span::styled(format!("{label:<8}"), LABEL),
-                    Span::raw(sentence),
-                ])
-            })
-            .collect();
-        frame.render_widget(Paragraph::new(lines), summary_area);
+        frame.render_widget(Paragraph::new(summary), summary_area);
         self.draw_apis(frame, api_area, overview);
         let right = (bottom.width * 2 / 5).max(27).min(bottom.width);
         let [left, _, right] = Layout::horizontal([
@@ -234,7 +250,7 @@ impl Screen {
         .areas(bottom);
         self.draw_stages(frame, left, overview);
         draw_limits_and_topics(frame, right, overview);
-        let help = "q quit   p pause   up/down or tab: choose an API";
+        let help = "q quit   p pause   up/down or tab: choose an API   ? what the words mean";
         frame.render_widget(Paragraph::new(help).style(HELP), keys);
     }
 
@@ -273,12 +289,12 @@ impl Screen {
             });
         let widths = [
             Constraint::Fill(1),
+            Constraint::Length(6),
             Constraint::Length(7),
-            Constraint::Length(8),
-            Constraint::Length(8),
-            Constraint::Length(8),
-            Constraint::Length(8),
-            Constraint::Length(8),
+            Constraint::Length(7),
+            Constraint::Length(7),
+            Constraint::Length(7),
+            Constraint::Length(7),
         ];
         let table = Table::new(rows, widths).header(heading(&text::API_HEADER));
         frame.render_widget(table, area);
@@ -335,7 +351,8 @@ fn draw_limits_and_topics(frame: &mut Frame<'_>, area: Rect, overview: &Overview
     let bar_width = limit_area.width.saturating_sub(8 + 6 + 9 + 3);
     let rows = overview.occupancy.iter().map(|limit| {
         let ratio = limit.ratio();
-        let style = if ratio > NEARLY_FULL { FULL } else { BAR };
+        let is_short = ratio > NEARLY_FULL && !FILLED.contains(&limit.name);
+        let style = if is_short { FULL } else { BAR };
         let cells = [limit.name.to_owned(), percent(ratio), bytes(limit.capacity)];
         let bar = Span::styled(text::bar(ratio, usize::from(bar_width)), style);
         Row::new(aligned(&cells).chain([Cell::from(bar)]))
@@ -354,10 +371,13 @@ fn draw_limits_and_topics(frame: &mut Frame<'_>, area: Rect, overview: &Overview
     let header = text::TOPIC_HEADER.map(str::to_owned);
     let header: Vec<String> = pick(&header);
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
-    let rows = overview
-        .topics
-        .iter()
-        .map(|topic| row(&pick(&text::topic_row(topic))));
+    let numbers = u16::try_from(columns.len() - 1).unwrap_or(0) * (9 + 1);
+    let name_columns = usize::from(topic_area.width.saturating_sub(numbers));
+    let rows = overview.topics.iter().map(|topic| {
+        let mut cells = pick(&text::topic_row(topic));
+        cells[0] = text::shortened(&cells[0], name_columns);
+        row(&cells)
+    });
     let widths = columns.iter().map(|at| match at {
         0 => Constraint::Fill(1),
         _ => Constraint::Length(9),
@@ -366,6 +386,30 @@ fn draw_limits_and_topics(frame: &mut Frame<'_>, area: Rect, overview: &Overview
         Table::new(rows, widths).header(heading(&header)),
         topic_area,
     );
+}
+
+/// The summary in lines that fit, each with its name in front.
+fn summary_lines(overview: &Overview, width: u16) -> Vec<Line<'static>> {
+    let columns = usize::from(width.saturating_sub(LABEL_COLUMNS));
+    let mut lines = Vec::new();
+    for (label, sentence) in text::summary(overview) {
+        let mut label = label;
+        for part in text::wrapped(&sentence, columns) {
+            let name = format!("{label:<width$}", width = usize::from(LABEL_COLUMNS));
+            lines.push(Line::from(vec![Span::styled(name, LABEL), Span::raw(part)]));
+            label = "";
+        }
+    }
+    lines
+}
+
+fn draw_words(frame: &mut Frame<'_>, area: Rect) {
+    let lines = WORDS.iter().map(|(word, meaning)| {
+        let word = Span::styled(format!("{word:<18}"), LABEL);
+        Line::from(vec![word, Span::raw(*meaning)])
+    });
+    let lines = lines.chain([Line::styled("any key: back", HELP)]);
+    frame.render_widget(Paragraph::new(lines.collect::<Vec<Line<'_>>>()), area);
 }
 
 /// The first cell to the left, the others, which are numbers, to the right.

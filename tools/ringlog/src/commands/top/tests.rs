@@ -4,6 +4,7 @@ use console::{Document, Overview};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::style::Color;
 
 use super::screen::Screen;
 use super::text;
@@ -142,4 +143,114 @@ fn documents_that_do_not_follow_each_other_are_not_compared() {
     let mut other = later();
     other.shards[0].up = false;
     assert_eq!(Overview::between(&earlier(), &other), None);
+}
+
+/// The colour of a limit's bar, where the screen is wide enough to have one.
+fn bar_colour(screen: &Screen, limit: &str) -> Color {
+    let (width, height) = (140, 50);
+    let lines = drawn(screen, width, height);
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
+    terminal.draw(|frame| screen.draw(frame)).expect("drawn");
+    let y = lines
+        .iter()
+        .position(|line| line.contains(&format!("{limit} ")) && line.contains('█'));
+    let y = u16::try_from(y.expect("a limit with a bar")).unwrap();
+    let buffer = terminal.backend().buffer();
+    let bars = (width / 2..width).filter(|x| buffer[(*x, y)].symbol() == "█");
+    let colours: Vec<Color> = bars.map(|x| buffer[(x, y)].fg).collect();
+    *colours.last().expect("a bar")
+}
+
+#[test]
+fn only_what_is_short_is_alarming() {
+    for (limit, family, colour) in [
+        ("cache", "cache", Color::Cyan),
+        ("tails", "tail", Color::Cyan),
+        ("journal", "journal", Color::Red),
+        ("requests", "request_budget", Color::Red),
+    ] {
+        let fill = |mut document: Document| {
+            let value = |name: String, document: &Document| {
+                let family = document.families.iter().find(|f| f.name == name);
+                family.expect("a family").series[0].value.clone()
+            };
+            let full = value(format!("ringlog_{family}_capacity_bytes"), &document);
+            let used = format!("ringlog_{family}_used_bytes");
+            for family in document.families.iter_mut().filter(|f| f.name == used) {
+                for series in &mut family.series {
+                    series.value = full.clone();
+                }
+            }
+            document
+        };
+        let mut screen = Screen::new(ADDRESS);
+        screen.update(Ok(fill(earlier())));
+        screen.update(Ok(fill(later())));
+        assert_eq!(bar_colour(&screen, limit), colour, "{limit}");
+    }
+}
+
+#[test]
+fn words_are_explained_and_any_key_leads_back() {
+    let mut screen = screen();
+    let picture = drawn(&screen, 80, 24);
+    assert!(!press(&mut screen, KeyCode::Char('?')));
+    let words = drawn(&screen, 80, 24).join("\n");
+    let overview = Overview::between(&earlier(), &later()).expect("they follow each other");
+    let stages = overview.apis.iter().flat_map(|api| &api.stages);
+    let stages = stages.map(|stage| stage.name.clone());
+    let limits = overview.occupancy.iter().map(|limit| limit.name.to_owned());
+    for word in stages.chain(limits) {
+        assert!(words.contains(&word), "{word} is not explained:\n{words}");
+    }
+    assert!(words.contains("any key: back"));
+    assert!(
+        !press(&mut screen, KeyCode::Char('q')),
+        "it only leads back"
+    );
+    assert_eq!(drawn(&screen, 80, 24), picture);
+    press(&mut screen, KeyCode::Char('?'));
+    let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
+    assert!(screen.press(interrupt), "Ctrl-C ends it everywhere");
+}
+
+#[test]
+fn long_lines_are_continued_and_long_names_keep_both_ends() {
+    let sentence =
+        "12 connections  0/s new  1.06k requests/s  33/s refused  1.20k/s NOT_LEADER_OR_FOLLOWER";
+    let lines = text::wrapped(sentence, 72);
+    assert_eq!(
+        lines,
+        [
+            "12 connections  0/s new  1.06k requests/s  33/s refused",
+            "1.20k/s NOT_LEADER_OR_FOLLOWER"
+        ]
+    );
+    assert_eq!(text::wrapped("a  b", 80), ["a  b"]);
+    for (name, width, expected) in [
+        ("orders", 6, "orders"),
+        ("orders", 5, "or…rs"),
+        ("payments.eu-west-1", 8, "paym…t-1"),
+        ("orders", 1, "…"),
+        ("orders", 0, ""),
+    ] {
+        assert_eq!(text::shortened(name, width), expected);
+        assert!(text::shortened(name, width).chars().count() <= width);
+    }
+}
+
+#[test]
+fn nothing_is_cut_at_80_columns() {
+    let mut overview = Overview::between(&earlier(), &later()).expect("they follow each other");
+    overview.connections.refused = Some(12_345.0);
+    overview.errors = vec![("NOT_LEADER_OR_FOLLOWER".to_owned(), 1234.0)];
+    overview.health.longest_stall = Some(12_345_678);
+    overview.health.mailbox_depth = Some(123_456.0);
+    for (label, sentence) in text::summary(&overview) {
+        let lines = text::wrapped(&sentence, 72);
+        assert_eq!(lines.join("  "), sentence, "{label}");
+        for line in lines {
+            assert!(line.chars().count() <= 72, "{label}: {line}");
+        }
+    }
 }

@@ -69,6 +69,36 @@ pub fn summary(overview: &Overview) -> Vec<(&'static str, String)> {
     ]
 }
 
+/// A sentence in lines of so many columns at most, broken where two blanks are; a piece that is longer stays whole.
+pub fn wrapped(sentence: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for piece in sentence.split("  ") {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 2 + piece.chars().count() <= width => {
+                line.push_str("  ");
+                line.push_str(piece);
+            }
+            _ => lines.push(piece.to_owned()),
+        }
+    }
+    lines
+}
+
+/// A text in so many columns at most: what is left out is an ellipsis in the middle, since names differ at their ends.
+pub fn shortened(text: &str, width: usize) -> String {
+    let count = text.chars().count();
+    if count <= width {
+        return text.to_owned();
+    }
+    let kept = width.saturating_sub(1);
+    let begin: String = text.chars().take(kept.div_ceil(2)).collect();
+    let end: String = text.chars().skip(count - kept / 2).collect();
+    match width {
+        0 => String::new(),
+        _ => format!("{begin}…{end}"),
+    }
+}
+
 fn clients(overview: &Overview) -> String {
     let connections = &overview.connections;
     let refused = connections.refused.filter(|refused| *refused > 0.0);

@@ -1,9 +1,13 @@
 //! `ringlog demo`: a broker on embedded defaults, loaded for some seconds, read back and verified.
 
+mod data;
+mod seconds;
+
 use std::time::{Duration, Instant};
 
 use ::load::Report;
 use ::load::report::grouped;
+use ::load::seconds::Second;
 use ::load::verify::Findings;
 use clap::Parser;
 use serde::Serialize;
@@ -14,7 +18,9 @@ use super::{CommandError, load};
 use crate::interrupt::Interrupt;
 use crate::node::Node;
 use crate::quantity::{duration, written};
-use crate::stdio::outln;
+use crate::stdio::{Paint, outln};
+use data::Temporary;
+use seconds::Bars;
 
 /// The demo's topic. Each run stamps its records, so it verifies its own among those of earlier runs.
 const TOPIC: &str = "ringlog-demo";
@@ -25,6 +31,9 @@ pub struct DemoArgs {
     /// End after the report instead of leaving the broker running until Ctrl-C
     #[arg(long)]
     exit: bool,
+    /// Leave the data where it is at the end; so does --data-dir
+    #[arg(long)]
+    keep: bool,
     /// How long each of the two loads takes
     #[arg(long, value_parser = duration, default_value = "3s", value_name = "TIME")]
     duration: Duration,
@@ -63,34 +72,37 @@ pub fn run(args: DemoArgs) -> Result<(), CommandError> {
             "--format json is printed at the end: give --exit, too".to_owned(),
         ));
     }
-    let config = args.broker.to_config()?;
     let signals = broker::signals()?;
     let interrupt = Interrupt::watch()?;
+    // Lives longer than the broker in it.
+    let mut temporary = None;
+    let config = args.broker.to_config_in(|| {
+        let made = Temporary::new(args.keep)
+            .map_err(|error| CommandError::io("a directory for the demo's data", error))?;
+        Ok(temporary.insert(made).path().to_owned())
+    })?;
     let node = Node::start(config, 1)?;
-    if args.format == Format::Text {
-        broker::announce(&node);
-    }
     let demo = Demo {
         bootstrap: node.addresses[0].to_string(),
+        data: match temporary.is_some() && !args.keep {
+            true => format!(
+                "{}, which goes when it ends (--keep keeps it)",
+                node.data_dir.display()
+            ),
+            false => format!("{}, which stays", node.data_dir.display()),
+        },
         duration: written(args.duration),
         text: args.format == Format::Text,
+        paint: Paint::stdout(),
         interrupt,
     };
+    if demo.text {
+        broker::announce(&node);
+    }
     let mut shown = Shown::default();
     let outcome = demo.show(start, &mut shown);
-    if outcome.is_ok() && !args.exit {
-        let Demo { bootstrap, .. } = demo;
-        let told = outln!(
-            "\nThe broker is running on {bootstrap}: point any Kafka client at it. Try
-    ringlog topic list --bootstrap {bootstrap}
-    ringlog topic consume {TOPIC} --count 3 --bootstrap {bootstrap}
-    ringlog load consume --topic {TOPIC} --bootstrap {bootstrap}
-Ctrl-C ends it; the data stays in {}.",
-            node.data_dir.display()
-        );
-        if told.is_ok() {
-            return broker::serve(node, signals);
-        }
+    if outcome.is_ok() && demo.conclude(&shown, args.exit).is_ok() && !args.exit {
+        return broker::serve(node, signals);
     }
     node.stop()?;
     let printed = match args.format {
@@ -103,8 +115,11 @@ Ctrl-C ends it; the data stays in {}.",
 /// A demo whose broker is running.
 struct Demo {
     bootstrap: String,
+    /// Where the data is, and whether it stays.
+    data: String,
     duration: String,
     text: bool,
+    paint: Paint,
     interrupt: Interrupt,
 }
 
@@ -112,13 +127,19 @@ impl Demo {
     /// Loads the broker and says what came of it. After Ctrl-C, of what there is by then, and nothing more is begun.
     fn show(&self, start: Instant, shown: &mut Shown) -> Result<(), CommandError> {
         let one = ["--records", "1", "--batch-records", "1"];
-        checked(&self.load(&[&one[..], &["--connections", "1"]].concat())?)?;
+        checked(
+            &self
+                .load(&[&one[..], &["--connections", "1"]].concat(), false)?
+                .0,
+        )?;
         self.interrupt.check()?;
         shown.first_record_ms = start.elapsed().as_millis();
         self.say(format_args!(
-            "\nFirst record acknowledged, and on the device, {} ms after the start.\n\
+            "\nData in {}.\nFirst record acknowledged, and on the device, {:.2} s after the start.\n\
              Now two loads of {} each, every request acknowledged from the device (acks=all):\n",
-            shown.first_record_ms, self.duration
+            self.data,
+            shown.first_record_ms as f64 / 1e3,
+            self.duration
         ))?;
         let batches = "--batch-records 64 --record-bytes 1024 --verify";
         self.part("64 records of 1 KiB per request", batches, shown)?;
@@ -130,8 +151,9 @@ impl Demo {
     fn part(&self, name: &'static str, words: &str, shown: &mut Shown) -> Result<(), CommandError> {
         let mut words: Vec<&str> = words.split_ascii_whitespace().collect();
         words.extend(["--duration", &self.duration]);
-        let report = self.load(&words)?;
-        let told = self.tell(name, &report);
+        self.say(format_args!("  {}", self.paint.strong(name)))?;
+        let (report, lines) = self.load(&words, true)?;
+        let told = lines.and_then(|()| self.tell(&report));
         let outcome = match self.interrupt.is_set() {
             true => verified(&report),
             false => checked(&report),
@@ -140,20 +162,21 @@ impl Demo {
         outcome.and(self.interrupt.check()).and(told)
     }
 
-    fn tell(&self, name: &str, report: &Report) -> Result<(), CommandError> {
+    fn tell(&self, report: &Report) -> Result<(), CommandError> {
         let latency = &report.latency_ms;
         self.say(format_args!(
-            "  {name}{}\n    throughput  {} records/s, {:.1} MB/s\n    latency     p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms",
-            // A note is what an interrupted load has; reading back may have been cut short as well.
-            match report.note.is_some() && self.interrupt.is_set() {
-                true => format!(", interrupted after {:.2} s", report.seconds),
-                false => String::new(),
-            },
+            "    throughput  {} records/s, {:.1} MB/s\n    latency     p50 {:.2} ms, p99 {:.2} ms, max {:.2} ms\n    time        {:.2} s{}",
             grouped(report.records_per_second as u64),
             report.mb_per_second,
             latency.p50,
             latency.p99,
             latency.max,
+            report.seconds,
+            // A note is what an interrupted load has; reading back may have been cut short as well.
+            match report.note.is_some() && self.interrupt.is_set() {
+                true => format!(", interrupted after {:.2} s", report.seconds),
+                false => String::new(),
+            },
         ))?;
         match &report.verification {
             Some(findings) => self.tell_findings(findings),
@@ -166,8 +189,10 @@ impl Demo {
             "    read back   {} records verified: {}{}",
             grouped(findings.verified),
             match findings.is_clean() {
-                true => "none lost, none twice, none out of order, none changed".to_owned(),
-                false => findings.verdict(),
+                true => self
+                    .paint
+                    .good("none lost, none twice, none out of order, none changed"),
+                false => self.paint.bad(&findings.verdict()),
             },
             match findings.unread {
                 0 => String::new(),
@@ -184,7 +209,46 @@ impl Demo {
         if self.text { outln!("{text}") } else { Ok(()) }
     }
 
-    fn load(&self, words: &[&str]) -> Result<Report, CommandError> {
+    /// What has been shown, and what to do next.
+    fn conclude(&self, shown: &Shown, exits: bool) -> Result<(), CommandError> {
+        let records: u64 = shown.loads.iter().map(|load| load.report.records).sum();
+        let verified = shown
+            .loads
+            .iter()
+            .find_map(|load| load.report.verification.as_ref());
+        let verified = verified.map_or(0, |findings| findings.verified);
+        self.say(format_args!(
+            "\n{} {} records acknowledged from the device, {} of them read back as they were sent.",
+            self.paint.good("All is well:"),
+            grouped(records),
+            grouped(verified)
+        ))?;
+        let bootstrap = &self.bootstrap;
+        match exits {
+            true => self.say(format_args!(
+                "\nNext
+    ringlog doctor                     what this machine could do better
+    ringlog broker                     a broker that keeps its data, in ./ringlog-data
+    ringlog topic create orders        then point any Kafka client at 127.0.0.1:9092
+    ringlog sweep                      which batch sizes and latencies go together here"
+            )),
+            false => self.say(format_args!(
+                "\nThe broker is running on {bootstrap}: point any Kafka client at it. Try
+    ringlog topic consume {TOPIC} --count 3 --bootstrap {bootstrap}
+    ringlog load consume --topic {TOPIC} --bootstrap {bootstrap}
+    ringlog top                        what it does right now
+Ctrl-C ends it. Data in {}.",
+                self.data
+            )),
+        }
+    }
+
+    /// A load, and whether its seconds could be printed, if they are to be.
+    fn load(
+        &self,
+        words: &[&str],
+        shows_seconds: bool,
+    ) -> Result<(Report, Result<(), CommandError>), CommandError> {
         let fixed = [
             "load",
             "produce",
@@ -193,11 +257,20 @@ impl Demo {
             "--topic",
             TOPIC,
         ];
-        let quiet = (!self.text).then_some(["--format", "json"]);
-        let line = fixed.iter().chain(quiet.iter().flatten()).chain(words);
-        let command = LoadCommand::try_parse_from(line)
+        let command = LoadCommand::try_parse_from(fixed.iter().chain(words))
             .map_err(|error| CommandError::Usage(error.to_string()))?;
-        load::produce_report(command.args, &self.interrupt)
+        let mut bars = Bars::default();
+        let mut lines = Ok(());
+        let mut each = |second: &Second| {
+            let line = shows_seconds
+                .then(|| bars.line(second, self.paint))
+                .flatten();
+            if let Some(line) = line.filter(|_| lines.is_ok()) {
+                lines = self.say(format_args!("{line}"));
+            }
+        };
+        let report = load::produce_report(command.args, &self.interrupt, &mut each)?;
+        Ok((report, lines))
     }
 }
 
