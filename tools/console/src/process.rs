@@ -74,7 +74,7 @@ impl ProcessStatus {
         }
     }
 
-    /// As metrics without a shard.
+    /// As metrics without a shard. A commit stands behind the version and a plus sign.
     pub fn families(&self, version: &str) -> Vec<Family> {
         let gauge =
             |name, unit, help, value: Option<Number>| single(name, Kind::Gauge, unit, help, value);
@@ -135,7 +135,11 @@ impl ProcessStatus {
         for family in &mut families {
             if family.name == "ringlog_build_info" {
                 for series in &mut family.series {
-                    series.labels.insert("version".into(), version.into());
+                    let (version, commit) = version.split_once('+').unwrap_or((version, ""));
+                    let labels = [("version", version), ("commit", commit)];
+                    let known = labels.into_iter().filter(|(_, value)| !value.is_empty());
+                    let known = known.map(|(name, value)| (name.into(), value.into()));
+                    series.labels.extend(known);
                 }
             }
         }
@@ -197,6 +201,16 @@ mod tests {
         assert_eq!(parsed, ProcessStatus::default());
         let names: Vec<_> = parsed.families("1").into_iter().map(|f| f.name).collect();
         assert_eq!(names, ["ringlog_build_info"]);
+        let labels = |version| {
+            let families = parsed.families(version);
+            let labels = &families[0].series[0].labels;
+            ["version", "commit"].map(|name| labels.get(name).map(|value| value.to_string()))
+        };
+        assert_eq!(labels("1.2"), [Some("1.2".to_owned()), None]);
+        assert_eq!(
+            labels("1.2+ab"),
+            [Some("1.2".to_owned()), Some("ab".to_owned())]
+        );
     }
 
     #[test]

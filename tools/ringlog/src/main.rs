@@ -19,12 +19,14 @@ mod limits;
 mod logging;
 mod memory;
 mod node;
+mod notify;
 mod ports;
 mod profiles;
 mod quantity;
 mod shard_thread;
 mod stdio;
 mod variables;
+mod version;
 
 use std::process::ExitCode;
 
@@ -34,7 +36,7 @@ use commands::{Command, CommandError, EXIT_CODES};
 
 /// A Kafka-compatible commit log.
 #[derive(Debug, Parser)]
-#[command(name = "ringlog", version, propagate_version = true, after_help = EXIT_CODES)]
+#[command(name = "ringlog", version = version::VERSION, propagate_version = true, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -26,6 +26,7 @@ use crate::limits::{self, connections_max};
 use crate::memory::MemoryPlan;
 use crate::ports;
 use crate::shard_thread::{Report, ShardThread};
+use crate::version::VERSION;
 
 /// How long all shards together may take to start: recovery replays at most the journals.
 const START_PATIENCE: Duration = Duration::from_secs(600);
@@ -348,9 +349,8 @@ fn start_console(
     listener: Option<TcpListener>,
     ask: Vec<ShardQuestions>,
 ) -> Result<Option<Console>, ConsoleError> {
-    let version = env!("CARGO_PKG_VERSION");
     listener
-        .map(|listener| Console::start(listener, ask, version))
+        .map(|listener| Console::start(listener, ask, VERSION))
         .transpose()
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::processes::{self, Broker};
-use crate::{arrows, docs, tidy};
+use crate::{arrows, dist, docs, tidy};
 
 /// How one step ended.
 enum Outcome {
@@ -18,7 +18,7 @@ enum Outcome {
 type Step = (&'static str, &'static str, fn() -> Outcome);
 
 /// Every step, in order: the quick ones first.
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 14] = [
     ("fmt", "sources are formatted", fmt),
     ("arrows", "crates use only what stands below them", || {
         checked(arrows::check())
@@ -36,6 +36,11 @@ const STEPS: [Step; 13] = [
     ),
     ("test", "unit, table, property and contract tests", test),
     ("build", "the release binaries", build),
+    (
+        "dist",
+        "a Debian package, its unit, a broker out of it",
+        packed,
+    ),
     ("sim", "seeds of every scenario, planted bugs", sim),
     (
         "benches",
@@ -165,10 +170,17 @@ fn build() -> Outcome {
 }
 
 /// A program of the release build.
-fn binary(name: &str) -> PathBuf {
+pub fn binary(name: &str) -> PathBuf {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     target.join("release").join(name)
+}
+
+fn packed() -> Outcome {
+    match missing(&["strip", "tar", "gzip"]) {
+        Some(reason) => Outcome::Skipped(reason),
+        None => ran(dist::check()),
+    }
 }
 
 fn sim() -> Outcome {

@@ -9,6 +9,7 @@ mod arrows;
 mod assertions;
 mod ci;
 mod circles;
+mod dist;
 mod docs;
 mod processes;
 mod sources;
@@ -25,6 +26,7 @@ commands:
   arrows --circles   the same, with every circle in full
   tidy           sizes, unsafe code, assertions, formats and their documents
   docs           writes what is generated: engine/model/CONFIG.md, the README's table of arrows
+  dist           a stripped binary and a Debian package, in target/dist
 ";
 
 fn main() -> ExitCode {
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         }
         Some("tidy") => tidy::check(),
         Some("docs") => docs::write(),
+        Some("dist") => dist::make(),
         _ => {
             eprint!("{USAGE}");
             return ExitCode::from(2);

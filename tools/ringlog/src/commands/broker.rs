@@ -11,6 +11,7 @@ use signal_hook::iterator::Signals;
 use super::CommandError;
 use crate::configuration::{Flag, Layers};
 use crate::node::{Node, NodeError, comma_separated};
+use crate::notify;
 use crate::stdio;
 
 /// How often the main thread looks whether a shard has died.
@@ -164,12 +165,14 @@ pub fn run(args: BrokerArgs) -> Result<(), CommandError> {
     let signals = signals()?;
     let node = Node::start(config, 0)?;
     announce(&node);
+    notify::tell(notify::READY);
     serve(node, signals)
 }
 
 /// Serves until the end, and ends in order.
 pub fn serve(node: Node, signals: Signals) -> Result<(), CommandError> {
     let fenced = wait_for_signal(&node, signals)?;
+    notify::tell(notify::STOPPING);
     tracing::info!("draining");
     let stopped = node.stop();
     // Whatever else went wrong afterwards, this is why.

@@ -5,6 +5,7 @@
 
 mod broker;
 mod pipes;
+mod service;
 mod signals;
 mod starts;
 mod terminal;

@@ -127,9 +127,11 @@ macro_rules! transcripts {
 transcripts! {
     cluster
     configuration
+    doctor
     exit_codes
     groups
     logs
+    perf_test
     profiles
     records
     shells

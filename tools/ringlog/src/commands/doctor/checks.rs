@@ -24,6 +24,8 @@ const KERNEL_GOOD: (u32, u32) = (6, 12);
 const FLUSH_SLOW: Duration = Duration::from_millis(2);
 /// One that takes less than this, to a device that says it has a volatile cache, has not been one.
 const FLUSH_TOO_FAST: Duration = Duration::from_micros(5);
+/// Where half of the flushes take so many times longer than the best, they wait for something beside the device.
+const BUSY: u32 = 4;
 /// Connections that a broker of many clients has.
 const CONNECTIONS_WANTED: usize = 10_000;
 const GIB: u64 = 1 << 30;
@@ -37,6 +39,8 @@ pub struct Patient<'a> {
     pub config: &'a BrokerConfig,
     /// On which CPUs.
     pub cpus: Vec<usize>,
+    /// Those that it may run on.
+    pub allowed_cpus: Vec<usize>,
     /// How large rings may be.
     pub locked: Result<LockedPlan, StartError>,
     /// The limit of locked memory, in bytes.
@@ -196,8 +200,22 @@ fn open_files(patient: &Patient<'_>) -> Option<Finding> {
 }
 
 fn cores(patient: &Patient<'_>) -> Option<Finding> {
-    let cpus: Vec<String> = patient.cpus.iter().map(ToString::to_string).collect();
-    let found = format!("{} shards on CPUs {}", cpus.len(), cpus.join(","));
+    let list = |cpus: &[usize]| {
+        let cpus: Vec<String> = cpus.iter().map(ToString::to_string).collect();
+        cpus.join(",")
+    };
+    let mut cpus = patient.cpus.iter();
+    if let Some(cpu) = cpus.find(|cpu| !patient.allowed_cpus.contains(cpu)) {
+        let found = format!(
+            "CPU {cpu} is not one that this process may run on ({})",
+            list(&patient.allowed_cpus)
+        );
+        return Some(
+            Finding::is(Verdict::Bad, "cores", found)
+                .change("--cores with some of these", "a broker starts"),
+        );
+    }
+    let found = format!("a shard on each of CPUs {}", list(&patient.cpus));
     let is_one = |path: &str| patient.text(path).is_some_and(|text| text == "1");
     let shares_cores = is_one("/sys/devices/system/cpu/smt/active");
     Some(match shares_cores {
@@ -369,31 +387,38 @@ fn write_cache(patient: &Patient<'_>) -> Option<Finding> {
 }
 
 fn flush_time(patient: &Patient<'_>) -> Option<Finding> {
-    let Trial::Works(FlushTimes { p50, p99 }) = patient.disk.trial else {
+    const NAME: &str = "flush time";
+    let Trial::Works(FlushTimes { best, p50, p99 }) = patient.disk.trial else {
         return None;
     };
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     let found = format!(
-        "a block is durable in {:.3} ms (p50), {:.3} ms (p99)",
+        "a block is durable in {:.3} ms (p50), {:.3} ms (p99), {:.3} ms at best",
         millis(p50),
-        millis(p99)
+        millis(p99),
+        millis(best)
     );
-    let is_volatile = patient
-        .queue("write_cache")
-        .is_some_and(|cache| cache == "write back");
+    let cache = patient.queue("write_cache");
+    let is_volatile = cache.is_some_and(|cache| cache == "write back");
     Some(match p50 {
-        _ if p50 > FLUSH_SLOW => Finding::is(Verdict::Change, "flush time", found).change(
+        _ if p50 > FLUSH_SLOW && best * BUSY < p50 => {
+            Finding::is(Verdict::Note, NAME, format!("{found}: something else is busy")).change(
+                "look again when nothing else uses the disk or the CPUs, and keep it so",
+                "flushes take what the device needs, without waiting for a turn",
+            )
+        }
+        _ if p50 > FLUSH_SLOW => Finding::is(Verdict::Change, NAME, found).change(
             "a device with power-loss protection; or ringlog.durability=written for topics that may lose their last \
              records in a power cut",
             "every produce waits for one flush: latency falls to that of the device",
         ),
         _ if is_volatile && p50 < FLUSH_TOO_FAST => {
-            Finding::is(Verdict::Change, "flush time", format!("{found}: too fast for a device")).change(
+            Finding::is(Verdict::Change, NAME, format!("{found}: too fast for a device")).change(
                 "a virtual disk whose flushes reach the host's disk (not cache=unsafe)",
                 "acknowledged records survive a power cut of the host",
             )
         }
-        _ => Finding::good("flush time", found),
+        _ => Finding::good(NAME, found),
     })
 }
 

@@ -52,6 +52,7 @@ pub fn run(args: DoctorArgs) -> Result<(), CommandError> {
         read: &|path: &Path| std::fs::read_to_string(path).ok(),
         locked: uring::locked_plan(cpus.len(), &uring::UringOptions::default()),
         cpus,
+        allowed_cpus: uring::allowed_cpus()?,
         locked_limit: uring::locked_limit()?,
         descriptor_limit: descriptor_limit(),
         disk: disk::examine(&directory, !args.no_writes)

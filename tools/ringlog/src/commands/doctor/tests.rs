@@ -50,6 +50,7 @@ const GOOD: &[(&str, &str)] = &[
 
 /// What differs from [`GOOD`], beside files.
 struct Rest {
+    allowed_cpus: Vec<usize>,
     locked: Result<LockedPlan, StartError>,
     locked_limit: u64,
     descriptor_limit: usize,
@@ -67,6 +68,7 @@ const FULL: LockedPlan = LockedPlan {
 
 fn flush(p50_micros: u64) -> Trial {
     Trial::Works(FlushTimes {
+        best: Duration::from_micros(p50_micros / 2),
         p50: Duration::from_micros(p50_micros),
         p99: Duration::from_micros(p50_micros * 3),
     })
@@ -75,6 +77,7 @@ fn flush(p50_micros: u64) -> Trial {
 impl Default for Rest {
     fn default() -> Rest {
         Rest {
+            allowed_cpus: vec![0, 1, 2],
             locked: Ok(FULL),
             locked_limit: u64::MAX,
             descriptor_limit: 1_048_576,
@@ -94,6 +97,7 @@ fn examine(changed: &[(&str, &str)], rest: Rest) -> Vec<Finding> {
         read: &read,
         config: &config,
         cpus: vec![0, 1],
+        allowed_cpus: rest.allowed_cpus,
         locked: rest.locked,
         locked_limit: rest.locked_limit,
         descriptor_limit: rest.descriptor_limit,
@@ -191,6 +195,19 @@ fn what_trying_and_limits_say() {
         },
         &[("flush time", Change, "too fast")],
     );
+    let busy = Trial::Works(FlushTimes {
+        best: Duration::from_micros(200),
+        p50: Duration::from_millis(4),
+        p99: Duration::from_millis(8),
+    });
+    check(
+        &[],
+        Rest {
+            trial: busy,
+            ..rest()
+        },
+        &[("flush time", Note, "0.200 ms at best")],
+    );
     let through = [("/sys/dev/block/8:2/../queue/write_cache", "write through")];
     check(
         &through,
@@ -199,6 +216,14 @@ fn what_trying_and_limits_say() {
             ..rest()
         },
         &[],
+    );
+    check(
+        &[],
+        Rest {
+            allowed_cpus: vec![0, 2],
+            ..rest()
+        },
+        &[("cores", Bad, "CPU 1 is not one")],
     );
     let reason = || "Invalid argument".to_owned();
     check(

@@ -23,6 +23,7 @@ use uring::{UringIo, UringOptions};
 use super::CommandError;
 use crate::interrupt::Interrupt;
 use crate::stdio::announce;
+use crate::version::VERSION;
 pub use args::LoadArgs;
 use args::{
     Action, ConsumeArgs, EndToEndArgs, NullServerArgs, ProduceArgs, ReportFormat, SharedArgs,
@@ -202,9 +203,7 @@ fn logged(
     let mut file = BufWriter::new(File::create(path).map_err(failed)?);
     let comments = [format!(
         "ringlog {} load of {} at {}; values are nanoseconds",
-        env!("CARGO_PKG_VERSION"),
-        shared.topic,
-        shared.server.bootstrap
+        VERSION, shared.topic, shared.server.bootstrap
     )];
     let report = histogram_log::write(&mut file, SystemTime::now(), &comments, load);
     let report = report.map_err(failed)??;

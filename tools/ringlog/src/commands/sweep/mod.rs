@@ -25,6 +25,7 @@ use super::topic::topic_setting;
 use crate::interrupt::Interrupt;
 use crate::quantity::{count, duration, size};
 use crate::stdio::{noteln, outln};
+use crate::version::VERSION;
 use measure::Measurer;
 
 /// The file that a sweep is gone on with.
@@ -289,7 +290,7 @@ fn begin(args: &SweepArgs, plan: Plan) -> Result<Sweep, CommandError> {
         .map_err(|error| CommandError::io(folder.display().to_string(), error))?;
     let header = Header {
         ringlog_sweep: FORMAT_VERSION,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
+        version: VERSION.to_owned(),
         command: command_line(),
         started,
         machine: Machine::here(),

@@ -32,10 +32,7 @@ pub const WORDS: [(&str, &str); 23] = [
         "cache",
         "limit: what was read from segments; full is as it should be",
     ),
-    (
-        "requests",
-        "limit: memory of requests; full: clients wait",
-    ),
+    ("requests", "limit: memory of requests; full: clients wait"),
     (
         "read",
         "a request's bytes come in, and the shard comes to them",
