@@ -67,12 +67,13 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
 fn dashboards_and_alerts_name_metrics_that_are_there() {
     let broker = Broker::start();
     // Some come with what they count.
-    let traffic =
-        "for n in 1 2; do echo x | ringlog topic produce t -q; ringlog topic consume t -e -q; done";
+    let traffic = "ringlog topic describe t; ringlog topic create t
+        for n in 1 2; do echo x | ringlog topic produce t; ringlog topic consume t -e; done";
     let status = command("bash")
         .args(["-c", traffic])
         .env("RINGLOG_BOOTSTRAP", &broker.address)
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .status();
     assert!(status.unwrap().success());
     let document = get(&broker.http, "/metrics.json");
