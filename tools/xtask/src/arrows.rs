@@ -1,4 +1,4 @@
-//! Which crate may use which: an allow-list, of which the README's table is a copy (README.md, "Arrows").
+//! Which crate may use which: an allow-list, of which the table of docs/architecture.md is a copy.
 //!
 //! Crates stand from the foundations up, as in the workspace's members: each uses only crates above it in the list. A
 //! new arrow is a design decision: it is added here, with a reason in the commit. Dependencies of tests are exempt.
@@ -86,11 +86,11 @@ const GLOMMIO_USERS: [&str; 1] = ["uring"];
 const URING_USERS: [&str; 1] = ["ringlog"];
 
 /// Where the table is printed, between two marks.
-const DOCUMENT: &str = "README.md";
+const DOCUMENT: &str = "docs/architecture.md";
 const BEGIN: &str = "<!-- arrows -->\n";
 const END: &str = "<!-- /arrows -->";
 
-/// Checks every arrow, and the README's table.
+/// Checks every arrow, and the document's table.
 pub fn check() -> Result<String, String> {
     let metadata = MetadataCommand::new()
         .no_deps()
@@ -147,7 +147,7 @@ pub fn check() -> Result<String, String> {
     }
 }
 
-/// Writes the table into the README.
+/// Writes the table into the document.
 pub fn write_table() -> Result<String, String> {
     let document = read_document()?;
     let marked = |table: &str| format!("{BEGIN}{table}{END}");
@@ -210,7 +210,7 @@ fn table_of(document: &str) -> Result<String, String> {
     Ok(between.0.to_owned())
 }
 
-/// The list as the README shows it.
+/// The list as the document shows it.
 fn table() -> String {
     let rows: Vec<(&str, String)> = ARROWS
         .iter()

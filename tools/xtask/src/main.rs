@@ -25,7 +25,7 @@ commands:
   arrows         which crate may use which, and circles between the files of a crate
   arrows --circles   the same, with every circle in full
   tidy           sizes, unsafe code, assertions, formats and their documents
-  docs           writes what is generated: engine/model/CONFIG.md, the README's table of arrows
+  docs           writes what is generated: engine/model/CONFIG.md, the table of arrows
   dist           a stripped binary and a Debian package, in target/dist
 ";
 

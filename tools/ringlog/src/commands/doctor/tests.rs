@@ -12,6 +12,9 @@ use super::checks::{CHECKS, Patient};
 use super::disk::{Disk, FlushTimes, Trial};
 use super::finding::{Finding, Verdict};
 
+/// A check that is not good, and a word of what it says.
+type Expected = (&'static str, Verdict, &'static str);
+
 /// A machine on which nothing is to be changed.
 const GOOD: &[(&str, &str)] = &[
     ("/proc/sys/kernel/osrelease", "6.12.3-amd64\n"),
@@ -113,7 +116,7 @@ fn examine(changed: &[(&str, &str)], rest: Rest) -> Vec<Finding> {
 }
 
 /// Exactly these checks are not good, each with a word of what it says.
-fn check(changed: &[(&str, &str)], rest: Rest, expected: &[(&str, Verdict, &str)]) {
+fn check(changed: &[(&str, &str)], rest: Rest, expected: &[Expected]) {
     let findings = examine(changed, rest);
     let wrong: Vec<&Finding> = findings
         .iter()
@@ -146,7 +149,7 @@ fn what_files_of_the_machine_say() {
     const GOVERNOR: &str = "/sys/devices/system/cpu/cpu1/cpufreq/scaling_governor";
     use Verdict::{Bad, Change, Note};
     #[rustfmt::skip]
-    let table: &[(&str, &str, &[(&str, Verdict, &str)])] = &[
+    let table: &[(&str, &str, &[Expected])] = &[
         (OSRELEASE, "5.4.0-1", &[("kernel", Bad, "Linux 5.4.0-1")]),
         (OSRELEASE, "6.1.0", &[("kernel", Note, "6.12 or later")]),
         (OSRELEASE, "10.0.0", &[]),
@@ -175,184 +178,88 @@ fn what_files_of_the_machine_say() {
     }
 }
 
+/// Rows without changed files.
+fn check_rows(rows: Vec<(Rest, &[Expected])>) {
+    for (rest, expected) in rows {
+        check(&[], rest, expected);
+    }
+}
+
 #[test]
-fn what_trying_and_limits_say() {
+fn what_trying_says() {
     use Verdict::{Bad, Change, Note};
-    let rest = Rest::default;
-    check(
-        &[],
-        Rest {
-            trial: flush(9000),
-            ..rest()
-        },
-        &[("flush time", Change, "9.000 ms")],
-    );
-    check(
-        &[],
-        Rest {
-            trial: flush(2),
-            ..rest()
-        },
-        &[("flush time", Change, "too fast")],
-    );
+    let tried = |trial| Rest {
+        trial,
+        ..Rest::default()
+    };
+    let reason = || "Invalid argument".to_owned();
     let busy = Trial::Works(FlushTimes {
         best: Duration::from_micros(200),
         p50: Duration::from_millis(4),
         p99: Duration::from_millis(8),
     });
-    check(
-        &[],
-        Rest {
-            trial: busy,
-            ..rest()
-        },
-        &[("flush time", Note, "0.200 ms at best")],
-    );
+    #[rustfmt::skip]
+    check_rows(vec![
+        (tried(flush(9000)), &[("flush time", Change, "9.000 ms")]),
+        (tried(flush(2)), &[("flush time", Change, "too fast")]),
+        (tried(busy), &[("flush time", Note, "0.200 ms at best")]),
+        (tried(Trial::NoDirectIo(reason())), &[("direct I/O", Change, "Invalid")]),
+        (tried(Trial::NotWritable(reason())), &[("direct I/O", Bad, "/srv/ringlog")]),
+        (tried(Trial::NotTried), &[]),
+    ]);
+    // A device without a volatile cache may be as fast as it likes.
     let through = [("/sys/dev/block/8:2/../queue/write_cache", "write through")];
-    check(
-        &through,
-        Rest {
-            trial: flush(2),
-            ..rest()
-        },
-        &[],
-    );
-    check(
-        &[],
-        Rest {
-            allowed_cpus: vec![0, 2],
-            ..rest()
-        },
-        &[("cores", Bad, "CPU 1 is not one")],
-    );
-    let reason = || "Invalid argument".to_owned();
-    check(
-        &[],
-        Rest {
-            trial: Trial::NoDirectIo(reason()),
-            ..rest()
-        },
-        &[("direct I/O", Change, "Invalid")],
-    );
-    check(
-        &[],
-        Rest {
-            trial: Trial::NotWritable(reason()),
-            ..rest()
-        },
-        &[("direct I/O", Bad, "/srv/ringlog")],
-    );
-    check(
-        &[],
-        Rest {
-            trial: Trial::NotTried,
-            ..rest()
-        },
-        &[],
-    );
-    check(
-        &[],
-        Rest {
-            free_bytes: 1 << 29,
-            ..rest()
-        },
-        &[("space", Bad, "0.5 GiB free")],
-    );
-    check(
-        &[],
-        Rest {
-            free_bytes: 1 << 29,
-            has_data: true,
-            ..rest()
-        },
-        &[("space", Change, "0.5 GiB free")],
-    );
-    check(
-        &[],
-        Rest {
-            free_bytes: 3 << 29,
-            ..rest()
-        },
-        &[("space", Change, "retention.bytes")],
-    );
-    check(
-        &[],
-        Rest {
-            descriptor_limit: 64,
-            ..rest()
-        },
-        &[("open files", Bad, "208")],
-    );
-    check(
-        &[],
-        Rest {
-            descriptor_limit: 1024,
-            ..rest()
-        },
-        &[("open files", Change, "648 connections")],
-    );
+    check(&through, tried(flush(2)), &[]);
+}
+
+#[test]
+fn what_limits_say() {
+    use Verdict::{Bad, Change, Note};
+    let rest = Rest::default;
+    let locked = |locked, locked_limit| Rest {
+        locked,
+        locked_limit,
+        ..rest()
+    };
     let small = LockedPlan {
         ring_depth: 1024,
         io_memory_bytes: 64 << 10,
         ..FULL
     };
-    check(
-        &[],
-        Rest {
-            locked: Ok(small),
-            locked_limit: 2 << 20,
-            ..rest()
-        },
-        &[("locked memory", Change, "ulimit -l 15360")],
-    );
     let unregistered = LockedPlan {
         io_memory_bytes: 64 << 10,
         ..FULL
     };
-    check(
-        &[],
-        Rest {
-            locked: Ok(unregistered),
-            locked_limit: 8 << 20,
-            ..rest()
-        },
-        &[("locked memory", Note, "limit 8192 KiB")],
-    );
     let refused = StartError::Memlock {
         limit: 1 << 16,
         executors: 2,
         needed: 1 << 20,
         wanted: 15 << 20,
     };
-    check(
-        &[],
-        Rest {
-            locked: Err(refused),
-            locked_limit: 1 << 16,
-            ..rest()
-        },
-        &[("locked memory", Bad, "LimitMEMLOCK=15360K")],
-    );
-    let none = || {
-        Err(StartError::NoUring(io::Error::from_raw_os_error(
+    #[rustfmt::skip]
+    check_rows(vec![
+        (Rest { allowed_cpus: vec![0, 2], ..rest() }, &[("cores", Bad, "CPU 1 is not one")]),
+        (Rest { free_bytes: 1 << 29, ..rest() }, &[("space", Bad, "0.5 GiB free")]),
+        (Rest { free_bytes: 1 << 29, has_data: true, ..rest() }, &[("space", Change, "0.5 GiB free")]),
+        (Rest { free_bytes: 3 << 29, ..rest() }, &[("space", Change, "retention.bytes")]),
+        (Rest { descriptor_limit: 64, ..rest() }, &[("open files", Bad, "208")]),
+        (Rest { descriptor_limit: 1024, ..rest() }, &[("open files", Change, "648 connections")]),
+        (locked(Ok(small), 2 << 20), &[("locked memory", Change, "ulimit -l 15360")]),
+        (locked(Ok(unregistered), 8 << 20), &[("locked memory", Note, "limit 8192 KiB")]),
+        (locked(Err(refused), 1 << 16), &[("locked memory", Bad, "LimitMEMLOCK=15360K")]),
+    ]);
+}
+
+#[test]
+fn without_io_uring_the_reason_decides_what_to_change() {
+    let none = || Rest {
+        locked: Err(StartError::NoUring(io::Error::from_raw_os_error(
             libc::EPERM,
-        )))
+        ))),
+        ..Rest::default()
     };
-    check(
-        &[],
-        Rest {
-            locked: none(),
-            ..rest()
-        },
-        &[("io_uring", Bad, "seccomp")],
-    );
+    check(&[], none(), &[("io_uring", Verdict::Bad, "seccomp")]);
     let off = [("/proc/sys/kernel/io_uring_disabled", "2")];
-    check(
-        &off,
-        Rest {
-            locked: none(),
-            ..rest()
-        },
-        &[("io_uring", Bad, "sysctl kernel.io_uring_disabled=0")],
-    );
+    let change = "sysctl kernel.io_uring_disabled=0";
+    check(&off, none(), &[("io_uring", Verdict::Bad, change)]);
 }
