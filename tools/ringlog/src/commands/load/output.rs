@@ -109,6 +109,15 @@ fn outcome(report: &Report) -> Result<(), CommandError> {
             "nothing was produced in the measured time".to_owned(),
         ));
     }
+    if let Some(findings) = report.verification.as_ref().filter(|f| f.verified == 0) {
+        return Err(CommandError::Failed(match findings.records {
+            0 => "there was nothing to verify: no record was read".to_owned(),
+            records => format!(
+                "there was nothing to verify: none of {records} records has a stamp of `load produce --verify`; their \
+                 checksums and offsets are right"
+            ),
+        }));
+    }
     if !report.valid {
         return Err(CommandError::Failed(format!(
             "the run is not valid: {}",
