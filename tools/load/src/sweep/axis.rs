@@ -33,6 +33,14 @@ const MULTIPLES: [&[f64]; 3] = [
 ];
 
 impl Axis {
+    /// A label with what the axis is, if that is not what one expects.
+    pub fn labelled(&self, label: &str) -> String {
+        match self.scale {
+            Scale::Linear => label.to_owned(),
+            Scale::Log => format!("{label} (log)"),
+        }
+    }
+
     /// From 0 to a round number at or above the largest value.
     pub fn linear(values: impl IntoIterator<Item = f64>) -> Axis {
         let largest = usable(values).fold(0.0, f64::max);

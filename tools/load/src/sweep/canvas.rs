@@ -187,6 +187,15 @@ pub enum Shape {
         /// Its colour.
         ink: Ink,
     },
+    /// A place that says something when it is pointed at; on a page only.
+    Spot {
+        /// Its middle.
+        at: Place,
+        /// How far it reaches.
+        radius: f64,
+        /// What is said.
+        text: String,
+    },
 }
 
 /// A picture that cannot be drawn.
@@ -215,8 +224,22 @@ pub fn svg(shapes: &[Shape], height: u32, title: &str) -> Result<String, DrawErr
         .replace(" opacity=\"1\"", "")
         .replace(" stroke=\"none\"", "");
     let title = super::page::escaped(title);
+    let body = body.strip_suffix("</svg>").unwrap_or(&body);
+    let spots: String = shapes.iter().filter_map(spot).collect();
     Ok(format!(
-        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\"><title>{title}</title>{body}"
+        "<svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{title}\"><title>{title}</title>{body}{spots}</svg>"
+    ))
+}
+
+/// What is said where it is pointed at; the drawing library knows no such thing.
+fn spot(shape: &Shape) -> Option<String> {
+    let Shape::Spot { at, radius, text } = shape else {
+        return None;
+    };
+    let ((right, down), text) = (whole(*at), super::page::escaped(text));
+    let radius = radius.round() as i32;
+    Some(format!(
+        "<circle cx=\"{right}\" cy=\"{down}\" r=\"{radius}\" fill=\"transparent\"><title>{text}</title></circle>"
     ))
 }
 
@@ -329,6 +352,7 @@ fn draw_shape<B: DrawingBackend>(shape: &Shape, area: &DrawingArea<B, Shift>) ->
             [whole(*from), whole(*to)],
             ink.light().filled(),
         )),
+        Shape::Spot { .. } => Ok(()),
     }
 }
 

@@ -6,8 +6,9 @@
 use super::analysis::{Analysis, Comparison, Summary};
 use super::axis::Axis;
 use super::canvas::{Anchor, Ink, Marker, Place, Shape};
-use super::knee::Knee;
+use super::knee::{Broke, Knee};
 use super::record::{Figures, Latency};
+use super::series::Series;
 use super::words;
 use crate::statistics::Ratio;
 
@@ -25,19 +26,11 @@ const BOTTOM: f64 = 1_010.0;
 /// From the middle of a sign to its edge.
 const SIGN: f64 = 19.0;
 
+/// How much larger than its sign is the place where a point can be pointed at.
+const SPOT: f64 = 1.6;
+
 /// A rate that broke is drawn up to so many times the limit.
 const BEYOND_LIMIT: f64 = 10.0;
-
-/// One line of a chart.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Series {
-    /// Its number in the section's legend.
-    pub number: usize,
-    /// Where it goes, in order.
-    pub points: Vec<(f64, f64)>,
-    /// Points with a ring around them.
-    pub ringed: Vec<(f64, f64)>,
-}
 
 /// What a chart shows.
 #[derive(Clone, Debug, PartialEq)]
@@ -134,8 +127,8 @@ fn legend(analysis: &Analysis) -> Vec<String> {
     labels.collect()
 }
 
-fn clean(summary: &Summary, figures: &Figures) -> bool {
-    summary.runs > 0 && figures.invalid.is_none() && figures.requests > 0
+fn answered(summary: &Summary, figures: &Figures) -> bool {
+    summary.runs > 0 && figures.requests > 0
 }
 
 /// Lines of the grid: throughput to the right, a quantile upward.
@@ -147,21 +140,17 @@ fn grid_lines(analysis: &Analysis, target: usize, of: fn(&Latency) -> f64) -> Ve
             let grid = analysis.measured(target).filter(|(summary, figures)| {
                 let point = summary.point;
                 !summary.searched
-                    && clean(summary, figures)
+                    && answered(summary, figures)
                     && (point.batch_bytes, point.linger_us) == group
             });
             let mut ordered: Vec<(&Summary, &Figures)> = grid.collect();
             ordered.sort_by_key(|(s, _)| (s.point.rate.unwrap_or(u64::MAX), s.point.in_flight));
-            Series {
-                number,
-                points: ordered
-                    .iter()
-                    .map(|(_, f)| (f.mb_per_second, of(&f.latency_ms)))
-                    .collect(),
-                ringed: Vec::new(),
-            }
+            let placed = ordered
+                .into_iter()
+                .map(|(s, f)| (s, f, (f.mb_per_second, of(&f.latency_ms))));
+            Series::of(number, placed)
         });
-    lines.filter(|series| !series.points.is_empty()).collect()
+    lines.filter(|series| !series.is_empty()).collect()
 }
 
 /// Lines of the searches: offered rate to the right, a quantile upward, the knee ringed.
@@ -176,27 +165,43 @@ fn knee_lines(analysis: &Analysis, target: usize, of: fn(&Latency) -> f64) -> Ve
                 .iter()
                 .find(|k| k.target == target && (k.batch_bytes, k.linger_us) == group);
             let knee = found.map(|found| found.knee);
-            let mut points: Vec<(u64, f64)> = analysis
+            let mut points: Vec<(u64, &Summary, &Figures)> = analysis
                 .measured(target)
-                .filter(|(s, f)| clean(s, f) && (s.point.batch_bytes, s.point.linger_us) == group)
+                .filter(|(s, f)| {
+                    answered(s, f) && (s.point.batch_bytes, s.point.linger_us) == group
+                })
                 .filter(|(s, _)| s.searched || s.point.in_flight == in_flight_max(analysis))
                 .filter_map(|(s, f)| {
                     let rate = s.point.rate?;
-                    worth_showing(analysis, knee, rate, f).then(|| (rate, of(&f.latency_ms)))
+                    worth_showing(analysis, knee, rate, f).then_some((rate, s, f))
                 })
                 .collect();
-            points.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-            let place = |(rate, latency): &(u64, f64)| (*rate as f64 * bytes / 1e6, *latency);
-            let at_knee = points
-                .iter()
-                .filter(|(rate, _)| knee.is_some_and(|k| k.rate == Some(*rate)));
+            points.sort_by(|a, b| {
+                let latency = of(&a.2.latency_ms).total_cmp(&of(&b.2.latency_ms));
+                a.0.cmp(&b.0).then(latency)
+            });
+            let place = |rate: u64, f: &Figures| (rate as f64 * bytes / 1e6, of(&f.latency_ms));
+            let ringed = knee_of_broker(knee);
+            let at_knee = points.iter().filter(|(rate, _, f)| {
+                f.invalid.is_none() && ringed.is_some_and(|knee| knee == *rate)
+            });
+            let at_knee = at_knee.map(|(rate, _, f)| place(*rate, f)).take(1);
             Series {
-                number,
-                ringed: at_knee.map(place).take(1).collect(),
-                points: points.iter().map(place).collect(),
+                ringed: at_knee.collect(),
+                ..Series::of(
+                    number,
+                    points.iter().map(|(rate, s, f)| (*s, *f, place(*rate, f))),
+                )
             }
         });
-    lines.filter(|series| !series.points.is_empty()).collect()
+    lines.filter(|series| !series.is_empty()).collect()
+}
+
+/// The rate of a knee that is the broker's: where the generator could not keep up, the broker's may lie anywhere above.
+fn knee_of_broker(knee: Option<Knee>) -> Option<u64> {
+    let knee = knee?;
+    let is_generators = matches!(knee.broke, Some((_, Broke::Generator)));
+    knee.rate.filter(|_| !is_generators)
 }
 
 /// Rates up to the one that broke; that one too, unless it is so far off that the rest would shrink to a line.
@@ -243,7 +248,7 @@ fn by_quantile(
     let places = || {
         drawn
             .iter()
-            .flat_map(|d| d.3.iter().flat_map(|s| s.points.iter().copied()))
+            .flat_map(|d| d.3.iter().flat_map(Series::places))
     };
     if places().next().is_none() {
         return Vec::new();
@@ -255,8 +260,8 @@ fn by_quantile(
         .map(|(title, file, quantile, series, limit)| Chart {
             title,
             file,
-            x_label: x_label.to_owned(),
-            y_label: format!("{quantile} latency, ms"),
+            x_label: x.labelled(x_label),
+            y_label: y.labelled(&format!("{quantile} latency, ms")),
             content: Content::Lines {
                 x: x.clone(),
                 y: y.clone(),
@@ -290,7 +295,7 @@ fn rate_and_latency(analysis: &Analysis) -> Section {
     let limit = analysis.header.plan.knee.map(|knee| knee.p99_ms_max);
     let lead = match limit {
         Some(ms) => format!(
-            "Records are sent on a fixed schedule, and latency counts from the time each was due. A ring marks the knee: the highest rate tried that kept p99 at or below {}.",
+            "Records are sent on a fixed schedule, and latency counts from the time each was due. A ring marks the knee: the highest rate tried that kept p99 at or below {}; where the generator ended the search there is none, because the broker's lies higher.",
             words::milliseconds(ms)
         ),
         None => {
@@ -322,12 +327,7 @@ fn side_by_side(analysis: &Analysis) -> Section {
     let lines: Vec<Vec<Series>> = (0..targets.len())
         .map(|target| grid_lines(analysis, target, |latency| latency.p99))
         .collect();
-    let places = || {
-        lines
-            .iter()
-            .flatten()
-            .flat_map(|s| s.points.iter().copied())
-    };
+    let places = || lines.iter().flatten().flat_map(Series::places);
     let (x, y) = (
         Axis::fitting(places().map(|p| p.0)),
         Axis::log(places().map(|p| p.1)),
@@ -347,8 +347,8 @@ fn side_by_side(analysis: &Analysis) -> Section {
         section.charts.push(Chart {
             file: format!("side-by-side-{}", file_word(&label)),
             title: label,
-            x_label: "throughput, MB/s".to_owned(),
-            y_label: "p99 latency, ms".to_owned(),
+            x_label: x.labelled("throughput, MB/s"),
+            y_label: y.labelled("p99 latency, ms"),
             content: Content::Lines {
                 x: x.clone(),
                 y: y.clone(),
@@ -566,11 +566,22 @@ fn line_shapes(series: &Series, place: &impl Fn(&(f64, f64)) -> Place, shapes: &
         shapes.push(line(places.clone(), Ink::Series(series.number), 9));
     }
     shapes.extend(places.into_iter().map(|at| sign(series.number, at)));
+    shapes.extend(series.apart.iter().map(|point| Shape::Sign {
+        at: place(point),
+        marker: Marker::of_series(series.number),
+        ink: Ink::Axis,
+        radius: SIGN,
+    }));
     shapes.extend(series.ringed.iter().map(|point| Shape::Sign {
         at: place(point),
         marker: Marker::Ring,
         ink: Ink::Series(series.number),
         radius: SIGN * 2.1,
+    }));
+    shapes.extend(series.spots.iter().map(|(point, text)| Shape::Spot {
+        at: place(point),
+        radius: SIGN * SPOT,
+        text: text.clone(),
     }));
 }
 
@@ -698,6 +709,11 @@ fn lowered(shape: Shape, by: f64) -> Shape {
             to: down(to),
             ink,
         },
+        Shape::Spot { at, radius, text } => Shape::Spot {
+            at: down(at),
+            radius,
+            text,
+        },
     }
 }
 
@@ -747,6 +763,54 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_the_brokers_is_grey_says_why_and_has_no_ring() {
+        let mut analysis = analysis(&["a"], usize::MAX);
+        let late = analysis
+            .summaries
+            .iter_mut()
+            .find(|summary| !summary.searched);
+        let figures = late.and_then(|summary| summary.figures.as_mut());
+        figures.unwrap().invalid = Some("the generator fell behind".to_owned());
+        let before = sections(&analysis)[1].charts[0].clone();
+        for found in &mut analysis.knees {
+            let (rate, _) = found.knee.broke.unwrap();
+            found.knee.broke = Some((rate, Broke::Generator));
+        }
+        let sections = sections(&analysis);
+        let lines = |chart: &Chart| match &chart.content {
+            Content::Lines { series, .. } => series.clone(),
+            Content::Ratios { .. } => panic!("not lines"),
+        };
+        let grid = lines(&sections[0].charts[0]);
+        let apart: Vec<_> = grid.iter().flat_map(|s| s.apart.clone()).collect();
+        assert_eq!(apart.len(), 1);
+        let said = grid
+            .iter()
+            .flat_map(|s| &s.spots)
+            .find(|(at, _)| *at == apart[0]);
+        assert!(
+            said.unwrap()
+                .1
+                .ends_with("not the broker's: the generator fell behind")
+        );
+        let grey = sections[0].charts[0].shapes();
+        let is_grey = |shape: &&Shape| matches!(shape, Shape::Sign { ink: Ink::Axis, .. });
+        assert_eq!(grey.iter().filter(is_grey).count(), 1);
+        assert!(lines(&before).iter().all(|line| line.ringed.len() == 1));
+        assert!(
+            lines(&sections[1].charts[0])
+                .iter()
+                .all(|line| line.ringed.is_empty())
+        );
+        // Every point has its words, and axes say what they are.
+        assert!(
+            grid.iter()
+                .all(|s| s.spots.len() == s.points.len() + s.apart.len())
+        );
+        assert!(sections[0].charts[0].y_label.ends_with("ms (log)"));
+    }
+
+    #[test]
     fn everything_stands_on_the_picture() {
         let inside = |(right, down): &Place, height: f64| {
             (0.0..=f64::from(WIDTH)).contains(right) && (0.0..=height).contains(down)
@@ -757,7 +821,9 @@ mod tests {
                 for shape in chart.shapes_alone(&section) {
                     let fits = match &shape {
                         Shape::Line { places, .. } => places.iter().all(|p| inside(p, height)),
-                        Shape::Sign { at, .. } | Shape::Words { at, .. } => inside(at, height),
+                        Shape::Sign { at, .. }
+                        | Shape::Words { at, .. }
+                        | Shape::Spot { at, .. } => inside(at, height),
                         Shape::Box { from, to, .. } => inside(from, height) && inside(to, height),
                     };
                     assert!(fits, "{}: {shape:?}", chart.title);

@@ -20,6 +20,7 @@ pub mod recommend;
 pub mod record;
 pub mod runner;
 pub mod sequence;
+pub mod series;
 pub mod tables;
 pub mod words;
 
