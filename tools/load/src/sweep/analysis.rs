@@ -115,7 +115,8 @@ fn grid(measurements: &[Measurement]) -> impl Iterator<Item = (&Measurement, &Fi
 }
 
 fn summaries(measurements: &[Measurement]) -> Vec<Summary> {
-    let mut groups: BTreeMap<(usize, u64, u64, bool, Point), Vec<&Measurement>> = BTreeMap::new();
+    let mut groups: BTreeMap<(usize, u64, Option<u64>, bool, Point), Vec<&Measurement>> =
+        BTreeMap::new();
     for measurement in measurements {
         let (target, point) = (measurement.job.target, measurement.job.point);
         let searched = measurement.job.phase != Phase::Grid;

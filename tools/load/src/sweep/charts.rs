@@ -105,14 +105,17 @@ pub fn sections(analysis: &Analysis) -> Vec<Section> {
 }
 
 /// Batch size and linger of each line, in the plan's order, with what the legend says.
-fn groups(analysis: &Analysis) -> Vec<((u64, u64), String)> {
+fn groups(analysis: &Analysis) -> Vec<((u64, Option<u64>), String)> {
     let axes = &analysis.header.plan.axes;
     let mut groups = Vec::new();
     for &batch in &axes.batch_bytes {
         for &linger in &axes.linger_us {
             let label = match linger {
-                0 => words::bytes(batch),
-                _ => format!("{}, linger {}", words::bytes(batch), words::micros(linger)),
+                None => words::bytes(batch),
+                Some(0) => format!("{}, at once", words::bytes(batch)),
+                Some(micros) => {
+                    format!("{}, linger {}", words::bytes(batch), words::micros(micros))
+                }
             };
             if !groups.iter().any(|(known, _)| *known == (batch, linger)) {
                 groups.push(((batch, linger), label));

@@ -10,6 +10,7 @@ pub mod analysis;
 pub mod axis;
 pub mod canvas;
 pub mod charts;
+pub mod compare;
 pub mod knee;
 pub mod machine;
 pub mod page;

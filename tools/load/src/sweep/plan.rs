@@ -35,8 +35,9 @@ pub struct Target {
 pub struct Axes {
     /// Bytes that a batch is filled up to, before compression.
     pub batch_bytes: Vec<u64>,
-    /// Microseconds for which records gather; 0 sends each batch when it is full. Only matters at a rate.
-    pub linger_us: Vec<u64>,
+    /// Microseconds for which records gather: 0 sends each at once, `None` sends batches only when they are full. Only
+    /// matters at a rate.
+    pub linger_us: Vec<Option<u64>>,
     /// Unanswered requests per connection.
     pub in_flight: Vec<u64>,
     /// Offered records per second; `None` is as fast as answers come (closed loop).
@@ -48,8 +49,9 @@ pub struct Axes {
 pub struct Point {
     /// Bytes that a batch is filled up to.
     pub batch_bytes: u64,
-    /// Microseconds for which records gather; 0 for a closed loop, which never waits.
-    pub linger_us: u64,
+    /// Microseconds for which records gather; `None` until their batch is full, as always in a closed loop, where none
+    /// has to be waited for.
+    pub linger_us: Option<u64>,
     /// Unanswered requests per connection.
     pub in_flight: u64,
     /// Offered records per second; `None` is a closed loop.
@@ -170,7 +172,7 @@ impl Plan {
                     for &linger_us in &self.axes.linger_us {
                         let point = Point {
                             batch_bytes,
-                            linger_us: if rate.is_some() { linger_us } else { 0 },
+                            linger_us: linger_us.filter(|_| rate.is_some()),
                             in_flight,
                             rate,
                         };
@@ -202,7 +204,7 @@ impl Plan {
     }
 
     /// Batch sizes and lingers whose knee is looked for, each once.
-    pub fn knee_groups(&self) -> Vec<(u64, u64)> {
+    pub fn knee_groups(&self) -> Vec<(u64, Option<u64>)> {
         let mut groups = Vec::new();
         if self.knee.is_none() {
             return groups;
@@ -270,8 +272,10 @@ impl fmt::Display for Point {
     /// `batch 32 KiB, linger 1 ms, 8 in flight`, without the rate.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "batch {}", super::words::bytes(self.batch_bytes))?;
-        if self.linger_us > 0 {
-            write!(out, ", linger {}", super::words::micros(self.linger_us))?;
+        match self.linger_us {
+            None => {}
+            Some(0) => out.write_str(", at once")?,
+            Some(micros) => write!(out, ", linger {}", super::words::micros(micros))?,
         }
         write!(out, ", {} in flight", self.in_flight)
     }
@@ -292,7 +296,7 @@ pub(crate) mod tests {
                 .collect(),
             axes: Axes {
                 batch_bytes: vec![4 << 10, 64 << 10],
-                linger_us: vec![0],
+                linger_us: vec![None],
                 in_flight: vec![1, 8],
                 rates: vec![None],
             },
@@ -341,11 +345,11 @@ pub(crate) mod tests {
     #[test]
     fn a_closed_loop_has_no_linger() {
         let mut plan = plan(&["a"]);
-        plan.axes.linger_us = vec![0, 1_000];
+        plan.axes.linger_us = vec![None, Some(0), Some(1_000)];
         assert_eq!(plan.points().len(), 4);
         plan.axes.rates = vec![None, Some(10_000)];
-        assert_eq!(plan.points().len(), 4 + 8);
-        assert_eq!(plan.knee_groups().len(), 4);
+        assert_eq!(plan.points().len(), 4 + 12);
+        assert_eq!(plan.knee_groups().len(), 6);
     }
 
     #[test]
@@ -397,7 +401,7 @@ pub(crate) mod tests {
     fn points_in_words() {
         let point = Point {
             batch_bytes: 32 << 10,
-            linger_us: 1_000,
+            linger_us: Some(1_000),
             in_flight: 8,
             rate: None,
         };

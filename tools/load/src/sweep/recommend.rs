@@ -151,7 +151,7 @@ mod tests {
             best: Some(Best {
                 point: Point {
                     batch_bytes: 32 << 10,
-                    linger_us: 1_000,
+                    linger_us: Some(1_000),
                     in_flight: 8,
                     rate: Some(400_000),
                 },

@@ -13,7 +13,7 @@ use super::machine::Machine;
 use super::plan::{Plan, Point};
 
 /// Version of the file's format; files of another one are refused.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 /// Largest file that is read: a hundred times the longest sweep in practice.
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
@@ -174,6 +174,24 @@ impl RecordError {
     }
 }
 
+/// What a file holds that nobody is writing to, without a torn last line.
+pub fn read(path: &Path) -> Result<(Header, Vec<Measurement>), RecordError> {
+    let text = read_text(path)?;
+    parse(path, whole_lines(&text))
+}
+
+fn read_text(path: &Path) -> Result<String, RecordError> {
+    let fail = |source| RecordError::io(path, source);
+    if fs::metadata(path).map_err(fail)?.len() > FILE_BYTES_MAX {
+        return Err(fail(io::Error::other("larger than any sweep")));
+    }
+    fs::read_to_string(path).map_err(fail)
+}
+
+fn whole_lines(text: &str) -> &str {
+    &text[..text.rfind('\n').map_or(0, |at| at + 1)]
+}
+
 /// The file of a sweep that is being made.
 #[derive(Debug)]
 pub struct Journal {
@@ -197,14 +215,11 @@ impl Journal {
     /// Opens a file to go on with: what it holds, without a torn last line, which is cut off.
     pub fn resume(path: &Path) -> Result<(Journal, Header, Vec<Measurement>), RecordError> {
         let fail = |source| RecordError::io(path, source);
-        if fs::metadata(path).map_err(fail)?.len() > FILE_BYTES_MAX {
-            return Err(fail(io::Error::other("larger than any sweep")));
-        }
-        let text = fs::read_to_string(path).map_err(fail)?;
-        let whole = text.rfind('\n').map_or(0, |at| at + 1);
-        let (header, measurements) = parse(path, &text[..whole])?;
+        let text = read_text(path)?;
+        let whole = whole_lines(&text);
+        let (header, measurements) = parse(path, whole)?;
         let file = OpenOptions::new().append(true).open(path).map_err(fail)?;
-        file.set_len(whole as u64).map_err(fail)?;
+        file.set_len(whole.len() as u64).map_err(fail)?;
         let journal = Journal {
             path: path.to_owned(),
             file,

@@ -217,7 +217,7 @@ mod tests {
         std::fs::write(scratch.file(), format!("{text}\n")).unwrap();
         let error = Journal::resume(&scratch.file()).unwrap_err().to_string();
         assert!(
-            error.contains("line 1") && error.contains("format 2"),
+            error.contains("line 1") && error.contains("format 3"),
             "{error}"
         );
     }

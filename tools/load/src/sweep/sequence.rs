@@ -25,8 +25,8 @@ pub struct FoundKnee {
     pub target: usize,
     /// At which batch size, in bytes.
     pub batch_bytes: u64,
-    /// With which linger, in microseconds.
-    pub linger_us: u64,
+    /// With which linger, in microseconds; `None` is whole batches.
+    pub linger_us: Option<u64>,
     /// Where it is.
     pub knee: Knee,
 }
@@ -35,7 +35,7 @@ pub struct FoundKnee {
 #[derive(Clone, Debug)]
 struct Group {
     batch_bytes: u64,
-    linger_us: u64,
+    linger_us: Option<u64>,
     /// Rounds taken, which decides the order of the targets.
     round: usize,
     /// `None` until the closed loop is known, and for good where it failed.
@@ -48,7 +48,7 @@ struct Group {
 pub struct Sequence {
     plan: Plan,
     queue: VecDeque<Job>,
-    waiting: VecDeque<(u64, u64)>,
+    waiting: VecDeque<(u64, Option<u64>)>,
     group: Option<Group>,
     done: Vec<Measurement>,
     knees: Vec<FoundKnee>,
@@ -205,7 +205,7 @@ impl Sequence {
     fn ceilings(&self, batch_bytes: u64) -> VecDeque<Job> {
         let point = Point {
             batch_bytes,
-            linger_us: 0,
+            linger_us: None,
             in_flight: self.in_flight(),
             rate: None,
         };

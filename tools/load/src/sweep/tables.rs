@@ -146,10 +146,11 @@ pub fn failures(analysis: &Analysis) -> String {
     )
 }
 
-fn linger(us: u64) -> String {
+fn linger(us: Option<u64>) -> String {
     match us {
-        0 => NOTHING.to_owned(),
-        us => words::micros(us),
+        None => NOTHING.to_owned(),
+        Some(0) => "at once".to_owned(),
+        Some(us) => words::micros(us),
     }
 }
 

@@ -135,6 +135,7 @@ transcripts! {
     profiles
     records
     shells
+    sweeps
     topics
 }
 

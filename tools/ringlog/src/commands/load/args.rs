@@ -163,7 +163,8 @@ struct ShapeArgs {
     /// Records of each batch. [default: 64]
     #[arg(long, value_parser = count)]
     batch_records: Option<u64>,
-    /// With --rate: how long records gather before a batch that is not full is sent.
+    /// With --rate: how long records gather before a batch that is not full is sent; 0 is at once, as in Kafka. Without
+    /// it whole batches gather, and their latency counts from when their last record was due.
     #[arg(long, value_parser = duration)]
     linger: Option<Duration>,
     /// What the broker confirms.

@@ -114,7 +114,7 @@ impl Measurer {
             topic,
             record_sizes: RecordSizes::Fixed(whole(fixed.record_bytes)),
             batch: BatchSize::Bytes(whole(point.batch_bytes)),
-            linger: (point.linger_us > 0).then(|| Duration::from_micros(point.linger_us)),
+            linger: point.linger_us.map(Duration::from_micros),
             connections: fixed.connections,
             in_flight: whole(point.in_flight),
             acks: if fixed.acks == "1" {

@@ -2,6 +2,7 @@
 //!
 //! Arguments, progress and signals; what is measured, in which order, and what it says is `load::sweep`.
 
+mod compare;
 mod measure;
 
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use ::load::sweep::{
     Analysis, Attempt, Axes, End, Fixed, Header, Journal, KneeLimits, Machine, Measurement, Plan,
     Sequence, Target, run as run_sequence, words,
 };
-use clap::Args;
+use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::CommandError;
@@ -26,6 +27,7 @@ use crate::interrupt::Interrupt;
 use crate::quantity::{count, duration, size};
 use crate::stdio::{noteln, outln};
 use crate::version::VERSION;
+use compare::CompareArgs;
 use measure::Measurer;
 
 /// The file that a sweep is gone on with.
@@ -36,8 +38,9 @@ const AFTER_HELP: &str = "\
 Examples:
   ringlog sweep --bootstrap 127.0.0.1:9092
   ringlog sweep --target ringlog=127.0.0.1:9092 --target kafka=127.0.0.1:9192 --batch-bytes 16k,64k
-  ringlog sweep --linger 0,1ms,5ms --rate 50k,100k,200k --p99-max 5ms
+  ringlog sweep --linger full,0,1ms,5ms --rate 50k,100k,200k --p99-max 5ms
   ringlog sweep --resume ringlog-sweep-20260301-090507
+  ringlog sweep compare ringlog-sweep-20260301-090507 ringlog-sweep-20260302-101112
 
 Ctrl-C ends the sweep, keeps what was measured and writes the report; --resume goes on with it.
 Each run uses a topic of its own, which is deleted afterwards. Lists have commas: 4k,16k,64k.
@@ -45,8 +48,23 @@ The table of exit codes is in `ringlog --help`.";
 
 /// Arguments of `ringlog sweep`.
 #[derive(Debug, Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = AFTER_HELP, args_conflicts_with_subcommands = true)]
 pub struct SweepArgs {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    measured: MeasureArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show what has changed from one sweep to another.
+    Compare(CompareArgs),
+}
+
+/// What a sweep measures.
+#[derive(Debug, Args)]
+struct MeasureArgs {
     #[command(flatten)]
     server: Bootstrap,
     /// Brokers to compare, repeatable; the first is the baseline of ratios. Instead of --bootstrap.
@@ -55,9 +73,10 @@ pub struct SweepArgs {
     /// Bytes that batches are filled up to, before compression.
     #[arg(long, value_delimiter = ',', value_parser = size, default_value = "4k,16k,64k,256k", value_name = "LIST")]
     batch_bytes: Vec<usize>,
-    /// How long records gather before a batch that is not full is sent. Matters at a rate only.
-    #[arg(long, value_delimiter = ',', value_parser = duration, default_value = "0", value_name = "LIST")]
-    linger: Vec<Duration>,
+    /// How long records gather before a batch that is not full is sent: 0 is at once, as in Kafka; full waits for whole
+    /// batches, whose latency counts from when the last record was due. Matters at a rate only.
+    #[arg(long, value_delimiter = ',', value_parser = linger, default_value = "full", value_name = "LIST")]
+    linger: Vec<Linger>,
     /// Unanswered requests per connection.
     #[arg(long, value_delimiter = ',', value_parser = count, default_value = "1,4,16", value_name = "LIST")]
     in_flight: Vec<u64>,
@@ -139,6 +158,18 @@ fn rate(text: &str) -> Result<OfferedRate, String> {
     Ok(OfferedRate(Some(rate)))
 }
 
+/// A linger on the command line; `None` is whole batches.
+#[derive(Clone, Copy, Debug)]
+struct Linger(Option<Duration>);
+
+fn linger(text: &str) -> Result<Linger, String> {
+    if text == "full" {
+        return Ok(Linger(None));
+    }
+    let linger = duration(text).map_err(|error| format!("{error}, or full"))?;
+    Ok(Linger(Some(linger)))
+}
+
 /// `NAME=HOST:PORT`; without a name the address is the name.
 fn target(text: &str) -> Result<Target, String> {
     let (name, bootstrap) = text.split_once('=').unwrap_or((text, text));
@@ -173,6 +204,13 @@ struct Sweep {
 
 /// Runs the command.
 pub fn run(args: SweepArgs) -> Result<(), CommandError> {
+    match args.action {
+        Some(Action::Compare(args)) => compare::run(&args),
+        None => measure(args.measured),
+    }
+}
+
+fn measure(args: MeasureArgs) -> Result<(), CommandError> {
     let interrupt = Interrupt::watch()?;
     let sweep = match &args.resume {
         Some(path) => resume(path)?,
@@ -210,7 +248,7 @@ pub fn run(args: SweepArgs) -> Result<(), CommandError> {
     report(&folder, header, &sequence, &end, &interrupt)
 }
 
-fn plan(args: &SweepArgs) -> Result<Plan, CommandError> {
+fn plan(args: &MeasureArgs) -> Result<Plan, CommandError> {
     let micros = |duration: &Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     let millis = |duration: &Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let targets = match args.targets.as_slice() {
@@ -226,7 +264,11 @@ fn plan(args: &SweepArgs) -> Result<Plan, CommandError> {
         targets,
         axes: Axes {
             batch_bytes: args.batch_bytes.iter().map(|bytes| *bytes as u64).collect(),
-            linger_us: args.linger.iter().map(micros).collect(),
+            linger_us: args
+                .linger
+                .iter()
+                .map(|l| l.0.as_ref().map(micros))
+                .collect(),
             in_flight: args.in_flight.clone(),
             rates: args.rate.iter().map(|rate| rate.0).collect(),
         },
@@ -275,7 +317,7 @@ fn announce(plan: &Plan, runs: usize) -> Result<(), CommandError> {
     )
 }
 
-fn begin(args: &SweepArgs, plan: Plan) -> Result<Sweep, CommandError> {
+fn begin(args: &MeasureArgs, plan: Plan) -> Result<Sweep, CommandError> {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let started = since.map_or(0, |since| since.as_secs());
     let brokers = plan
@@ -326,12 +368,16 @@ fn command_line() -> String {
     words.collect::<Vec<String>>().join(" ")
 }
 
+/// The file of a sweep that is named by it or by its folder.
+fn journal_of(path: &Path) -> PathBuf {
+    match path.is_dir() {
+        true => path.join(JOURNAL_FILE),
+        false => path.to_owned(),
+    }
+}
+
 fn resume(path: &Path) -> Result<Sweep, CommandError> {
-    let file = if path.is_dir() {
-        path.join(JOURNAL_FILE)
-    } else {
-        path.to_owned()
-    };
+    let file = journal_of(path);
     let (journal, header, measurements) = Journal::resume(&file)?;
     let measured = measurements.len();
     let sequence = Sequence::resume(header.plan.clone(), measurements)
@@ -468,7 +514,7 @@ mod tests {
     fn parsed(words: &[&str]) -> Result<Plan, String> {
         let words = std::iter::once("sweep").chain(words.iter().copied());
         let command = Command::try_parse_from(words).map_err(|error| error.to_string())?;
-        plan(&command.args).map_err(|error| error.to_string())
+        plan(&command.args.measured).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -489,7 +535,7 @@ mod tests {
             "--batch-bytes",
             "4k,1m",
             "--linger",
-            "0,1ms",
+            "full,0,1ms",
             "--in-flight",
             "8",
             "--rate",
@@ -499,7 +545,7 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(plan.axes.batch_bytes, [4 << 10, 1 << 20]);
-        assert_eq!(plan.axes.linger_us, [0, 1_000]);
+        assert_eq!(plan.axes.linger_us, [None, Some(0), Some(1_000)]);
         assert_eq!(plan.axes.rates, [None, Some(50_000)]);
         assert_eq!(plan.targets[1].name, "kafka");
         assert!((plan.knee.unwrap().p99_ms_max - 5.0).abs() < 1e-9);
