@@ -125,7 +125,11 @@ where
         return Err(StartError::CpuList(String::new()));
     }
     let locked = locked_plan(cpus.len(), &options)?;
-    let options = options.within(&locked);
+    // Each of them starts beside the others.
+    let options = UringOptions {
+        other_executors: options.other_executors + cpus.len() - 1,
+        ..options.within(&locked)
+    };
     let allowed = allowed_cpus()?;
     for &cpu in cpus {
         check_allowed(cpu, &allowed)?;
