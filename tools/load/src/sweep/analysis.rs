@@ -115,8 +115,9 @@ fn grid(measurements: &[Measurement]) -> impl Iterator<Item = (&Measurement, &Fi
 }
 
 fn summaries(measurements: &[Measurement]) -> Vec<Summary> {
-    let mut groups: BTreeMap<(usize, u64, Option<u64>, bool, Point), Vec<&Measurement>> =
-        BTreeMap::new();
+    /// Target, batch bytes, linger, whether it was searched: the order of summaries; then the point itself.
+    type Place = (usize, u64, Option<u64>, bool, Point);
+    let mut groups: BTreeMap<Place, Vec<&Measurement>> = BTreeMap::new();
     for measurement in measurements {
         let (target, point) = (measurement.job.target, measurement.job.point);
         let searched = measurement.job.phase != Phase::Grid;
