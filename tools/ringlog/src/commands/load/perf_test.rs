@@ -450,6 +450,25 @@ mod tests {
         }
     }
 
+    /// What `kafka-producer-perf-test --help` of 4.3.1 lists.
+    #[test]
+    fn every_flag_of_kafkas_tool_is_known() {
+        let command = <Command as clap::CommandFactory>::command();
+        let known: Vec<&str> = command
+            .get_arguments()
+            .flat_map(|argument| {
+                let aliases = argument.get_all_aliases().unwrap_or_default();
+                argument.get_long().into_iter().chain(aliases)
+            })
+            .collect();
+        let flags = "bootstrap-server topic num-records payload-delimiter throughput producer-props command-property \
+                     producer.config command-config print-metrics transactional-id transaction-duration-ms \
+                     warmup-records reporting-interval record-size payload-file payload-monotonic";
+        for flag in flags.split_ascii_whitespace() {
+            assert!(known.contains(&flag), "--{flag} is not known: {known:?}");
+        }
+    }
+
     #[test]
     fn what_would_measure_something_else_is_refused_by_name() {
         let line =
