@@ -1,5 +1,6 @@
 //! A broker process of a test's own, and commands as the test runs them.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -10,6 +11,9 @@ use std::time::{Duration, Instant};
 const END_PATIENCE: Duration = Duration::from_secs(60);
 /// How often is looked whether it has.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// Where a broker's log lines are, in its folder.
+const LOG: &str = "broker.log";
 
 /// The binary under test.
 pub(crate) const RINGLOG: &str = env!("CARGO_BIN_EXE_ringlog");
@@ -82,10 +86,11 @@ pub(crate) struct Broker {
 impl Broker {
     pub(crate) fn start() -> Broker {
         let folder = Folder::new();
+        let log = File::create(folder.0.join(LOG)).unwrap();
         let mut process = command(RINGLOG)
             .args(broker_arguments(&folder.0))
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .unwrap();
         let mut ready = String::new();
@@ -116,9 +121,17 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        signal(&self.process, "TERM");
+        // One that is gone already has a status all the same.
+        let _gone = Command::new("kill")
+            .args(["-s", "TERM", &self.process.id().to_string()])
+            .stderr(Stdio::null())
+            .status();
         let status = end(&mut self.process);
-        if !std::thread::panicking() {
+        if std::thread::panicking() {
+            // Why a broker that a test needed is not there any more is in its own words.
+            let log = std::fs::read_to_string(self.folder.0.join(LOG)).unwrap_or_default();
+            eprintln!("the broker ended with {status}, and said:\n{log}");
+        } else {
             assert!(status.success(), "the broker ended with {status}");
         }
     }
