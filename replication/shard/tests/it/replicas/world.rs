@@ -198,6 +198,8 @@ impl World {
         let (senders, inboxes): (Vec<_>, Vec<_>) = ios.iter().map(|_| mailbox(64)).unzip();
         let started: Rc<RefCell<Shards>> = Rc::default();
         let options = |shard: u16| ShardOptions {
+            voters: Arc::default(),
+            founds: true,
             shard: ShardId(shard),
             broker: BrokerId(broker),
             cluster_id: Arc::from("cluster"),
