@@ -230,7 +230,16 @@ impl<I: Io> Partitions<I> {
         }
         let registration = self.registered();
         if self.registration.replace(registration) != registration {
-            let all: Vec<TopicPartition> = self.table.borrow().iter().map(|p| p.id).collect();
+            // Who is the only replica leads without it.
+            let image = self.cache.image();
+            let has_others = |id: &TopicPartition| {
+                let state = image.partition(*id);
+                state.is_some_and(|state| state.replicas[..] != [self.place.broker])
+            };
+            let table = self.table.borrow();
+            let ids = table.iter().map(|partition| partition.id);
+            let all: Vec<TopicPartition> = ids.filter(has_others).collect();
+            drop((table, image));
             changes.extend(all.into_iter().flat_map(|id| self.assume(id)));
         }
         let now = self.io.now();

@@ -180,11 +180,13 @@ impl<I: Io> Streams<I> {
         let last = batches
             .last()
             .map(|last| BatchHeader::parse(last.bytes).expect("it was read with the message"));
+        // A part that was taken before in pieces goes on where the log ends. One whose batches do not come to a border there
+        // moves nothing, and the next one is refused for the gap.
+        let base_offset = part.base_offset.max(at);
         let frame = Frame {
             leader_epoch: part.leader_epoch,
-            // A part that was taken before in pieces goes on where the log ends.
-            base_offset: part.base_offset.max(at),
-            end_offset: last.map_or(part.end_offset, |last| last.next_offset()),
+            base_offset,
+            end_offset: last.map_or(base_offset, |last| last.next_offset()),
             last_epoch: last.map_or(part.records.last_epoch, |last| last.leader_epoch),
             high_watermark: part.high_watermark,
         };
