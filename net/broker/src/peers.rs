@@ -17,6 +17,7 @@ use peer::{
 use quorum::ReplicaKey;
 use runtime::mailbox::{Inbox, Sender};
 use runtime::{Io, Signal, TaskClass};
+use shard::others;
 use shard::outgoing::{Forward, Forwarded, Outgoing, PeerAddress};
 use shard::{Shard, ShardOptions};
 
@@ -188,7 +189,7 @@ async fn send<I: Io>(peers: Rc<Peers<I>>, shard: Rc<Shard<I>>) {
                 let sent = peers.network.send(to.broker, Purpose::Raft, pieces);
                 if let Err(why) = sent {
                     tracing::debug!(%to, %why, "a message of the quorum is not sent");
-                    shard.peer_unreachable(to);
+                    others::unreachable(&shard, to);
                 }
             }
             // Each holds a task of the shard up until it is answered: they are few.
@@ -200,14 +201,14 @@ async fn send<I: Io>(peers: Rc<Peers<I>>, shard: Rc<Shard<I>>) {
             }
             Outgoing::FetchSnapshot(from, mark) => {
                 tracing::warn!(%from, ?mark, "snapshots are not fetched yet");
-                shard.snapshot_not_fetched();
+                others::snapshot_not_fetched(&shard);
             }
             Outgoing::Probe(broker) => {
                 let (network, shard) = (peers.network.clone(), shard.clone());
                 peers.io.spawn(TaskClass::Foreground, async move {
                     // Whatever is not plain leaves it to its heartbeats.
                     let found = network.probe(broker).await;
-                    shard.probed(broker, !matches!(found, Err(ProbeError::NoProcess)));
+                    others::probed(&shard, broker, !matches!(found, Err(ProbeError::NoProcess)));
                 });
             }
             Outgoing::Addresses(addresses) => {
@@ -248,7 +249,7 @@ async fn receive<I: Io>(peers: Rc<Peers<I>>, shard: Rc<Shard<I>>) {
         while let Some(received) = peers.network.take_message() {
             let from = received.from.identity.key;
             match quorum::decode(&received.payload) {
-                Ok(message) if message.from == from => shard.quorum_message(message),
+                Ok(message) if message.from == from => others::quorum_message(&shard, message),
                 Ok(message) => {
                     tracing::warn!(%from, named = %message.from, "a message in another's name is left aside");
                 }
@@ -260,11 +261,11 @@ async fn receive<I: Io>(peers: Rc<Peers<I>>, shard: Rc<Shard<I>>) {
                 PeerEvent::Unreachable(target, Purpose::Raft) => {
                     let key = peers.keys.borrow().get(&target.node).copied();
                     if let Some(key) = key {
-                        shard.peer_unreachable(key);
+                        others::unreachable(&shard, key);
                     }
                 }
                 PeerEvent::Suspect(target) if shard.id() == ShardId(0) => {
-                    shard.suspect(target.node);
+                    others::suspect(&shard, target.node);
                 }
                 PeerEvent::Unreachable(..) | PeerEvent::Suspect(_) => {}
             }
@@ -295,7 +296,7 @@ struct Controller<I: Io>(Rc<Shard<I>>);
 
 impl<I: Io> RequestHandler for Controller<I> {
     fn handle(&self, _from: Remote, request: Bytes, reply: Reply) {
-        self.0.forwarded(&request, move |answer| {
+        others::forwarded(&self.0, &request, move |answer| {
             if !reply.answer(answer) {
                 tracing::warn!("an answer of the controller does not fit into a frame");
             }

@@ -209,21 +209,6 @@ async fn alter_partitions<I: Io>(
     Ok(results)
 }
 
-impl<I: Io> Shard<I> {
-    /// A broker's connections are gone, and its port refuses new ones; on shard 0. Nothing follows where this broker is not the
-    /// controller.
-    pub fn suspect(&self, broker: BrokerId) {
-        self.liveness.suspected(broker);
-        self.controller.judge_if(self.liveness.has_verdicts());
-    }
-
-    /// What became of [`Outgoing::Probe`]: false if nobody listens there any more.
-    pub fn probed(&self, broker: BrokerId, may_live: bool) {
-        self.liveness.probed(&self.image(), broker, may_live);
-        self.controller.judge_if(self.liveness.has_verdicts());
-    }
-}
-
 /// Carries out verdicts about brokers, one after the other: each is decided on the image that holds the one before.
 async fn judge<I: Io>(shard: &Rc<Shard<I>>) {
     for verdict in shard.liveness.verdicts() {

@@ -5,11 +5,14 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use model::{MonotonicTime, Offset, ShardId};
 use runtime::{Oneshot, Signal};
 
-use crate::controller_call::{ControllerAnswer, ControllerRequest};
+use crate::controller_call::{ControllerAnswer, ControllerCall, ControllerRequest};
+use crate::refusal::MetadataRefusal;
+use crate::work_queue::WorkQueue;
 
 /// What became of a question, where it was asked.
 pub(crate) enum Decided {
@@ -39,11 +42,16 @@ pub(crate) enum Next {
     Judge,
 }
 
+/// How long a question is asked, over all controllers.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 /// Work of the controller, bounded by the requests in flight, and what the shards have applied.
 pub(crate) struct ControllerQueue {
     queue: RefCell<VecDeque<ControllerWork>>,
     judges: Cell<bool>,
     arrived: Rc<Signal>,
+    /// Questions that another broker is to decide.
+    questions: Rc<WorkQueue<Question>>,
     /// Of shards that have an image.
     applied: RefCell<Vec<Option<Offset>>>,
     waiting: RefCell<Vec<(Offset, Rc<Oneshot<()>>)>>,
@@ -59,6 +67,7 @@ impl ControllerQueue {
             queue: RefCell::default(),
             judges: Cell::new(false),
             arrived: Signal::new(),
+            questions: WorkQueue::new(),
             applied: RefCell::new(vec![None; usize::from(shard_count)]),
             waiting: RefCell::default(),
             started: Cell::new(0),
@@ -70,6 +79,48 @@ impl ControllerQueue {
     pub(crate) fn enqueue(&self, work: ControllerWork) {
         self.queue.borrow_mut().push_back(work);
         self.arrived.raise();
+    }
+
+    /// Has the controller decide a question, whoever that is.
+    pub(crate) fn ask<C: ControllerCall>(
+        &self,
+        now: MonotonicTime,
+        call: C,
+        deliver: impl FnOnce(Result<C::Decided, MetadataRefusal>) + 'static,
+    ) {
+        let deliver = |answer| deliver(C::decided(answer));
+        self.ask_again(Question {
+            request: call.into_request(),
+            deliver: Box::new(deliver),
+            deadline: now.plus(PATIENCE),
+        });
+    }
+
+    /// The same of a question that another broker was to decide.
+    pub(crate) fn ask_again(&self, question: Question) {
+        let Question {
+            request,
+            deliver,
+            deadline,
+        } = question;
+        let questions = self.questions.clone();
+        let deliver = move |decided| match decided {
+            Decided::Answer(_, answer) => deliver(answer),
+            Decided::NotHere(request) => questions.push(Question {
+                request,
+                deliver,
+                deadline,
+            }),
+        };
+        self.enqueue(ControllerWork {
+            request,
+            deliver: Box::new(deliver),
+        });
+    }
+
+    /// The next question that another broker is to decide. `worker` is the calling task's own signal.
+    pub(crate) async fn next_question(&self, worker: &Rc<Signal>) -> Question {
+        self.questions.next(worker).await
     }
 
     /// There may be verdicts about brokers. They come before what waits: others wait for new leaders.

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use metadata::controller::Heartbeat;
 use model::{BrokerId, MonotonicTime};
-use quorum::ReplicaKey;
 use runtime::{Io, Oneshot, Signal, TaskClass};
 
 use crate::contacts::peer_addresses;
@@ -18,16 +18,12 @@ use crate::controller_call::{
     Controller, ControllerAnswer, ControllerCall, ControllerRequest, ForwardAnswer, decode, encode,
 };
 use crate::controller_queue::{ControllerWork, Decided, Question};
-use crate::message::{Ask, ReplyTo};
 use crate::outgoing::{Forward, Forwarded, Outgoing};
 use crate::refusal::{MetadataRefusal, WaitFailure, WriteRefusal};
 use crate::shard::Shard;
 
 /// Questions of this broker that are under way to the controller at once.
 const FORWARDERS: usize = 16;
-
-/// How long a question is asked, over all controllers.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Pause before the next attempt.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -43,108 +39,82 @@ pub(crate) fn start<I: Io>(shard: &Rc<Shard<I>>) {
     }
 }
 
-impl<I: Io> Shard<I> {
-    /// Has the controller decide a question of a shard.
-    pub(crate) fn ask_controller<Q, C>(&self, call: C, reply: ReplyTo<Q>)
-    where
-        C: ControllerCall + 'static,
-        Q: Ask<Answer = Result<C::Decided, MetadataRefusal>>,
-    {
-        let peers = self.peers.clone();
-        let deliver = move |answer| peers.answer(reply, C::decided(answer));
-        self.enqueue(call.into_request(), Box::new(deliver));
-    }
+/// Has the controller decide a question of shard 0 itself.
+pub(crate) async fn ask<I: Io, C>(shard: &Shard<I>, call: C) -> Result<C::Decided, MetadataRefusal>
+where
+    C: ControllerCall,
+    C::Decided: 'static,
+{
+    let done = Oneshot::new();
+    let to = done.clone();
+    let now = shard.io.now();
+    shard
+        .controller
+        .ask(now, call, move |decided| to.set(decided));
+    done.take().await
+}
 
-    /// Has the controller decide a question of shard 0 itself.
-    pub(crate) async fn call_controller<C>(&self, call: C) -> Result<C::Decided, MetadataRefusal>
-    where
-        C: ControllerCall + 'static,
-    {
-        let done = Oneshot::new();
-        let to = done.clone();
-        self.enqueue(call.into_request(), Box::new(move |answer| to.set(answer)));
-        C::decided(done.take().await)
-    }
-
-    fn enqueue(&self, request: ControllerRequest, deliver: Box<dyn FnOnce(ControllerAnswer)>) {
-        let deadline = self.io.now().plus(PATIENCE);
-        let questions = self.questions.clone();
-        let deliver = move |decided| match decided {
-            Decided::Answer(_, answer) => deliver(answer),
-            Decided::NotHere(request) => questions.push(Question {
-                request,
-                deliver,
-                deadline,
-            }),
-        };
-        self.controller.enqueue(ControllerWork {
-            request,
-            deliver: Box::new(deliver),
-        });
-    }
-
-    /// Another broker asks for a decision. `answer` is given what it is to be told, in its own time.
-    pub fn forwarded(self: &Rc<Self>, request: &[u8], answer: impl FnOnce(Bytes) + 'static) {
-        let request: ControllerRequest = match decode(request) {
-            Ok(request) => request,
-            Err(error) => {
-                tracing::warn!(%error, "a broker has asked what this release does not know");
-                return answer(encode(&ForwardAnswer::NotController(None)));
-            }
-        };
-        if let ControllerRequest::Heartbeat(heartbeat) = &request {
-            return answer(encode(&self.hear_peer(heartbeat)));
+/// Another broker asks for a decision. `answer` is given what it is to be told, in its own time.
+pub(crate) fn forwarded<I: Io>(
+    shard: &Rc<Shard<I>>,
+    request: &[u8],
+    answer: impl FnOnce(Bytes) + 'static,
+) {
+    let request: ControllerRequest = match decode(request) {
+        Ok(request) => request,
+        Err(error) => {
+            tracing::warn!(%error, "a broker has asked what this release does not know");
+            return answer(encode(&ForwardAnswer::NotController(None)));
         }
-        let shard = self.clone();
-        let deliver = move |decided| {
-            answer(encode(&match decided {
-                Decided::Answer(end, answer) => ForwardAnswer::Decided(end, answer),
-                Decided::NotHere(_) => ForwardAnswer::NotController(shard.known_controller()),
-            }));
-        };
-        self.controller.enqueue(ControllerWork {
-            request,
-            deliver: Box::new(deliver),
-        });
+    };
+    if let ControllerRequest::Heartbeat(heartbeat) = &request {
+        return answer(encode(&hear(shard, heartbeat)));
     }
+    let here = shard.clone();
+    let deliver = move |decided| {
+        answer(encode(&match decided {
+            Decided::Answer(end, answer) => ForwardAnswer::Decided(end, answer),
+            Decided::NotHere(_) => ForwardAnswer::NotController(known_controller(&here)),
+        }));
+    };
+    shard.controller.enqueue(ControllerWork {
+        request,
+        deliver: Box::new(deliver),
+    });
+}
 
-    /// A heartbeat does not wait behind decisions.
-    fn hear_peer(&self, heartbeat: &metadata::controller::Heartbeat) -> ForwardAnswer {
-        match controller::hear(self, heartbeat) {
-            Err(MetadataRefusal::NotController) => {
-                ForwardAnswer::NotController(self.known_controller())
-            }
-            answer => ForwardAnswer::Decided(
-                self.image().end_offset(),
-                ControllerAnswer::Heartbeat(answer),
-            ),
+/// A heartbeat does not wait behind decisions.
+fn hear<I: Io>(shard: &Shard<I>, heartbeat: &Heartbeat) -> ForwardAnswer {
+    match controller::hear(shard, heartbeat) {
+        Err(MetadataRefusal::NotController) => {
+            ForwardAnswer::NotController(known_controller(shard))
+        }
+        answer => {
+            let end = shard.image().end_offset();
+            ForwardAnswer::Decided(end, ControllerAnswer::Heartbeat(answer))
         }
     }
+}
 
-    /// Who leads the metadata log, as far as this broker knows.
-    pub(crate) fn known_controller(&self) -> Option<Controller> {
-        let replica = self.replica().expect("shard 0 is asked");
-        let key = replica.leader()?;
-        Some(Controller {
-            key,
-            addresses: self.peer_addresses_of(key),
-        })
-    }
+/// Who leads the metadata log, as far as this broker knows.
+fn known_controller<I: Io>(shard: &Shard<I>) -> Option<Controller> {
+    let replica = shard.replica().expect("shard 0 is asked");
+    let key = replica.leader()?;
+    let image = shard.image();
+    let broker = image.broker(key.broker);
+    Some(Controller {
+        key,
+        addresses: broker.map_or_else(Vec::new, |broker| peer_addresses(broker)),
+    })
+}
 
-    fn peer_addresses_of(&self, key: ReplicaKey) -> Vec<(String, u16)> {
-        let image = self.image();
-        let broker = image.broker(key.broker);
-        broker.map_or_else(Vec::new, |broker| peer_addresses(broker))
-    }
-
-    /// The leader of the metadata log, if it can be named; else whoever may know it.
-    fn whom_to_ask(&self, told: Option<BrokerId>) -> Option<BrokerId> {
-        let me = self.options.broker;
-        let leader = self.replica().and_then(|replica| replica.leader());
-        let leader = leader.map(|key| key.broker);
-        let known = told.or(leader).filter(|broker| *broker != me);
-        known.or_else(|| self.contacts.any(&self.image(), me))
-    }
+/// The leader of the metadata log, if it can be named; else whoever may know it.
+fn whom_to_ask<I: Io>(shard: &Shard<I>, told: Option<BrokerId>) -> Option<BrokerId> {
+    let me = shard.options.broker;
+    let leader = shard.replica().and_then(|replica| replica.leader());
+    let leader = leader.map(|key| key.broker);
+    let known = told.or(leader).filter(|broker| *broker != me);
+    known.or_else(|| shard.contacts.any(&shard.image(), me))
 }
 
 async fn forward_questions<I: Io>(shard: Rc<Shard<I>>) {
@@ -154,17 +124,21 @@ async fn forward_questions<I: Io>(shard: Rc<Shard<I>>) {
             request,
             deliver,
             deadline,
-        } = shard.questions.next(&signal).await;
-        match ask(&shard, request, deadline).await {
+        } = shard.controller.next_question(&signal).await;
+        match send(&shard, request, deadline).await {
             Ok(answer) => deliver(answer),
             // This broker has become the controller.
-            Err(request) => shard.enqueue(request, deliver),
+            Err(request) => shard.controller.ask_again(Question {
+                request,
+                deliver,
+                deadline,
+            }),
         }
     }
 }
 
 /// Asks whoever the controller is. The request comes back if that is this broker.
-async fn ask<I: Io>(
+async fn send<I: Io>(
     shard: &Rc<Shard<I>>,
     request: ControllerRequest,
     deadline: MonotonicTime,
@@ -184,7 +158,7 @@ async fn ask<I: Io>(
         if shard.io.now() >= deadline {
             return Ok(request.refused(MetadataRefusal::NotController));
         }
-        let Some(to) = shard.whom_to_ask(told.take()) else {
+        let Some(to) = whom_to_ask(shard, told.take()) else {
             // Nobody but this broker, which is about to become the controller.
             shard.io.sleep(LOOK_INTERVAL).await;
             continue;

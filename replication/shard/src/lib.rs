@@ -33,6 +33,7 @@ mod metadata_snapshots;
 mod metadata_upgrade;
 pub mod metrics;
 pub mod observers;
+pub mod others;
 pub mod outgoing;
 pub mod partition;
 pub mod partition_rules;

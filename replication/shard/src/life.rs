@@ -12,6 +12,7 @@ use model::BrokerEpoch;
 use runtime::Io;
 
 use crate::controller;
+use crate::forwarding;
 use crate::refusal::{MetadataRefusal, WriteRefusal};
 use crate::request::MetadataEnd;
 use crate::shard::Shard;
@@ -55,7 +56,7 @@ pub(crate) async fn register<I: Io>(
         if let Some(reason) = shard.storage.fence_reason() {
             return Err(LifeError::Fenced(reason));
         }
-        let why = match shard.call_controller(request.clone()).await {
+        let why = match forwarding::ask(shard, request.clone()).await {
             Ok(epoch) => break epoch,
             Err(MetadataRefusal::Decided(error)) => match error.refusal {
                 Refusal::DuplicateBrokerRegistration => MetadataRefusal::Decided(error),
@@ -132,7 +133,7 @@ async fn beat_once<I: Io>(shard: &Rc<Shard<I>>, epoch: BrokerEpoch) {
     let is_controller = shard.replica().is_some_and(|replica| replica.is_active());
     let answer = match is_controller {
         true => controller::hear(shard, &heartbeat),
-        false => shard.call_controller(heartbeat).await,
+        false => forwarding::ask(shard, heartbeat).await,
     };
     match answer {
         Ok(Ok(HeartbeatAnswer { .. })) => {}
@@ -146,7 +147,7 @@ async fn beat_once<I: Io>(shard: &Rc<Shard<I>>, epoch: BrokerEpoch) {
 /// The cluster has forgotten this broker, or another process has its number.
 async fn register_again<I: Io>(shard: &Rc<Shard<I>>) {
     let request = shard.options.registration.as_ref().clone();
-    match shard.call_controller(request).await {
+    match forwarding::ask(shard, request).await {
         Ok(epoch) => tracing::warn!(%epoch, "this broker has registered again"),
         Err(error) => tracing::error!(%error, "this broker is not registered any more"),
     }

@@ -109,27 +109,25 @@ pub(crate) fn snapshot_written<I: Io>(shard: &Rc<Shard<I>>, mark: &SnapshotMark)
     settle(shard);
 }
 
-impl<I: Io> Shard<I> {
-    /// Another replica's message, on shard 0: `message.from` has shown that it is that one.
-    pub fn quorum_message(self: &Rc<Self>, message: Message) {
-        let replica = self.replica().expect("the quorum is on shard 0");
-        replica.handle_message(message);
-        settle(self);
-    }
+/// Another replica's message: `message.from` has shown that it is that one.
+pub(crate) fn message<I: Io>(shard: &Rc<Shard<I>>, message: Message) {
+    let replica = shard.replica().expect("the quorum is on shard 0");
+    replica.handle_message(message);
+    settle(shard);
+}
 
-    /// Nothing that the quorum sends there arrives at present.
-    pub fn peer_unreachable(self: &Rc<Self>, peer: ReplicaKey) {
-        let replica = self.replica().expect("the quorum is on shard 0");
-        replica.unreachable(peer);
-        settle(self);
-    }
+/// Nothing that the quorum sends there arrives at present.
+pub(crate) fn unreachable<I: Io>(shard: &Rc<Shard<I>>, peer: ReplicaKey) {
+    let replica = shard.replica().expect("the quorum is on shard 0");
+    replica.unreachable(peer);
+    settle(shard);
+}
 
-    /// A snapshot that was asked for cannot be had.
-    pub fn snapshot_not_fetched(self: &Rc<Self>) {
-        let replica = self.replica().expect("the quorum is on shard 0");
-        replica.snapshot_fetched(false);
-        settle(self);
-    }
+/// A snapshot that was asked for cannot be had.
+pub(crate) fn snapshot_not_fetched<I: Io>(shard: &Rc<Shard<I>>) {
+    let replica = shard.replica().expect("the quorum is on shard 0");
+    replica.snapshot_failed();
+    settle(shard);
 }
 
 /// Does what the quorum wants after it was told something, and tells it what follows from that.

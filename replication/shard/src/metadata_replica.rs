@@ -112,13 +112,9 @@ impl MetadataReplica {
         self.quorum.borrow_mut().handle_unreachable(peer);
     }
 
-    /// A snapshot that was asked for is here, or cannot be had.
-    pub(crate) fn snapshot_fetched(&self, is_here: bool) {
-        let mut quorum = self.quorum.borrow_mut();
-        match is_here {
-            true => quorum.handle_snapshot_fetched(),
-            false => quorum.handle_snapshot_failed(),
-        }
+    /// A snapshot that was asked for cannot be had.
+    pub(crate) fn snapshot_failed(&self) {
+        self.quorum.borrow_mut().handle_snapshot_failed();
     }
 
     /// These get the log from now on, too.

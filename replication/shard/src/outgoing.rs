@@ -40,13 +40,13 @@ pub struct Forward {
 
 /// What other brokers are to get, or are asked for.
 pub enum Outgoing {
-    /// A message of the quorum. One that cannot be sent is told by [`crate::Shard::peer_unreachable`].
+    /// A message of the quorum. One that cannot be sent is told by [`crate::others::unreachable`].
     Quorum(Message),
     /// A request; it is answered in bounded time, whatever happens.
     Forward(Forward),
-    /// A snapshot of the metadata log. [`crate::Shard::snapshot_fetched`] says what became of it.
+    /// A snapshot of the metadata log. [`crate::others::snapshot_not_fetched`] if it cannot be had.
     FetchSnapshot(ReplicaKey, SnapshotMark),
-    /// Whether a broker answers. [`crate::Shard::probed`] says so.
+    /// Whether a broker answers. [`crate::others::probed`] says so.
     Probe(BrokerId),
     /// These are the brokers from now on.
     Addresses(Vec<PeerAddress>),

@@ -25,8 +25,8 @@ use crate::append::Appender;
 use crate::batch_check::BatchChecks;
 use crate::close::{self, Closed};
 use crate::contacts::Contacts;
-use crate::controller_call::{Controller, ProducerIdsFor};
-use crate::controller_queue::{ControllerQueue, Question};
+use crate::controller_call::{Controller, ControllerCall, ProducerIdsFor};
+use crate::controller_queue::ControllerQueue;
 use crate::coordinator_host::{CoordinatorHost, Tools};
 use crate::early_questions::EarlyQuestions;
 use crate::liveness::Liveness;
@@ -123,8 +123,6 @@ pub struct Shard<I: Io> {
     early_questions: EarlyQuestions<Asked>,
     pub(crate) remote_watches: RemoteWatches,
     pub(crate) controller: ControllerQueue,
-    /// Questions that another broker's controller is to decide, on shard 0.
-    pub(crate) questions: Rc<WorkQueue<Question>>,
     pub(crate) liveness: Liveness,
     pub(crate) contacts: Contacts,
     pub(crate) observers: Observers,
@@ -201,7 +199,6 @@ impl<I: Io> Shard<I> {
             early_questions: EarlyQuestions::default(),
             remote_watches: RemoteWatches::default(),
             controller: ControllerQueue::new(shard_count),
-            questions: WorkQueue::new(),
             liveness: Liveness::new(options.broker, session_timeout(&options.config)),
             contacts: Contacts::default(),
             observers: Observers::default(),
@@ -442,6 +439,17 @@ impl<I: Io> Shard<I> {
         counts.snapshot_into(into);
         self.snapshots.snapshot_into(into);
         self.partitions.snapshot_topics(into);
+    }
+
+    /// Has the controller decide a question, whoever that is; on shard 0.
+    fn ask_controller<Q, C>(&self, call: C, reply: ReplyTo<Q>)
+    where
+        C: ControllerCall,
+        Q: Ask<Answer = Result<C::Decided, MetadataRefusal>>,
+    {
+        let peers = self.peers.clone();
+        let deliver = move |decided| peers.answer(reply, decided);
+        self.controller.ask(self.io.now(), call, deliver);
     }
 
     /// Takes a question to the part that answers it.
