@@ -40,6 +40,8 @@ pub(crate) enum Told {
     Cluster(String),
     /// It is new.
     New,
+    /// It is this broker itself.
+    Oneself,
     /// Nothing, or nothing that helps.
     Nothing(String),
 }
@@ -51,7 +53,7 @@ pub(crate) type Asked = BTreeMap<BrokerId, Told>;
 pub(crate) fn decide(me: BrokerId, voters: &[BrokerId], told: &Asked) -> Option<Birth> {
     let named = told.values().find_map(|told| match told {
         Told::Cluster(name) => Some(name.clone()),
-        Told::New | Told::Nothing(_) => None,
+        Told::New | Told::Oneself | Told::Nothing(_) => None,
     });
     if let Some(name) = named {
         return Some(Birth {
@@ -62,7 +64,10 @@ pub(crate) fn decide(me: BrokerId, voters: &[BrokerId], told: &Asked) -> Option<
     let is_first = voters.iter().min() == Some(&me);
     let mut others = voters.iter().filter(|voter| **voter != me);
     let all_new = others.all(|voter| told.get(voter) == Some(&Told::New));
-    (is_first && all_new).then_some(Birth {
+    // The file that Kafka ships names the broker itself: nobody else is meant.
+    let names_itself = !told.is_empty() && told.values().all(|told| *told == Told::Oneself);
+    let founds = (is_first && all_new) || (voters.is_empty() && names_itself);
+    founds.then_some(Birth {
         cluster_id: None,
         standing: Standing::Founder,
     })
@@ -172,6 +177,7 @@ async fn ask<I: Io>(network: &PeerNetwork<I>, broker: BrokerId) -> Told {
         Err(ProbeError::Refused(Refusal::Cluster(name))) if name != NO_CLUSTER => {
             Told::Cluster(name)
         }
+        Err(ProbeError::Refused(Refusal::Oneself)) => Told::Oneself,
         // Named by its address alone, it is new, too.
         Err(ProbeError::Refused(Refusal::Node(_))) => Told::New,
         Err(error) => Told::Nothing(error.to_string()),
@@ -202,6 +208,7 @@ mod tests {
         let one = |(broker, said): &(i32, &str)| {
             let said = match *said {
                 "new" => Told::New,
+                "me" => Told::Oneself,
                 "" => Told::Nothing(String::new()),
                 name => Told::Cluster(name.to_owned()),
             };
@@ -237,7 +244,10 @@ mod tests {
             (4, vec![5, 6], told(&[(5, "new"), (6, "new")]), None),
             (4, vec![], told(&[(-1, "new")]), None),
             (4, vec![], told(&[(-1, "c")]), joins("c")),
-            (1, vec![1], told(&[]), founds),
+            (1, vec![1], told(&[]), founds.clone()),
+            (1, vec![], told(&[(-1, "me")]), founds),
+            (1, vec![], told(&[(-1, "me"), (-2, "")]), None),
+            (1, vec![], told(&[(-1, "me"), (-2, "new")]), None),
         ];
         for (me, voters, told, expected) in table {
             let voters: Vec<_> = voters.into_iter().map(BrokerId).collect();
