@@ -77,12 +77,14 @@ impl PeerPlan {
         resolve: fn(&str, u16) -> io::Result<Vec<SocketAddr>>,
     ) -> PeerPlan {
         let pair = |address: &Listener| (address.host.clone(), address.port);
-        let told = match &config.peer_advertised {
-            Some(advertised) => pair(advertised),
-            None => {
-                let listener = peer_listener(config);
-                (with_host(&listener, host_name).host, 0)
-            }
+        let listener = peer_listener(config);
+        let mut advertised = config.advertised_listeners.iter();
+        // Of the controller's listener in a file of Kafka's: an address of our own key has no name.
+        let is_named = config.peer_listen.is_none();
+        let advertised = advertised.find(|one| is_named && one.name == listener.name);
+        let told = match config.peer_advertised.as_ref().or(advertised) {
+            Some(advertised) => pair(&with_host(advertised, host_name)),
+            None => (with_host(&listener, host_name).host, 0),
         };
         let servers = &config.controller_quorum_bootstrap_servers;
         PeerPlan {
