@@ -14,7 +14,7 @@ use model::{BrokerId, TopicId};
 use runtime::{Io, small_file};
 
 use crate::identity::{
-    IDENTITY_FILE, Identity, Owner, Refusal, Standing, decide, kafka_sign, random_uuid,
+    IDENTITY_FILE, Identity, LastServed, Owner, Refusal, Standing, decide, kafka_sign, random_uuid,
 };
 
 /// Held by one process. Kafka's name for it, too.
@@ -140,6 +140,7 @@ impl<I: Io> NewDirectory<I> {
             shards: 0,
             standing: birth.standing,
             peer_port: None,
+            last_served: None,
         };
         write(io, &self.path, &identity).await?;
         Ok(DataDirectory {
@@ -208,13 +209,19 @@ impl<I: Io> DataDirectory<I> {
         }))
     }
 
-    /// Notes how many shards have left their checkpoints here, so that one that is missing is missed, and where other
-    /// brokers reach this one. To be called when all shards are there: a number that is too large would refuse a good
-    /// directory.
-    pub async fn note(&mut self, shards: u16, peer_port: Option<u16>) {
+    /// Notes how many shards have left their checkpoints here, so that one that is missing is missed, where other brokers
+    /// reach this one, and that this process serves. To be called when all shards are there: a number that is too large would
+    /// refuse a good directory.
+    pub async fn note(
+        &mut self,
+        shards: u16,
+        peer_port: Option<u16>,
+        last_served: Option<LastServed>,
+    ) {
         let noted = Identity {
             shards,
             peer_port,
+            last_served,
             ..self.identity.clone()
         };
         if noted == self.identity {

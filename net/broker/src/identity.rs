@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use metadata::Uuid;
 use model::config::parse_properties;
-use model::{BrokerId, TopicId};
+use model::{BrokerEpoch, BrokerId, TopicId};
 
 /// Kafka's name for the file.
 pub const IDENTITY_FILE: &str = "meta.properties";
@@ -25,6 +25,10 @@ const JOINED_KEY: &str = "ringlog.joined";
 
 /// The key of [`Identity::peer_port`].
 const PEER_PORT_KEY: &str = "ringlog.peer.port";
+
+/// The keys of [`LastServed`].
+const EPOCH_KEY: &str = "ringlog.broker.epoch";
+const BOOT_KEY: &str = "ringlog.boot.id";
 
 /// The only version of the file that both know.
 const VERSION: &str = "1";
@@ -73,6 +77,17 @@ pub struct Identity {
     pub standing: Standing,
     /// Where it listened for other brokers when the port was left to the kernel: they look for it there.
     pub peer_port: Option<u16>,
+    /// The last process that served with it.
+    pub last_served: Option<LastServed>,
+}
+
+/// A process that served: what it had completed is there as long as the machine runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastServed {
+    /// Its registration.
+    pub epoch: BrokerEpoch,
+    /// Identity of the kernel's run.
+    pub boot_id: String,
 }
 
 /// Who asks for a data directory.
@@ -209,6 +224,14 @@ impl Identity {
         };
         let peer_port = properties.get(PEER_PORT_KEY).map(|text| text.parse());
         let peer_port = peer_port.transpose();
+        let epoch = properties.get(EPOCH_KEY).map(|text| text.parse());
+        let epoch = epoch.transpose();
+        let epoch = epoch.map_err(|_| format!("{EPOCH_KEY} is not a number"))?;
+        let boot_id = properties.get(BOOT_KEY).cloned();
+        let last_served = epoch.zip(boot_id).map(|(epoch, boot_id)| LastServed {
+            epoch: BrokerEpoch(epoch),
+            boot_id,
+        });
         Ok(Identity {
             cluster_id,
             node: BrokerId(node),
@@ -216,6 +239,7 @@ impl Identity {
             shards: shards.map_err(|_| format!("{SHARDS_KEY} is not a number"))?,
             standing,
             peer_port: peer_port.map_err(|_| format!("{PEER_PORT_KEY} is not a number"))?,
+            last_served,
         })
     }
 
@@ -228,8 +252,13 @@ impl Identity {
         let peer_port = self.peer_port;
         let peer_port =
             peer_port.map_or_else(String::new, |port| format!("{PEER_PORT_KEY}={port}\n"));
+        let last_served = self.last_served.as_ref();
+        let last_served = last_served.map_or_else(String::new, |last| {
+            let LastServed { epoch, boot_id } = last;
+            format!("{EPOCH_KEY}={epoch}\n{BOOT_KEY}={boot_id}\n")
+        });
         format!(
-            "version={VERSION}\ncluster.id={}\nnode.id={}\ndirectory.id={}\n{SHARDS_KEY}={}\n{joined}{peer_port}",
+            "version={VERSION}\ncluster.id={}\nnode.id={}\ndirectory.id={}\n{SHARDS_KEY}={}\n{joined}{peer_port}{last_served}",
             self.cluster_id,
             self.node,
             TopicId(self.directory_id.0),
@@ -286,6 +315,7 @@ mod tests {
             shards,
             standing,
             peer_port: None,
+            last_served: None,
         }))
     }
 

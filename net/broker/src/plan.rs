@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metadata::Uuid;
-use metadata::controller::BrokerRegistrationRequest;
+use metadata::controller::{BrokerRegistrationRequest, Witness};
 use metadata::record::{BrokerEndpoint, BrokerFeature};
 use model::config::{BrokerConfig, Listener, Voter};
 use model::{BrokerId, ShardId};
@@ -114,6 +114,8 @@ pub struct BrokerPlan {
     pub shards: u16,
     /// The cluster to be of. `None`: whichever the data directory belongs to, or a new one.
     pub cluster_id: Option<String>,
+    /// Identity of the kernel's run, if it is known: what a process has completed outlives it, not the machine's power.
+    pub boot_id: Option<String>,
     /// Where to listen.
     pub listeners: Vec<PlannedListener>,
     /// `None`: nobody can join it, and it joins nobody.
@@ -149,6 +151,7 @@ impl BrokerPlan {
         Ok(BrokerPlan {
             shards,
             cluster_id: None,
+            boot_id: None,
             peers: None,
             listeners: plan_listeners(&config, addresses, host_name)?,
             storage: storage_options(&config, resources),
@@ -182,6 +185,18 @@ impl BrokerPlan {
                 ..self.storage.clone()
             },
         }
+    }
+
+    /// What shows that nothing is lost which the last process has completed: the machine has run on since, so everything that
+    /// the kernel had taken is there. A group that is torn was not complete, and damage does not start.
+    fn witness(&self, identity: &Identity) -> Option<Witness> {
+        let last = identity.last_served.as_ref()?;
+        let same_boot = self.boot_id.as_ref() == Some(&last.boot_id);
+        same_boot.then_some(Witness {
+            broker_epoch: last.epoch,
+            same_boot,
+            durability_default: self.config.durability,
+        })
     }
 
     fn voters(&self) -> Arc<[BrokerId]> {
@@ -230,7 +245,7 @@ impl BrokerPlan {
             log_dirs: vec![opened.identity.directory_id],
             shard_count: Some(self.shards),
             clean_shutdown_epoch: None,
-            witness: None,
+            witness: self.witness(&opened.identity),
         }
     }
 }
@@ -315,6 +330,7 @@ mod tests {
                 shards: 2,
                 standing: Standing::Founder,
                 peer_port: None,
+                last_served: None,
             },
             incarnation: Uuid([6; 16]),
             bound: vec![

@@ -16,7 +16,7 @@ use shard::{BootError, Booted, Shard, boot};
 
 use crate::data_directory::{Birth, DataDirectory, DirectoryError, NewDirectory, Taken};
 use crate::forming::{form, meet};
-use crate::identity::{Standing, random_uuid};
+use crate::identity::{LastServed, Standing, random_uuid};
 use crate::links::{Links, OpenedLink};
 use crate::peers::Peers;
 use crate::plan::{BrokerPlan, Opened, PeerPlan};
@@ -102,7 +102,9 @@ pub async fn start<I: Io>(
     if let (Some(directory), Some(report)) = (&mut directory, &recovery) {
         // Every shard has opened its logs by now.
         let shards = plan.shards.max(report.shards);
-        directory.note(shards, opened.peer_port).await;
+        let served = shard.broker_epoch().zip(plan.boot_id.clone());
+        let served = served.map(|(epoch, boot_id)| LastServed { epoch, boot_id });
+        directory.note(shards, opened.peer_port, served).await;
     }
     let server = Server::new(shard.clone(), plan.server.clone());
     for (planned, listener) in plan.listeners.iter().zip(listeners) {

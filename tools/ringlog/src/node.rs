@@ -404,6 +404,9 @@ fn plan(
         listener: listener.to_string(),
         reason,
     })?;
+    // Without it (no /proc) a stop that was not clean proves nothing about what is there.
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    plan.boot_id = boot_id.map(|id| id.trim().to_owned());
     plan.peers = Some(PeerPlan::new(config, listen, &host_name, look_up));
     let log_dir = &mut plan.server.log_dir;
     *log_dir = std::path::absolute(&*log_dir).map_err(|source| {

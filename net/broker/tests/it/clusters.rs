@@ -49,6 +49,7 @@ fn plan(simulation: &Simulation, node: usize, voters: &[usize], seeds: &[usize])
     };
     BrokerPlan {
         peers: Some(peers),
+        boot_id: Some("a run of the kernel".to_owned()),
         ..plan_with(SHARDS, &[simulation.address(node, PORT)], &settings)
     }
 }
@@ -87,6 +88,21 @@ impl World {
         self.brokers[node] = None;
         self.simulation.kill(node);
         self.simulation.restart(node);
+    }
+
+    /// Ends all processes at once, and starts them together.
+    fn kill_all(&mut self) {
+        let all = [0, 1, 2];
+        all.iter().for_each(|node| self.kill(*node));
+        let plans = all.map(|node| plan(&self.simulation, node, &all, &[]));
+        let started: Vec<Started> = plans
+            .into_iter()
+            .zip(all)
+            .map(|(plan, node)| start_on(&self.simulation, node, plan))
+            .collect();
+        for (node, started) in all.into_iter().zip(started) {
+            self.brokers[node] = Some(started.running(&self.simulation, SHARDS));
+        }
     }
 
     /// Asks a broker for a topic; what that was answered.
@@ -430,6 +446,38 @@ fn what_is_acknowledged_survives_every_leader() {
                 (0..acknowledged).collect::<Vec<_>>(),
                 "seed {seed}, {id}"
             );
+        }
+    }
+}
+
+/// Nothing that a process has completed goes with it: who was in sync may lead, though nobody has stopped in order.
+#[test]
+fn all_may_be_killed_at_once() {
+    for seed in 0..10 {
+        let mut world = World::of_voters(seed);
+        world.run_until("three votes", || (0..3).all(|node| world.voters(node) == 3));
+        let (topic, answer) = world.create_with(0, 2, 3);
+        assert!(answer.unwrap()[0].1.is_ok(), "seed {seed}");
+        assert!((0..3).all(|node| world.knows(node, topic)));
+        let ids = [0, 1].map(|index| TopicPartition {
+            topic,
+            partition: PartitionIndex(index),
+        });
+        for round in 0..3 {
+            for value in 0..10 {
+                for id in ids {
+                    world.produce(id, round * 10 + value);
+                }
+            }
+            world.kill_all();
+            world.run_until("all in sync", || {
+                ids.iter().all(|id| world.isr(0, *id) == 3)
+            });
+        }
+        for id in ids {
+            let mut values = world.values(id);
+            values.dedup();
+            assert_eq!(values, (0..30).collect::<Vec<_>>(), "seed {seed}, {id}");
         }
     }
 }

@@ -175,7 +175,7 @@ fn the_count_of_shards_is_noted_whole_or_not_at_all() {
         let noting = io.clone();
         io.spawn(TaskClass::Foreground, async move {
             let mut directory = open(&noting).await.unwrap();
-            directory.note(3, None).await;
+            directory.note(3, None, None).await;
             std::future::pending::<()>().await;
         });
         simulation.run_for(Duration::from_micros(seed * 20));
