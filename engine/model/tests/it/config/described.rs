@@ -1,6 +1,7 @@
 //! Names, types, defaults, access, sensitivity and synonyms of every key, row by row as Apache Kafka 4.3.1 describes them.
 //!
-//! The copy of its answer differs in one row: the default of `log.dir` is Ringlog's own directory.
+//! The copy of its answer differs in three rows: the default of `log.dir` is Ringlog's own directory, and heartbeats of brokers and
+//! their sessions are shorter.
 
 use std::collections::BTreeSet;
 
