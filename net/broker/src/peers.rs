@@ -179,6 +179,7 @@ async fn meet_seeds<I: Io>(peers: Rc<Peers<I>>, shard: Rc<Shard<I>>) {
 
 /// Takes what shard 0 wants other brokers to get, for the life of the process.
 async fn send<I: Io>(peers: Rc<Peers<I>>, shard: Rc<Shard<I>>) {
+    let mut complained_of = None;
     loop {
         match shard.outgoing().next().await {
             Outgoing::Quorum(message) => {
@@ -200,7 +201,10 @@ async fn send<I: Io>(peers: Rc<Peers<I>>, shard: Rc<Shard<I>>) {
                     .spawn(TaskClass::Foreground, call(network, forward));
             }
             Outgoing::FetchSnapshot(from, mark) => {
-                tracing::warn!(%from, ?mark, "snapshots are not fetched yet");
+                // It is offered again and again.
+                if complained_of.replace(mark.end_offset) != Some(mark.end_offset) {
+                    tracing::warn!(%from, ?mark, "this broker lacks what the others' metadata log begins behind, and snapshots are not fetched yet");
+                }
                 others::snapshot_not_fetched(&shard);
             }
             Outgoing::Probe(broker) => {

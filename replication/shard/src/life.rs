@@ -7,7 +7,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use metadata::controller::{BrokerRegistrationRequest, Heartbeat, HeartbeatAnswer, Refusal};
+use metadata::controller::{BrokerRegistrationRequest, Heartbeat, Refusal};
 use model::BrokerEpoch;
 use runtime::Io;
 
@@ -136,7 +136,7 @@ async fn beat_once<I: Io>(shard: &Rc<Shard<I>>, epoch: BrokerEpoch) {
         false => forwarding::ask(shard, heartbeat).await,
     };
     match answer {
-        Ok(Ok(HeartbeatAnswer { .. })) => {}
+        Ok(Ok(_)) => {}
         Ok(Err(error)) => {
             tracing::warn!(reason = %error.message, "the controller does not take this broker's heartbeat");
         }

@@ -63,7 +63,7 @@ impl Liveness {
         broker != self.me && sessions.is_some_and(|sessions| sessions.is_live(now, broker))
     }
 
-    /// Time has passed. Whether there are verdicts.
+    /// Time has passed. The verdicts that follow are to be taken.
     pub(crate) fn tick(&self, now: MonotonicTime, image: &MetadataImage) {
         let mut sessions = self.sessions.borrow_mut();
         if let Some(sessions) = sessions.as_mut()

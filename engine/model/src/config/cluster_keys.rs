@@ -110,7 +110,7 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
     list(
         "controller.listener.names",
         None,
-        "Listeners of the controller: they are not opened as long as there are no other brokers.",
+        "Listeners that are not for clients: the first of them is where the broker listens for other brokers.",
     ),
     int(
         "controller.socket.timeout.ms",

@@ -2,7 +2,7 @@
 
 pub(super) const LATER: &str = "the feature is not there yet";
 pub(super) const SECURITY: &str = "TLS, SASL and authorization are not there yet";
-pub(super) const CLUSTER: &str = "clusters of several brokers are not there yet";
+pub(super) const CLUSTER: &str = "what it changes among several brokers is not there yet";
 pub(super) const QUOTA: &str = "quotas are not there yet";
 pub(super) const TIERED: &str = "tiered storage is not there yet";
 pub(super) const KERBEROS: &str = "Kerberos is not supported";

@@ -253,7 +253,8 @@ impl MetadataImage {
                 .remove(&(Arc::from(key), topic.name.clone()));
         }
         self.forget_configs(ConfigResourceType::Topic, &topic.name);
-        self.partition_count = self.partition_count.saturating_sub(topic.partitions.len());
+        let left = self.partition_count.checked_sub(topic.partitions.len());
+        self.partition_count = left.expect("a partition is counted when it is made");
         for (partition, _) in topic.partitions() {
             delta.partition_deleted(TopicPartition {
                 topic: id,
