@@ -20,4 +20,5 @@ pub use links::{INBOX_CAPACITY, Links, links, links_through};
 pub use listeners::{ListenerRefused, PlannedListener};
 pub use plan::{BrokerPlan, PeerPlan, Resources};
 pub use running::{CLOSE_PATIENCE, DRAIN_MARGIN, Running, StopError};
+pub use shard::LEAVE_PATIENCE;
 pub use start::{StartError, start};

@@ -1,5 +1,5 @@
-//! What joins the shards of one broker: mailboxes, what shard 0 tells the others at the start, and the two barriers of
-//! the end.
+//! What joins the shards of one broker: mailboxes, what shard 0 tells the others at the start, and the barriers of the
+//! end.
 //!
 //! Made once, on any thread; each shard takes its own to its core. Nothing is shared but channels, so it is the same
 //! whether each shard has a thread or all have one.
@@ -33,6 +33,7 @@ pub struct Links<I: Io> {
     pub(crate) passages: Vec<Sender<Passage<I>>>,
     pub(crate) passages_here: Inbox<Passage<I>>,
     pub(crate) opened: OpenedLink,
+    pub(crate) left: Barrier,
     pub(crate) drained: Barrier,
     pub(crate) closed: Barrier,
 }
@@ -64,11 +65,12 @@ pub fn links_through<I: Io>(
     let (tell, hear): (Vec<_>, Vec<_>) = (1..shards).map(|_| mailbox(1)).unzip();
     let opened = std::iter::once(OpenedLink::Tells(tell));
     let opened = opened.chain(hear.into_iter().map(OpenedLink::Hears));
-    let barriers = barriers(shards).into_iter().zip(barriers(shards));
+    let ends = barriers(shards).into_iter().zip(barriers(shards));
+    let barriers = barriers(shards).into_iter().zip(ends);
     let inboxes = inboxes.into_iter().zip(passages_here);
     let ends = (0..shards).zip(inboxes).zip(opened).zip(barriers);
     ends.map(
-        |(((shard, (inbox, passages_here)), opened), (drained, closed))| Links {
+        |(((shard, (inbox, passages_here)), opened), (left, (drained, closed)))| Links {
             shard: ShardId(shard),
             senders: (0..shards)
                 .zip(&senders)
@@ -81,6 +83,7 @@ pub fn links_through<I: Io>(
             passages: passages.clone(),
             passages_here,
             opened,
+            left,
             drained,
             closed,
         },

@@ -1,5 +1,5 @@
-//! A shard that runs, and its end in order: every shard answers what it owes, then every shard closes its logs, then
-//! shard 0 lets go of the data directory.
+//! A shard that runs, and its end in order: others take over what the broker led, every shard answers what it owes, then
+//! every shard closes its logs, then shard 0 lets go of the data directory.
 //!
 //! A shard that still answers may need the others, so no log is closed before all have drained; and no other process
 //! gets the directory before all logs are closed. Where that is not certain, the lock goes with the process.
@@ -8,9 +8,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use model::ShardId;
 use runtime::Io;
 use server::{Server, listener};
-use shard::{Closed, Shard};
+use shard::{Closed, LEAVE_PATIENCE, Shard};
 use storage::{RecoveryReport, StorageError};
 
 use crate::data_directory::DataDirectory;
@@ -45,23 +46,32 @@ pub struct Running<I: Io> {
     pub addresses: Vec<SocketAddr>,
     /// On shard 0.
     pub(crate) directory: Option<DataDirectory<I>>,
+    pub(crate) left: Barrier,
     pub(crate) drained: Barrier,
     pub(crate) closed: Barrier,
 }
 
 impl<I: Io> Running<I> {
-    /// Answers what is owed, for `patience` at most; when every shard has, makes everything durable and closes the
+    /// Leaves the cluster and answers what is owed, for `patience` at most; when every shard has, makes everything durable and closes the
     /// logs. To be called on every shard: each waits for the others, in bounded time.
     pub async fn stop(self, patience: Duration) -> Result<Closed, StopError> {
         let Running {
             shard,
             server,
             directory,
+            left,
             drained,
             closed,
             ..
         } = self;
         let io = shard.io.clone();
+        if shard.id() == ShardId(0) {
+            shard.leave().await;
+        }
+        // Whoever does not come is missed at the next barrier: clients are answered meanwhile.
+        if left.pass(&io, true, LEAVE_PATIENCE + DRAIN_MARGIN).await == Err(Missing) {
+            tracing::warn!("a shard does not come to its end");
+        }
         listener::drain(&server, patience).await;
         let waits = patience + DRAIN_MARGIN;
         let passed = drained.pass(&io, true, waits).await;

@@ -74,6 +74,7 @@ pub async fn start<I: Io>(
         passages,
         passages_here,
         opened,
+        left,
         drained,
         closed,
     } = links;
@@ -117,6 +118,7 @@ pub async fn start<I: Io>(
         recovery,
         addresses: opened.bound,
         directory,
+        left,
         drained,
         closed,
     })

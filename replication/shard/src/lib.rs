@@ -11,6 +11,7 @@ mod close;
 mod commits;
 mod config_rules;
 pub mod contacts;
+mod controlled_shutdown;
 mod controller;
 pub mod controller_call;
 mod controller_queue;
@@ -62,6 +63,7 @@ mod work_queue;
 
 pub use boot::{BootError, Booted, boot};
 pub use close::Closed;
+pub use controlled_shutdown::LEAVE_PATIENCE;
 pub use shard::{Shard, ShardOptions};
 pub use unknown_logs::MetadataLost;
 

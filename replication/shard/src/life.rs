@@ -7,7 +7,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use metadata::controller::{BrokerRegistrationRequest, Heartbeat, Refusal};
+use metadata::PartitionState;
+use metadata::controller::{BrokerRegistrationRequest, Heartbeat, HeartbeatAnswer, Refusal};
 use model::BrokerEpoch;
 use runtime::Io;
 
@@ -108,27 +109,31 @@ pub(crate) async fn beat<I: Io>(shard: Rc<Shard<I>>) {
     // The registry's range begins at 1.
     let interval = Duration::from_millis(u64::from(interval.unsigned_abs()));
     loop {
-        // Of this registration: it may be another one by now.
-        let registration = shard.image().broker(shard.options.broker).cloned();
-        let ours = shard.options.registration.incarnation_id;
-        match registration.filter(|known| known.incarnation == ours) {
-            Some(known) => beat_once(&shard, known.epoch).await,
+        match shard.broker_epoch() {
+            Some(_) => drop(beat_once(&shard, false).await),
             None => register_again(&shard).await,
         }
         shard.io.sleep(interval).await;
     }
 }
 
-async fn beat_once<I: Io>(shard: &Rc<Shard<I>>, epoch: BrokerEpoch) {
+/// Says once that this broker is alive, and what it wants. What it is told, if it is heard.
+pub(crate) async fn beat_once<I: Io>(
+    shard: &Rc<Shard<I>>,
+    wants_shutdown: bool,
+) -> Option<HeartbeatAnswer> {
+    let me = shard.options.broker;
     let ends = shard.ask_all(&MetadataEnd).await;
     let metadata_offset = ends.into_iter().min().expect("a broker has a shard");
+    let leads = |(_, state): (_, &PartitionState)| state.leader == Some(me);
     let heartbeat = Heartbeat {
-        broker: shard.options.broker,
-        epoch,
+        broker: me,
+        epoch: shard.broker_epoch()?,
         metadata_offset,
         wants_fence: shard.is_fenced(),
-        wants_shutdown: false,
-        leads: true,
+        wants_shutdown,
+        // Nobody looks at it before: it is not worth a pass over the partitions.
+        leads: !wants_shutdown || shard.image().partitions().any(leads),
     };
     let is_controller = shard.replica().is_some_and(|replica| replica.is_active());
     let answer = match is_controller {
@@ -136,12 +141,13 @@ async fn beat_once<I: Io>(shard: &Rc<Shard<I>>, epoch: BrokerEpoch) {
         false => forwarding::ask(shard, heartbeat).await,
     };
     match answer {
-        Ok(Ok(_)) => {}
+        Ok(Ok(answer)) => return Some(answer),
         Ok(Err(error)) => {
             tracing::warn!(reason = %error.message, "the controller does not take this broker's heartbeat");
         }
         Err(error) => tracing::debug!(%error, "a heartbeat was not heard"),
     }
+    None
 }
 
 /// The cluster has forgotten this broker, or another process has its number.

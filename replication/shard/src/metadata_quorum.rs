@@ -123,6 +123,17 @@ pub(crate) fn unreachable<I: Io>(shard: &Rc<Shard<I>>, peer: ReplicaKey) {
     settle(shard);
 }
 
+/// Another voter is to lead the metadata log from now on. Whether that was begun: this replica leads, and there is one.
+pub(crate) fn hand_over<I: Io>(shard: &Rc<Shard<I>>) -> bool {
+    let replica = shard.replica().expect("the quorum is on shard 0");
+    let begun = replica.hand_over();
+    if let Err(refusal) = &begun {
+        tracing::debug!(%refusal, "the metadata log is not handed over");
+    }
+    settle(shard);
+    begun.is_ok()
+}
+
 /// A snapshot that was asked for cannot be had.
 pub(crate) fn snapshot_not_fetched<I: Io>(shard: &Rc<Shard<I>>) {
     let replica = shard.replica().expect("the quorum is on shard 0");

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use model::{MonotonicTime, Offset};
 use quorum::{
     Committed, EntryId, EntryIndex, Leadership, MembershipRefusal, Message, Output, Proposed,
-    Quorum, QuorumStatus, ReadEntries, RecoveredLog, ReplicaKey, Settings, SnapshotMark, Write,
-    WriteNumber,
+    Quorum, QuorumStatus, ReadEntries, RecoveredLog, ReplicaKey, Settings, SnapshotMark,
+    TransferRefusal, Write, WriteNumber,
 };
 use runtime::{Oneshot, Signal};
 use storage::{Log, Mark};
@@ -130,6 +130,11 @@ impl MetadataReplica {
             VoterChange::Remove(key) => quorum.remove_voter(key),
         };
         proposed.map(drop)
+    }
+
+    /// Hands leadership over to the voter that has most.
+    pub(crate) fn hand_over(&self) -> Result<(), TransferRefusal> {
+        self.quorum.borrow_mut().transfer_leadership(None)
     }
 
     /// Who takes part, and how far they are.

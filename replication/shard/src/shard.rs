@@ -25,6 +25,7 @@ use crate::append::Appender;
 use crate::batch_check::BatchChecks;
 use crate::close::{self, Closed};
 use crate::contacts::Contacts;
+use crate::controlled_shutdown;
 use crate::controller_call::{Controller, ControllerCall, ProducerIdsFor};
 use crate::controller_queue::ControllerQueue;
 use crate::coordinator_host::{CoordinatorHost, Tools};
@@ -413,6 +414,11 @@ impl<I: Io> Shard<I> {
             let settled = partition.isr_result(now, based_on, result);
             self.tell(settled, Ending::replicated(now));
         }
+    }
+
+    /// Leaves the cluster in order, within [`crate::LEAVE_PATIENCE`]; on shard 0, while every shard still serves.
+    pub async fn leave(self: &Rc<Self>) {
+        controlled_shutdown::leave(self).await;
     }
 
     /// Closes the logs. Requests are refused from now on. Ends in bounded time on a full device.

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use broker::listeners::{peer_listener, served_listeners};
 use broker::{
-    BrokerPlan, CLOSE_PATIENCE, DRAIN_MARGIN, INBOX_CAPACITY, Links, ListenerRefused, PeerPlan,
-    Resources, StartError, StopError,
+    BrokerPlan, CLOSE_PATIENCE, DRAIN_MARGIN, INBOX_CAPACITY, LEAVE_PATIENCE, Links,
+    ListenerRefused, PeerPlan, Resources, StartError, StopError,
 };
 use console::{Console, ConsoleError, Phase, Question, ShardQuestions};
 use model::config::{BrokerConfig, Listener};
@@ -301,7 +301,8 @@ impl Node {
 
     /// One report of each shard, also if one of them has failed: the others are to end in order. Tells the first failure.
     fn wait_until_stopped(&self) -> Result<Closed, NodeError> {
-        let patience = self.drain_patience + DRAIN_MARGIN + CLOSE_PATIENCE;
+        let ends = self.drain_patience + DRAIN_MARGIN + CLOSE_PATIENCE;
+        let patience = LEAVE_PATIENCE + ends;
         let deadline = Instant::now() + patience + REPORT_MARGIN;
         let mut closed = Closed::Clean;
         let mut failure = None;

@@ -8,10 +8,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{BrokerPlan, Resources, Running, StartError, links};
+use broker::{BrokerPlan, Resources, Running, StartError, StopError, links};
+use model::ShardId;
 use model::config::BrokerConfig;
 use runtime::sim::{SimIo, Simulation};
 use runtime::{Io, TaskClass};
+use shard::Closed;
 use storage::{FlushMethod, StorageOptions};
 
 pub(crate) const DATA: &str = "/data";
@@ -19,6 +21,9 @@ pub(crate) const PORT: u16 = 9092;
 /// Virtual time within which a start must end, waits for locks and ports included.
 pub(crate) const START_TIME_MAX: Duration = Duration::from_secs(30);
 const INBOX_CAPACITY: usize = 64;
+
+/// How long a broker that ends waits for its clients.
+pub(crate) const STOP_PATIENCE: Duration = Duration::from_millis(50);
 
 pub(crate) type Outcome = Result<Running<SimIo>, StartError>;
 
@@ -151,5 +156,18 @@ pub(crate) fn write(simulation: &Simulation, path: &str, text: &str) {
         runtime::small_file::replace(&io, path, text.as_bytes())
             .await
             .unwrap();
+    });
+}
+
+/// How each shard of a broker has ended.
+pub(crate) type Ends = Rc<RefCell<BTreeMap<ShardId, Result<Closed, StopError>>>>;
+
+/// Begins the end of a shard.
+pub(crate) fn stop(shard: Running<SimIo>, ends: &Ends) {
+    let (io, ends) = (shard.shard.io.clone(), ends.clone());
+    let number = shard.shard.id();
+    io.spawn(TaskClass::Foreground, async move {
+        let outcome = shard.stop(STOP_PATIENCE).await;
+        ends.borrow_mut().insert(number, outcome);
     });
 }

@@ -9,11 +9,11 @@ use model::config::{Listener, Voter};
 use model::record::{BatchBuilder, Batches, read_records_owned};
 use model::{BrokerId, Offset, PartitionIndex, ShardId, Timestamp, TopicId, TopicPartition};
 use runtime::sim::{SimIo, Simulation};
-use shard::Shard;
 use shard::request::{Acks, Checked, CreatedTopics, Produce, ProducePartition};
+use shard::{Closed, Shard};
 use storage::ReadRequest;
 
-use crate::bed::{PORT, Started, plan_with, start_on};
+use crate::bed::{Ends, PORT, Started, plan_with, start_on, stop};
 
 const PEER_PORT: u16 = 9093;
 const SHARDS: u16 = 2;
@@ -88,6 +88,24 @@ impl World {
         self.brokers[node] = None;
         self.simulation.kill(node);
         self.simulation.restart(node);
+    }
+
+    /// Stops a broker in order, and lets `meanwhile` do something again and again until it has ended. How long it took.
+    fn stop(&mut self, node: usize, mut meanwhile: impl FnMut(&World)) -> Duration {
+        let (begun, ends) = (self.simulation.now(), Ends::default());
+        for shard in self.brokers[node].take().expect("it runs") {
+            stop(shard, &ends);
+        }
+        while ends.borrow().len() < usize::from(SHARDS) {
+            meanwhile(self);
+        }
+        let took = self.simulation.now().since(begun);
+        for (shard, end) in ends.take() {
+            assert!(matches!(end, Ok(Closed::Clean)), "{shard}: {end:?}");
+        }
+        self.simulation.kill(node);
+        self.simulation.restart(node);
+        took
     }
 
     /// Ends all processes at once, and starts them together.
@@ -446,6 +464,53 @@ fn what_is_acknowledged_survives_every_leader() {
                 (0..acknowledged).collect::<Vec<_>>(),
                 "seed {seed}, {id}"
             );
+        }
+    }
+}
+
+/// Clients notice nothing of a rolling restart: others lead before a broker stops, and decide before the controller does.
+#[test]
+fn a_rolling_restart_keeps_nobody_waiting() {
+    /// A client that hears of another leader asks that one; each knows of it within a round between brokers.
+    const GAP_MAX: Duration = Duration::from_millis(300);
+    const STOP_MAX: Duration = Duration::from_secs(1);
+    for seed in 0..10 {
+        let mut world = World::of_voters(seed);
+        world.run_until("three votes", || (0..3).all(|node| world.voters(node) == 3));
+        let (topic, answer) = world.create_with(0, 4, 3);
+        assert!(answer.unwrap()[0].1.is_ok(), "seed {seed}");
+        assert!((0..3).all(|node| world.knows(node, topic)));
+        let ids = [0, 1, 2, 3].map(|index| TopicPartition {
+            topic,
+            partition: PartitionIndex(index),
+        });
+        let (mut value, mut gap) = (0, Duration::ZERO);
+        for node in 0..3 {
+            let was_controller = world.leader() == Some(node);
+            let took = world.stop(node, |world| {
+                for id in ids {
+                    let asked = world.simulation.now();
+                    world.produce(id, value);
+                    gap = gap.max(world.simulation.now().since(asked));
+                }
+                value += 1;
+            });
+            assert!(took < STOP_MAX, "seed {seed}: {took:?}");
+            let leader = world.leader();
+            assert!(
+                leader.is_some_and(|leader| leader != node),
+                "seed {seed}: {leader:?}, {was_controller}"
+            );
+            world.start(node, &[0, 1, 2], &[]);
+            world.run_until("all in sync", || {
+                ids.iter().all(|id| world.isr(0, *id) == 3)
+            });
+        }
+        assert!(gap < GAP_MAX, "seed {seed}: {gap:?}");
+        for id in ids {
+            let mut values = world.values(id);
+            values.dedup();
+            assert_eq!(values, (0..value).collect::<Vec<_>>(), "seed {seed}, {id}");
         }
     }
 }

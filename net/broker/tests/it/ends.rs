@@ -1,42 +1,26 @@
 //! A broker ends in order: all shards answer, all close their logs, and only then may another process come.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::rc::Rc;
 use std::time::Duration;
 
 use broker::data_directory::{DataDirectory, DirectoryError};
 use broker::identity::Owner;
-use broker::{DRAIN_MARGIN, Running, StopError};
+use broker::{DRAIN_MARGIN, LEAVE_PATIENCE, StopError};
 use client::{Acks, Cluster, ClusterOptions, NewTopic, Topic};
 use model::record::BatchBuilder;
 use model::{BrokerId, PartitionIndex, ShardId, Timestamp, TopicPartition};
 use runtime::sim::{Fault, FaultRule, SimIo, Simulation};
-use runtime::{Io, TaskClass};
 use shard::Closed;
 use shard::partition_table::owner;
 
-use crate::bed::{DATA, PORT, start};
+use crate::bed::{DATA, Ends, PORT, STOP_PATIENCE, start, stop};
 
 const SHARDS: u16 = 3;
 const PARTITIONS: i32 = 12;
-const PATIENCE: Duration = Duration::from_millis(50);
 /// Long enough for whatever does not wait for somebody.
 const SETTLE: Duration = Duration::from_secs(2);
 /// Connections until one is accepted by the only shard that still serves.
 const TRIES_MAX: usize = 200;
-
-type Ends = Rc<RefCell<BTreeMap<ShardId, Result<Closed, StopError>>>>;
-
-fn stop(shard: Running<SimIo>, ends: &Ends) {
-    let (io, ends) = (shard.shard.io.clone(), ends.clone());
-    let number = shard.shard.id();
-    io.spawn(TaskClass::Foreground, async move {
-        let outcome = shard.stop(PATIENCE).await;
-        ends.borrow_mut().insert(number, outcome);
-    });
-}
 
 /// Whether another process could have the directory at once or soon.
 async fn is_free(io: &SimIo) -> bool {
@@ -165,7 +149,7 @@ fn without_one_shard_the_others_give_up_in_time() {
     for shard in running {
         stop(shard, &ends);
     }
-    simulation.run_for(PATIENCE + DRAIN_MARGIN + SETTLE);
+    simulation.run_for(LEAVE_PATIENCE + DRAIN_MARGIN + STOP_PATIENCE + DRAIN_MARGIN + SETTLE);
     let ended = ends.take();
     assert_eq!(ended.len(), usize::from(SHARDS) - 1);
     for end in ended.values() {
