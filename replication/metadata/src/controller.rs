@@ -6,6 +6,7 @@
 //! Invariant: the records of a decision apply to the image it was made from, in order, without an error.
 
 pub mod brokers;
+pub mod candidacies;
 pub mod candidates;
 pub mod configs;
 pub mod elect_leaders;
@@ -28,6 +29,7 @@ pub use brokers::{
     BrokerRegistrationRequest, change_fencing, register_broker, start_controlled_shutdown,
     unregister_broker,
 };
+pub use candidacies::{Candidacies, CandidateReport, ReportedLog, is_candidate};
 pub use candidates::{CandidateLog, candidates, elect_best};
 pub use configs::{
     AlterConfigsRequest, AlterConfigsResults, ConfigChange, ConfigOperation, ConfigResource,

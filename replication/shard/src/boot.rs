@@ -29,6 +29,7 @@ use crate::partitions::METADATA_PARTITION;
 use crate::peer::Peers;
 use crate::shard::{Shard, ShardOptions};
 use crate::snapshot_writer;
+use crate::suspects;
 use crate::tasks;
 use crate::unknown_logs::{self, MetadataLost};
 
@@ -126,6 +127,7 @@ async fn boot_first<I: Io>(
     shard.io.spawn(class, isr_changes::run(shard.clone()));
     start_others(&shard, deleted).await;
     shard.io.spawn(class, life::beat(shard.clone()));
+    shard.io.spawn(class, suspects::report(shard.clone()));
     life::wait_unfenced(&shard).await?;
     let snapshots = snapshot_writer::run(shard.clone());
     shard.io.spawn(TaskClass::Background, snapshots);

@@ -116,6 +116,20 @@ async fn decide<I: Io>(shard: &Rc<Shard<I>>, request: ControllerRequest) -> Cont
         Request::AlterPartitions(changes) => {
             Answer::AlterPartitions(alter_partitions(shard, &changes).await)
         }
+        Request::ReportCandidates(report) => {
+            let elected = {
+                let mut candidacies = shard.candidacies.borrow_mut();
+                candidacies.handle_report(&shard.image(), &report)
+            };
+            if !elected.is_empty() {
+                tracing::info!(
+                    partitions = elected.len(),
+                    "suspects that have most lead again"
+                );
+            }
+            let committed = commit_any(shard, elected, Urgency::FreesSpace).await;
+            Answer::ReportCandidates(committed)
+        }
     }
 }
 

@@ -7,9 +7,9 @@
 use bytes::Bytes;
 use metadata::controller::{
     AlterConfigsRequest, AlterConfigsResults, AlterReassignmentsRequest, BrokerRegistrationRequest,
-    ControllerError, CreatePartitionsRequest, CreateTopicsRequest, DeletableTopic, DeletedTopic,
-    ElectLeadersRequest, ElectedTopics, Heartbeat, HeartbeatAnswer, IsrChange, ProducerIdBlock,
-    ReassignedTopics,
+    CandidateReport, ControllerError, CreatePartitionsRequest, CreateTopicsRequest, DeletableTopic,
+    DeletedTopic, ElectLeadersRequest, ElectedTopics, Heartbeat, HeartbeatAnswer, IsrChange,
+    ProducerIdBlock, ReassignedTopics,
 };
 use model::{BrokerEpoch, BrokerId, Offset, PartitionEpoch};
 use quorum::ReplicaKey;
@@ -90,6 +90,8 @@ controller_calls! {
     Heartbeat: Heartbeat => Result<HeartbeatAnswer, ControllerError>;
     /// Leaders propose in-sync sets. Accepted: the version of the partition from then on.
     AlterPartitions: Vec<IsrChange> => Vec<Result<PartitionEpoch, ControllerError>>;
+    /// What a suspect has of partitions that nobody leads.
+    ReportCandidates: CandidateReport => ();
 }
 
 impl ControllerRequest {
@@ -100,7 +102,8 @@ impl ControllerRequest {
             | ControllerRequest::DescribeQuorum(_)
             | ControllerRequest::Register(_)
             | ControllerRequest::Heartbeat(_)
-            | ControllerRequest::AlterPartitions(_) => true,
+            | ControllerRequest::AlterPartitions(_)
+            | ControllerRequest::ReportCandidates(_) => true,
             ControllerRequest::CreateTopics(_)
             | ControllerRequest::DeleteTopics(_)
             | ControllerRequest::CreatePartitions(_)

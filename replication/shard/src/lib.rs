@@ -55,6 +55,7 @@ pub mod shard;
 mod snapshot_schedule;
 mod snapshot_writer;
 pub mod streams;
+mod suspects;
 mod tasks;
 pub mod timers;
 mod unknown_logs;

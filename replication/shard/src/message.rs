@@ -14,7 +14,7 @@ use indexmap::IndexMap;
 use metadata::controller::{
     AlterConfigsRequest, AlterConfigsResults, AlterReassignmentsRequest, ControllerError,
     CreatePartitionsRequest, CreateTopicsRequest, DeletableTopic, DeletedTopic,
-    ElectLeadersRequest, ElectedTopics, IsrChange, ReassignedTopics,
+    ElectLeadersRequest, ElectedTopics, IsrChange, ReassignedTopics, ReportedLog,
 };
 use metadata::{MetadataImage, MetadataRecord};
 use model::{Offset, PartitionEpoch, ShardId, TopicPartition};
@@ -22,10 +22,10 @@ use model::{Offset, PartitionEpoch, ShardId, TopicPartition};
 use crate::refusal::{DeleteRecordsRefusal, LeadRefusal, MetadataRefusal, ReadRefusal};
 use crate::reply::ReplySlot;
 use crate::request::{
-    AllocateProducerIds, AllocatedIds, CreatedPartitions, CreatedTopics, DeleteRecords,
-    DeletionsDurable, DescribeQuorum, EpochEnd, EpochEnded, Fetch, FetchedParts, FoundOffset,
-    ListOffset, LogSize, MetadataEnd, Produce, ProducedParts, QuorumDescribed, UnregisterBroker,
-    Watch,
+    AllocateProducerIds, AllocatedIds, CandidateLogs, CreatedPartitions, CreatedTopics,
+    DeleteRecords, DeletionsDurable, DescribeQuorum, EpochEnd, EpochEnded, Fetch, FetchedParts,
+    FoundOffset, ListOffset, LogSize, MetadataEnd, Produce, ProducedParts, QuorumDescribed,
+    UnregisterBroker, Watch,
 };
 
 /// A question to a shard, and what is answered to it.
@@ -193,6 +193,8 @@ questions! {
     DeletionsDurable, deletions_durable: DeletionsDurable => Option<Offset>;
     /// How far the metadata log has come (shard 0).
     MetadataEnd, metadata_end: MetadataEnd => Offset;
+    /// Logs that an election waits for.
+    CandidateLogs, candidate_logs: CandidateLogs => Vec<ReportedLog>;
     /// Who agrees on the metadata log (shard 0).
     DescribeQuorum, describe_quorum: DescribeQuorum => Result<QuorumDescribed, MetadataRefusal>;
 }

@@ -263,7 +263,8 @@ impl Partition {
         }
     }
 
-    fn last_epoch(&self) -> LeaderEpoch {
+    /// The newest leader epoch that the log knows, with or without a record of it.
+    pub(crate) fn last_epoch(&self) -> LeaderEpoch {
         self.log.latest_leader_epoch().unwrap_or(LeaderEpoch::NONE)
     }
 

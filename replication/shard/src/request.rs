@@ -295,6 +295,10 @@ pub struct DeletionsDurable;
 #[derive(Clone, Copy, Debug)]
 pub struct MetadataEnd;
 
+/// Asking a shard for its logs of partitions that nobody leads before all suspects have told what they have.
+#[derive(Clone, Copy, Debug)]
+pub struct CandidateLogs;
+
 /// Asking who agrees on the metadata log (KIP-595).
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct DescribeQuorum;

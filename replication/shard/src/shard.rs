@@ -4,7 +4,7 @@
 //! by message. It holds the parts, takes questions to them ([`Shard::serve`]), and hands on what one part's outcome
 //! means for another. Each part owns its fields.
 
-use std::cell::{Cell, OnceCell, Ref};
+use std::cell::{Cell, OnceCell, Ref, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use coordinator::GroupAsk;
-use metadata::controller::BrokerRegistrationRequest;
+use metadata::controller::{BrokerRegistrationRequest, Candidacies};
 use metadata::{MetadataImage, MetadataRecord, Topic, Uuid};
 use model::config::{BrokerConfig, TopicConfig};
 use model::{BrokerEpoch, BrokerId, Offset, PartitionEpoch, ProducerId, ShardId, TopicPartition};
@@ -50,10 +50,11 @@ use crate::refusal::{MetadataRefusal, ReadRefusal, WaitFailure};
 use crate::replica_events::ReplicaEvents;
 use crate::reply::ReplySlot;
 use crate::request::{
-    AllocateProducerIds, DeleteRecords, DeletionsDurable, Fetch, Fetched, ListOffset, MetadataEnd,
-    Produce, Watch,
+    AllocateProducerIds, CandidateLogs, DeleteRecords, DeletionsDurable, Fetch, Fetched,
+    ListOffset, MetadataEnd, Produce, Watch,
 };
 use crate::streams::{PeerShard, StreamRefusal, Streams};
+use crate::suspects;
 use crate::timers::Timers;
 use crate::watch::{RemoteWatches, WatchState};
 use crate::work_queue::WorkQueue;
@@ -125,6 +126,8 @@ pub struct Shard<I: Io> {
     pub(crate) remote_watches: RemoteWatches,
     pub(crate) controller: ControllerQueue,
     pub(crate) liveness: Liveness,
+    /// While this broker is the controller.
+    pub(crate) candidacies: RefCell<Candidacies>,
     pub(crate) contacts: Contacts,
     pub(crate) observers: Observers,
     pub(crate) outgoing: Rc<OutgoingQueue>,
@@ -201,6 +204,7 @@ impl<I: Io> Shard<I> {
             remote_watches: RemoteWatches::default(),
             controller: ControllerQueue::new(shard_count),
             liveness: Liveness::new(options.broker, session_timeout(&options.config)),
+            candidacies: RefCell::default(),
             contacts: Contacts::default(),
             observers: Observers::default(),
             outgoing: Rc::default(),
@@ -501,6 +505,9 @@ impl<I: Io> Shard<I> {
                     &self.peers,
                     reply,
                 );
+            }
+            Asked::CandidateLogs(CandidateLogs, reply) => {
+                self.peers.answer(reply, suspects::logs_of(self));
             }
             Asked::DescribeQuorum(asked, reply) => self.ask_controller(asked, reply),
             Asked::MetadataEnd(MetadataEnd, reply) => {

@@ -4,11 +4,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use broker::{BrokerPlan, PeerPlan, Running};
-use metadata::controller::{CreateTopicsRequest, NewTopic};
+use metadata::controller::{CreateTopicsRequest, NewTopic, candidates};
 use model::config::{Listener, Voter};
 use model::record::{BatchBuilder, Batches, read_records_owned};
 use model::{BrokerId, Offset, PartitionIndex, ShardId, Timestamp, TopicId, TopicPartition};
 use runtime::sim::{SimIo, Simulation};
+use runtime::{Io, TaskClass};
 use shard::request::{Acks, Checked, CreatedTopics, Produce, ProducePartition};
 use shard::{Closed, Shard};
 use storage::ReadRequest;
@@ -21,7 +22,13 @@ const SHARDS: u16 = 2;
 const FAILOVER_MAX: Duration = Duration::from_secs(5);
 
 /// The plan of a broker on a node, whose number is one more. `voters` and `seeds` are nodes.
-fn plan(simulation: &Simulation, node: usize, voters: &[usize], seeds: &[usize]) -> BrokerPlan {
+fn plan(
+    simulation: &Simulation,
+    node: usize,
+    voters: &[usize],
+    seeds: &[usize],
+    kernel_runs: usize,
+) -> BrokerPlan {
     let id = (node + 1).to_string();
     let settings = [
         ("node.id", id.as_str()),
@@ -49,8 +56,24 @@ fn plan(simulation: &Simulation, node: usize, voters: &[usize], seeds: &[usize])
     };
     BrokerPlan {
         peers: Some(peers),
-        boot_id: Some("a run of the kernel".to_owned()),
+        boot_id: Some(format!("run {kernel_runs} of the kernel")),
         ..plan_with(SHARDS, &[simulation.address(node, PORT)], &settings)
+    }
+}
+
+/// One record for one partition, with `acks=all`.
+fn request(id: TopicPartition, value: u64) -> Produce {
+    let mut batch = BatchBuilder::new();
+    batch.push(Timestamp(1), None, Some(&value.to_be_bytes()));
+    Produce {
+        acks: Acks::All,
+        timeout_ms: 500,
+        zstd_allowed: true,
+        partitions: vec![ProducePartition {
+            id,
+            records: batch.build().unwrap(),
+            checked: Checked::Not,
+        }],
     }
 }
 
@@ -58,6 +81,8 @@ struct World {
     simulation: Simulation,
     brokers: Vec<Option<Vec<Running<SimIo>>>>,
     topics: u8,
+    /// What the kernel tells of, by which a broker knows that its machine has run on.
+    kernel_runs: usize,
 }
 
 impl World {
@@ -67,7 +92,7 @@ impl World {
         let all = [0, 1, 2];
         let started: Vec<Started> = all
             .iter()
-            .map(|node| start_on(&simulation, *node, plan(&simulation, *node, &all, &[])))
+            .map(|node| start_on(&simulation, *node, plan(&simulation, *node, &all, &[], 0)))
             .collect();
         let brokers = started.into_iter();
         let brokers = brokers.map(|started| Some(started.running(&simulation, SHARDS)));
@@ -75,11 +100,12 @@ impl World {
             brokers: brokers.collect(),
             simulation,
             topics: 0,
+            kernel_runs: 0,
         }
     }
 
     fn start(&mut self, node: usize, voters: &[usize], seeds: &[usize]) {
-        let plan = plan(&self.simulation, node, voters, seeds);
+        let plan = plan(&self.simulation, node, voters, seeds, self.kernel_runs);
         let started = start_on(&self.simulation, node, plan);
         self.brokers[node] = Some(started.running(&self.simulation, SHARDS));
     }
@@ -108,11 +134,19 @@ impl World {
         took
     }
 
-    /// Ends all processes at once, and starts them together.
-    fn kill_all(&mut self) {
+    /// Ends all processes at once, by a power cut or not, and starts them together.
+    fn restart_all(&mut self, power_cut: bool) {
         let all = [0, 1, 2];
-        all.iter().for_each(|node| self.kill(*node));
-        let plans = all.map(|node| plan(&self.simulation, node, &all, &[]));
+        for node in all {
+            self.brokers[node] = None;
+            match power_cut {
+                true => self.simulation.power_cut(node),
+                false => self.simulation.kill(node),
+            }
+            self.simulation.restart(node);
+        }
+        self.kernel_runs += usize::from(power_cut);
+        let plans = all.map(|node| plan(&self.simulation, node, &all, &[], self.kernel_runs));
         let started: Vec<Started> = plans
             .into_iter()
             .zip(all)
@@ -142,6 +176,8 @@ impl World {
                 topic_id,
                 partition_count,
                 replication_factor,
+                // While fewer are in sync, who has left may still lead.
+                configs: vec![("min.insync.replicas".into(), Some("2".into()))],
                 ..NewTopic::default()
             }],
             partition_count_default: 1,
@@ -172,18 +208,7 @@ impl World {
         let deadline = self.simulation.now().plus(FAILOVER_MAX);
         loop {
             if let Some((node, shard)) = self.leader_of(id) {
-                let mut batch = BatchBuilder::new();
-                batch.push(Timestamp(1), None, Some(&value.to_be_bytes()));
-                let produce = Produce {
-                    acks: Acks::All,
-                    timeout_ms: 500,
-                    zstd_allowed: true,
-                    partitions: vec![ProducePartition {
-                        id,
-                        records: batch.build().unwrap(),
-                        checked: Checked::Not,
-                    }],
-                };
+                let produce = request(id, value);
                 let me = shard.id();
                 let asked = async move { shard.ask(me, produce).await };
                 let produced = self.simulation.block_on(node, asked);
@@ -197,6 +222,15 @@ impl World {
             );
             self.simulation.run_for(Duration::from_millis(10));
         }
+    }
+
+    /// Produces one record that nobody waits for: it is on its way when the next thing happens.
+    fn begin_to_produce(&self, id: TopicPartition, value: u64) {
+        let (_, shard) = self.leader_of(id).expect("it is led");
+        let (me, produce) = (shard.id(), request(id, value));
+        shard.io.clone().spawn(TaskClass::Foreground, async move {
+            shard.ask(me, produce).await;
+        });
     }
 
     /// The values of a partition that are committed, as its leader has them.
@@ -230,6 +264,15 @@ impl World {
             values
         };
         self.simulation.block_on(node, read)
+    }
+
+    /// Whether nobody leads before suspects have told what they have, as the first broker has it.
+    fn waits_for_suspects(&self, id: TopicPartition) -> bool {
+        let shards = self.brokers[0].as_ref().unwrap();
+        let image = shards[0].shard.image();
+        image
+            .partition(id)
+            .is_some_and(|state| candidates(state).is_some())
     }
 
     /// Who is in sync, as a broker has it.
@@ -349,6 +392,7 @@ fn a_new_broker_joins_by_the_address_of_one() {
             simulation,
             brokers: vec![None, None, None, None],
             topics: 0,
+            kernel_runs: 0,
         };
         world.start(0, &[], &[]);
         let (first, answer) = world.create(0);
@@ -518,6 +562,19 @@ fn a_rolling_restart_keeps_nobody_waiting() {
 /// Nothing that a process has completed goes with it: who was in sync may lead, though nobody has stopped in order.
 #[test]
 fn all_may_be_killed_at_once() {
+    all_end_at_once(false);
+}
+
+/// After that each of them may have lost something, for all that is known. The one that has most leads.
+#[test]
+fn all_may_lose_power_at_once() {
+    all_end_at_once(true);
+}
+
+fn all_end_at_once(power_cut: bool) {
+    /// Values from here on are not waited for.
+    const NOISE: u64 = 1 << 32;
+    let mut several_suspects = false;
     for seed in 0..10 {
         let mut world = World::of_voters(seed);
         world.run_until("three votes", || (0..3).all(|node| world.voters(node) == 3));
@@ -534,15 +591,25 @@ fn all_may_be_killed_at_once() {
                     world.produce(id, round * 10 + value);
                 }
             }
-            world.kill_all();
+            // The groups of the moment are torn, so a disk shows that something may be missing.
+            for value in NOISE..NOISE + 40 {
+                ids.iter().for_each(|id| world.begin_to_produce(*id, value));
+                let pause = Duration::from_micros(20 + 7 * (seed * 3 + round));
+                world.simulation.run_for(pause);
+            }
+            world.restart_all(power_cut);
+            several_suspects |= ids.iter().any(|id| world.waits_for_suspects(*id));
             world.run_until("all in sync", || {
+                several_suspects |= ids.iter().any(|id| world.waits_for_suspects(*id));
                 ids.iter().all(|id| world.isr(0, *id) == 3)
             });
         }
         for id in ids {
             let mut values = world.values(id);
+            values.retain(|value| *value < NOISE);
             values.dedup();
             assert_eq!(values, (0..30).collect::<Vec<_>>(), "seed {seed}, {id}");
         }
     }
+    assert_eq!(several_suspects, power_cut);
 }

@@ -9,10 +9,11 @@ use ringlog_metadata::controller::Refusal::{
     ElectionNotNeeded, EligibleLeadersNotAvailable, IneligibleReplica, InvalidRequest,
 };
 use ringlog_metadata::controller::{
-    AlterConfigsRequest, CandidateLog, ConfigChange, ConfigOperation, ConfigResource, ConfigRules,
-    ControllerError, CreateTopicsRequest, ElectionKind, IsrChange, ManualAssignment, NewTopic,
-    Refusal, Witness, alter_configs, alter_partition, candidates, change_fencing, create_topics,
-    elect, elect_best, start_controlled_shutdown, unregister_broker,
+    AlterConfigsRequest, Candidacies, CandidateLog, CandidateReport, ConfigChange, ConfigOperation,
+    ConfigResource, ConfigRules, ControllerError, CreateTopicsRequest, ElectionKind, IsrChange,
+    ManualAssignment, NewTopic, Refusal, ReportedLog, Witness, alter_configs, alter_partition,
+    candidates, change_fencing, create_topics, elect, elect_best, start_controlled_shutdown,
+    unregister_broker,
 };
 use ringlog_metadata::{
     ConfigResourceType, LeaderRecoveryState, MetadataImage, MetadataRecord, Uuid,
@@ -300,6 +301,51 @@ fn whole_logs_return_from_the_eligible_ones() {
     });
     bed.cluster.start(&request);
     assert_eq!(bed.state(), "2 23//1");
+}
+
+#[test]
+fn suspects_are_heard_one_after_the_other() {
+    let mut bed = Bed::with_minimum("2");
+    for id in [3, 2, 1] {
+        bed.stops(id);
+    }
+    for id in [1, 2, 3] {
+        bed.returns_suspect(id);
+    }
+    assert_eq!(bed.state(), "- //12");
+    let report = |bed: &Bed, id: i32, end: i64| {
+        let state = bed.cluster.image.partition(bed.id).unwrap();
+        let answer = bed.answer(id, 1, end);
+        CandidateReport {
+            broker: answer.broker,
+            broker_epoch: answer.broker_epoch,
+            directory: answer.directory,
+            logs: vec![ReportedLog {
+                partition: bed.id,
+                partition_epoch: state.partition_epoch,
+                last_epoch: answer.last_epoch,
+                log_end_offset: answer.log_end_offset,
+            }],
+        }
+    };
+    let mut candidacies = Candidacies::default();
+    let mut hear = |bed: &mut Bed, report: &CandidateReport| {
+        let records = candidacies.handle_report(&bed.cluster.image, report);
+        bed.cluster.commit(&records);
+        bed.state()
+    };
+    let outsider = report(&bed, 3, 99);
+    assert_eq!(hear(&mut bed, &outsider), "- //12");
+    let one = report(&bed, 1, 9);
+    // The same again is no second answer.
+    assert_eq!(hear(&mut bed, &one), "- //12");
+    assert_eq!(hear(&mut bed, &one), "- //12");
+    let mut outdated = report(&bed, 2, 50);
+    outdated.logs[0].partition_epoch.0 -= 1;
+    assert_eq!(hear(&mut bed, &outdated), "- //12");
+    let two = report(&bed, 2, 10);
+    assert_eq!(hear(&mut bed, &two), "2 2//1");
+    assert_eq!(hear(&mut bed, &one), "2 2//1", "it has led meanwhile");
 }
 
 #[test]
