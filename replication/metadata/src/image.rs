@@ -12,6 +12,7 @@ mod state;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use model::config::DRAIN_KEY;
 use model::{BrokerId, Offset, PartitionIndex, ProducerId, TopicId, TopicPartition};
 
 use crate::planted::PlantedFault;
@@ -162,6 +163,13 @@ impl MetadataImage {
     /// Whether the broker may lead partitions and be in ISRs.
     pub fn is_active(&self, id: BrokerId) -> bool {
         self.broker(id).is_some_and(|broker| broker.is_active())
+    }
+
+    /// Whether the broker gives its replicas away and gets none: [`DRAIN_KEY`] says so.
+    pub fn is_drained(&self, id: BrokerId) -> bool {
+        let set = self.configs(ConfigResourceType::Broker, &id.to_string());
+        set.and_then(|set| set.get(DRAIN_KEY))
+            .is_some_and(|value| value.eq_ignore_ascii_case("true"))
     }
 
     /// Finalized feature levels, by name.

@@ -3,6 +3,7 @@
 //! Pure. A decision reads a [`MetadataImage`] and yields records; the records become true when the metadata log has
 //! committed them and every holder of an image has applied them. Nothing here assumes that there is only one broker.
 
+pub mod balance;
 pub mod controller;
 pub mod delta;
 pub mod image;

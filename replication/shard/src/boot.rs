@@ -15,6 +15,7 @@ use runtime::mailbox::{Inbox, Sender};
 use runtime::{Io, TaskClass};
 use storage::{Log, OpenError, RecoveryReport, Storage, StorageOptions};
 
+use crate::balancer;
 use crate::controller;
 use crate::forwarding;
 use crate::isr_changes;
@@ -28,6 +29,7 @@ use crate::partition_table;
 use crate::partitions::METADATA_PARTITION;
 use crate::peer::Peers;
 use crate::shard::{Shard, ShardOptions};
+use crate::sizes;
 use crate::snapshot_writer;
 use crate::suspects;
 use crate::tasks;
@@ -128,6 +130,8 @@ async fn boot_first<I: Io>(
     start_others(&shard, deleted).await;
     shard.io.spawn(class, life::beat(shard.clone()));
     shard.io.spawn(class, suspects::report(shard.clone()));
+    shard.io.spawn(class, sizes::report(shard.clone()));
+    shard.io.spawn(class, balancer::run(shard.clone()));
     life::wait_unfenced(&shard).await?;
     let snapshots = snapshot_writer::run(shard.clone());
     shard.io.spawn(TaskClass::Background, snapshots);

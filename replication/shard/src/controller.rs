@@ -20,6 +20,7 @@ use model::record::BatchBuilder;
 use model::{BrokerEpoch, BrokerId, Offset, PartitionEpoch};
 use runtime::Io;
 
+use crate::balancer;
 use crate::config_rules;
 use crate::controller_call::{ControllerAnswer, ControllerRequest};
 use crate::controller_queue::{Decided, Next};
@@ -54,6 +55,7 @@ pub(crate) async fn run<I: Io>(shard: Rc<Shard<I>>) {
         metadata_quorum::settled(&shard).await;
         match next {
             Next::Judge => judge(&shard).await,
+            Next::Balance => balance(&shard).await,
             Next::Work(work) => {
                 let decided = match replica.is_active() {
                     true => {
@@ -129,6 +131,13 @@ async fn decide<I: Io>(shard: &Rc<Shard<I>>, request: ControllerRequest) -> Cont
             }
             let committed = commit_any(shard, elected, Urgency::FreesSpace).await;
             Answer::ReportCandidates(committed)
+        }
+        Request::ReportSizes(report) => {
+            let known = shard.image().broker(report.broker).cloned();
+            if known.is_some_and(|known| known.epoch == report.broker_epoch) {
+                shard.balancer.told_sizes(&report.sizes);
+            }
+            Answer::ReportSizes(Ok(()))
         }
     }
 }
@@ -248,6 +257,14 @@ async fn judge<I: Io>(shard: &Rc<Shard<I>>) {
             tracing::info!(%broker, ?verdict, %error, "a verdict about a broker is not carried out");
         }
         shard.liveness.decided(broker);
+    }
+}
+
+/// Decides what moves by itself.
+async fn balance<I: Io>(shard: &Rc<Shard<I>>) {
+    let records = balancer::decide(shard);
+    if let Err(error) = commit_any(shard, records, Urgency::Ordinary).await {
+        tracing::info!(%error, "what is to move stays for now");
     }
 }
 

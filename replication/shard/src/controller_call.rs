@@ -19,6 +19,7 @@ use crate::refusal::MetadataRefusal;
 use crate::request::{
     CreatedPartitions, CreatedTopics, DescribeQuorum, QuorumDescribed, UnregisterBroker,
 };
+use crate::sizes::SizeReport;
 
 /// A question to the controller.
 pub(crate) trait ControllerCall: Sized {
@@ -92,6 +93,8 @@ controller_calls! {
     AlterPartitions: Vec<IsrChange> => Vec<Result<PartitionEpoch, ControllerError>>;
     /// What a suspect has of partitions that nobody leads.
     ReportCandidates: CandidateReport => ();
+    /// How large partitions are.
+    ReportSizes: SizeReport => ();
 }
 
 impl ControllerRequest {
@@ -103,7 +106,8 @@ impl ControllerRequest {
             | ControllerRequest::Register(_)
             | ControllerRequest::Heartbeat(_)
             | ControllerRequest::AlterPartitions(_)
-            | ControllerRequest::ReportCandidates(_) => true,
+            | ControllerRequest::ReportCandidates(_)
+            | ControllerRequest::ReportSizes(_) => true,
             ControllerRequest::CreateTopics(_)
             | ControllerRequest::DeleteTopics(_)
             | ControllerRequest::CreatePartitions(_)

@@ -40,6 +40,8 @@ pub(crate) enum Next {
     Work(ControllerWork),
     /// Brokers are to be fenced, or not any more.
     Judge,
+    /// Replicas or leaders may be to move.
+    Balance,
 }
 
 /// How long a question is asked, over all controllers.
@@ -49,6 +51,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) struct ControllerQueue {
     queue: RefCell<VecDeque<ControllerWork>>,
     judges: Cell<bool>,
+    balances: Cell<bool>,
     arrived: Rc<Signal>,
     /// Questions that another broker is to decide.
     questions: Rc<WorkQueue<Question>>,
@@ -66,6 +69,7 @@ impl ControllerQueue {
         ControllerQueue {
             queue: RefCell::default(),
             judges: Cell::new(false),
+            balances: Cell::new(false),
             arrived: Signal::new(),
             questions: WorkQueue::new(),
             applied: RefCell::new(vec![None; usize::from(shard_count)]),
@@ -131,6 +135,14 @@ impl ControllerQueue {
         }
     }
 
+    /// Something may be to move. It comes when nothing else waits.
+    pub(crate) fn balance_if(&self, is_due: bool) {
+        if is_due {
+            self.balances.set(true);
+            self.arrived.raise();
+        }
+    }
+
     /// What comes next. One task takes it.
     pub(crate) async fn next(&self) -> Next {
         loop {
@@ -140,6 +152,9 @@ impl ControllerQueue {
             let next = self.queue.borrow_mut().pop_front();
             if let Some(work) = next {
                 return Next::Work(work);
+            }
+            if self.balances.take() {
+                return Next::Balance;
             }
             self.arrived.wait().await;
         }

@@ -5,6 +5,7 @@
 //! knows Kafka's encoding or versions.
 
 mod append;
+mod balancer;
 mod batch_check;
 pub mod boot;
 mod close;
@@ -52,6 +53,7 @@ pub mod reply;
 pub mod request;
 mod role;
 pub mod shard;
+mod sizes;
 mod snapshot_schedule;
 mod snapshot_writer;
 pub mod streams;

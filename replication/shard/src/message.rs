@@ -24,8 +24,8 @@ use crate::reply::ReplySlot;
 use crate::request::{
     AllocateProducerIds, AllocatedIds, CandidateLogs, CreatedPartitions, CreatedTopics,
     DeleteRecords, DeletionsDurable, DescribeQuorum, EpochEnd, EpochEnded, Fetch, FetchedParts,
-    FoundOffset, ListOffset, LogSize, MetadataEnd, Produce, ProducedParts, QuorumDescribed,
-    UnregisterBroker, Watch,
+    FoundOffset, LedSizes, ListOffset, LogSize, MetadataEnd, Produce, ProducedParts,
+    QuorumDescribed, UnregisterBroker, Watch,
 };
 
 /// A question to a shard, and what is answered to it.
@@ -195,6 +195,8 @@ questions! {
     MetadataEnd, metadata_end: MetadataEnd => Offset;
     /// Logs that an election waits for.
     CandidateLogs, candidate_logs: CandidateLogs => Vec<ReportedLog>;
+    /// Partitions that are led here, and the bytes of their logs.
+    LedSizes, led_sizes: LedSizes => Vec<(TopicPartition, u64)>;
     /// Who agrees on the metadata log (shard 0).
     DescribeQuorum, describe_quorum: DescribeQuorum => Result<QuorumDescribed, MetadataRefusal>;
 }

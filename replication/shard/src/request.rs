@@ -299,6 +299,10 @@ pub struct MetadataEnd;
 #[derive(Clone, Copy, Debug)]
 pub struct CandidateLogs;
 
+/// Asking a shard for the partitions that it leads, and the bytes of their logs.
+#[derive(Clone, Copy, Debug)]
+pub struct LedSizes;
+
 /// Asking who agrees on the metadata log (KIP-595).
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct DescribeQuorum;

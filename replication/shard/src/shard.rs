@@ -22,6 +22,7 @@ use runtime::{Io, Oneshot, Signal, Snapshot, TaskClass};
 use storage::{Durability, Storage, StorageError};
 
 use crate::append::Appender;
+use crate::balancer::Balancer;
 use crate::batch_check::BatchChecks;
 use crate::close::{self, Closed};
 use crate::contacts::Contacts;
@@ -50,9 +51,10 @@ use crate::refusal::{MetadataRefusal, ReadRefusal, WaitFailure};
 use crate::replica_events::ReplicaEvents;
 use crate::reply::ReplySlot;
 use crate::request::{
-    AllocateProducerIds, CandidateLogs, DeleteRecords, DeletionsDurable, Fetch, Fetched,
+    AllocateProducerIds, CandidateLogs, DeleteRecords, DeletionsDurable, Fetch, Fetched, LedSizes,
     ListOffset, MetadataEnd, Produce, Watch,
 };
+use crate::sizes;
 use crate::streams::{PeerShard, StreamRefusal, Streams};
 use crate::suspects;
 use crate::timers::Timers;
@@ -128,6 +130,7 @@ pub struct Shard<I: Io> {
     pub(crate) liveness: Liveness,
     /// While this broker is the controller.
     pub(crate) candidacies: RefCell<Candidacies>,
+    pub(crate) balancer: Balancer,
     pub(crate) contacts: Contacts,
     pub(crate) observers: Observers,
     pub(crate) outgoing: Rc<OutgoingQueue>,
@@ -205,6 +208,7 @@ impl<I: Io> Shard<I> {
             controller: ControllerQueue::new(shard_count),
             liveness: Liveness::new(options.broker, session_timeout(&options.config)),
             candidacies: RefCell::default(),
+            balancer: Balancer::default(),
             contacts: Contacts::default(),
             observers: Observers::default(),
             outgoing: Rc::default(),
@@ -509,6 +513,7 @@ impl<I: Io> Shard<I> {
             Asked::CandidateLogs(CandidateLogs, reply) => {
                 self.peers.answer(reply, suspects::logs_of(self));
             }
+            Asked::LedSizes(LedSizes, reply) => self.peers.answer(reply, sizes::led_by(self)),
             Asked::DescribeQuorum(asked, reply) => self.ask_controller(asked, reply),
             Asked::MetadataEnd(MetadataEnd, reply) => {
                 self.peers.answer(reply, self.cache.end_offset());

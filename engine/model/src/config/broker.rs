@@ -61,6 +61,11 @@ typed_settings! {
         peer_listen: Option<Listener> = http_listen("ringlog.peer.listen"),
         /// `None`: where it listens.
         peer_advertised: Option<Listener> = http_listen("ringlog.peer.advertised"),
+        self_heal_after_ms: i64 = long("ringlog.self.heal.after.ms"),
+        balance_enable: bool = boolean("ringlog.balance.enable"),
+        moves_max: usize = count("ringlog.moves.max"),
+        auto_leader_rebalance_enable: bool = boolean("auto.leader.rebalance.enable"),
+        leader_imbalance_check_interval_seconds: i64 = long("leader.imbalance.check.interval.seconds"),
         join: Vec<Listener> = addresses("ringlog.join"),
         /// Where metrics are served; `None`: nowhere.
         http_listen: Option<Listener> = http_listen("ringlog.http.listen"),

@@ -80,15 +80,13 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
         "auto.leader.rebalance.enable",
         Some("true"),
         "Whether leadership returns to preferred replicas by itself.",
-    )
-    .ignored(CLUSTER),
+    ),
     long(
         "leader.imbalance.check.interval.seconds",
         Some("300"),
         "Seconds between two looks for such returns.",
     )
-    .at_least(1)
-    .ignored(CLUSTER),
+    .at_least(1),
     int(
         "broker.heartbeat.interval.ms",
         Some("250"),

@@ -2,6 +2,9 @@
 
 use super::key::{Key, boolean, int, list, long, string};
 
+/// Set on a broker, it gives its replicas away.
+pub const DRAIN_KEY: &str = "ringlog.broker.drain";
+
 /// Own keys of the broker.
 pub(super) const OWN_KEYS: &[Key] = &[
     string(
@@ -109,6 +112,32 @@ pub(super) const OWN_KEYS: &[Key] = &[
         Some(""),
         "Brokers of the cluster to join, as `host:port` of their client listeners; one that answers is enough. Only a new data directory asks.",
     ),
+    boolean(
+        DRAIN_KEY,
+        Some("false"),
+        "Whether the broker gives its replicas to others and gets no new ones.",
+    )
+    .per_broker(),
+    long(
+        "ringlog.self.heal.after.ms",
+        Some("600000"),
+        "Time after which the replicas of a broker that is away are rebuilt on others; -1 is never.",
+    )
+    .at_least(-1)
+    .cluster(),
+    boolean(
+        "ringlog.balance.enable",
+        Some("true"),
+        "Whether replicas, and the partitions to lead, are spread evenly over the brokers by themselves.",
+    )
+    .cluster(),
+    int(
+        "ringlog.moves.max",
+        Some("8"),
+        "Partitions that move between brokers at once by themselves, to heal, to drain and to spread; 0 pauses all of that.",
+    )
+    .range(0, 1000)
+    .cluster(),
     string(
         "ringlog.http.listen",
         Some("127.0.0.1:9191"),

@@ -1,10 +1,11 @@
 //! Brokers for the replicas of new partitions.
 //!
 //! Leaders go round the active brokers, racks alternating; followers prefer racks that the partition does not have yet
-//! and shift by one each round, so that a lost broker's load spreads over all others. Fenced brokers get replicas only
-//! when the active ones do not suffice, and never the first (KIP-631).
+//! and shift by one each round, so that a lost broker's load spreads over all others. Fenced and drained brokers get replicas
+//! only when the active ones do not suffice, and never the first (KIP-631).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use model::BrokerId;
 
@@ -24,7 +25,7 @@ pub enum PlacementError {
         registered: usize,
     },
     /// No broker may lead.
-    #[error("all brokers are fenced or shutting down")]
+    #[error("all brokers are fenced, shutting down or drained")]
     NoActiveBroker,
 }
 
@@ -39,8 +40,10 @@ pub fn place(
     partition_count: usize,
     replication_factor: usize,
 ) -> Result<Vec<Replicas>, PlacementError> {
-    let active = alternate_racks(image.brokers().filter(|broker| broker.is_active()));
-    let inactive = alternate_racks(image.brokers().filter(|broker| !broker.is_active()));
+    let takes =
+        |broker: &&Arc<BrokerRegistration>| broker.is_active() && !image.is_drained(broker.id);
+    let active = alternate_racks(image.brokers().filter(takes));
+    let inactive = alternate_racks(image.brokers().filter(|broker| !takes(broker)));
     let registered = active.len() + inactive.len();
     if replication_factor > registered {
         return Err(PlacementError::TooFewBrokers {
@@ -63,7 +66,7 @@ type Candidate<'a> = (BrokerId, Option<&'a str>);
 
 /// Brokers ordered so that neighbours are in different racks as far as possible.
 fn alternate_racks<'a>(
-    brokers: impl Iterator<Item = &'a std::sync::Arc<BrokerRegistration>>,
+    brokers: impl Iterator<Item = &'a Arc<BrokerRegistration>>,
 ) -> Vec<Candidate<'a>> {
     let mut racks: BTreeMap<Option<&str>, Vec<BrokerId>> = BTreeMap::new();
     for broker in brokers {

@@ -4,6 +4,7 @@
 #![allow(clippy::too_many_lines)]
 
 mod admin_answers;
+mod balance;
 mod brokers;
 mod cluster;
 mod configs;
