@@ -146,6 +146,11 @@ impl<I: Io> Cluster<I> {
         Ok(cluster)
     }
 
+    /// What the client does its input, output and waiting with.
+    pub fn io(&self) -> &I {
+        &self.io
+    }
+
     /// The brokers, ascending by id.
     pub fn brokers(&self) -> impl Iterator<Item = &Broker> {
         self.brokers.values()

@@ -16,6 +16,7 @@ pub mod groups;
 pub mod partitioner;
 pub mod position;
 pub mod reader;
+pub mod reassignments;
 pub mod records;
 pub mod rpc;
 pub mod versions;
@@ -32,6 +33,7 @@ pub use groups::{CommittedOffset, GroupDescription, GroupMemberDescription, Grou
 pub use partitioner::partition_for_key;
 pub use position::{Bounds, Position};
 pub use reader::{Moved, Reader};
+pub use reassignments::{OngoingMove, WantedReplicas};
 pub use records::{Acks, FetchLimits, Fetched, OffsetSpec, init_producer_id_request};
 pub use rpc::Rpc;
 pub use versions::Versions;

@@ -66,8 +66,8 @@ const ARROWS: [Arrows; 20] = [
     (
         "ringlog",
         &[
-            "model", "runtime", "storage", "uring", "shard", "protocol", "client", "server",
-            "broker", "load", "console",
+            "model", "runtime", "storage", "uring", "metadata", "shard", "protocol", "client",
+            "server", "broker", "load", "console",
         ],
     ),
     (

@@ -1,38 +1,20 @@
 //! `ringlog cluster status`: brokers, topics, and what is wrong with them.
 
-use clap::{Args, Subcommand};
 use client::{ClientError, Cluster, Topic};
 use protocol::messages::describe_cluster::DescribeClusterRequest;
 use serde::Serialize;
 use uring::UringIo;
 
-use super::CommandError;
-use super::connect::Connect;
-use super::table::{Format, print_json, print_table};
+use crate::commands::CommandError;
+use crate::commands::connect::Connect;
+use crate::commands::table::{Format, print_json, print_table};
 use crate::stdio::outln;
 
 /// Partitions named one by one; the rest are only counted.
 const NAMED_MAX: usize = 10;
 
-/// Arguments of `ringlog cluster`.
-#[derive(Debug, Args)]
-pub struct ClusterArgs {
-    #[command(subcommand)]
-    action: Action,
-}
-
-#[derive(Debug, Subcommand)]
-enum Action {
-    /// Show brokers and partitions. Fails if a partition has no leader or lacks a replica.
-    Status {
-        #[command(flatten)]
-        connect: Connect,
-    },
-}
-
 /// Runs the command.
-pub fn run(args: ClusterArgs) -> Result<(), CommandError> {
-    let Action::Status { connect } = args.action;
+pub fn run(connect: Connect) -> Result<(), CommandError> {
     let status = connect
         .server
         .ask(async |cluster| Status::ask(cluster).await)?;
