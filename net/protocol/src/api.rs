@@ -250,6 +250,8 @@ apis! {
     UnregisterBroker = 64, UnregisterBrokerRequest, UnregisterBrokerResponse, versions 0-0, flexible 0, advertised 0-0;
     DescribeTopicPartitions = 75, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, versions 0-0,
         flexible 0, advertised 0-0;
+    AddRaftVoter = 80, AddRaftVoterRequest, AddRaftVoterResponse, versions 0-1, flexible 0, advertised 0-1;
+    RemoveRaftVoter = 81, RemoveRaftVoterRequest, RemoveRaftVoterResponse, versions 0-0, flexible 0, advertised 0-0;
 }
 
 impl ApiKey {

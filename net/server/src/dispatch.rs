@@ -87,6 +87,8 @@ async fn handle<I: Io>(context: &Context<'_, I>, request: Request) -> Result<(),
         Request::DescribeTopicPartitions(request) => {
             h::describe_topic_partitions::handle(context, &request)
         }
+        Request::AddRaftVoter(request) => h::raft_voters::add(context, &request).await,
+        Request::RemoveRaftVoter(request) => h::raft_voters::remove(context, &request).await,
         Request::FindCoordinator(request) => h::find_coordinator::handle(context, &request).await,
         Request::JoinGroup(request) => h::join_group::handle(context, request).await,
         Request::SyncGroup(request) => h::sync_group::handle(context, request).await,

@@ -167,9 +167,14 @@ impl MetadataImage {
 
     /// Whether the broker gives its replicas away and gets none: [`DRAIN_KEY`] says so.
     pub fn is_drained(&self, id: BrokerId) -> bool {
-        let set = self.configs(ConfigResourceType::Broker, &id.to_string());
-        set.and_then(|set| set.get(DRAIN_KEY))
+        self.broker_value(id, DRAIN_KEY)
             .is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+
+    /// What was set for one broker alone.
+    pub fn broker_value(&self, id: BrokerId, key: &str) -> Option<&str> {
+        let set = self.configs(ConfigResourceType::Broker, &id.to_string())?;
+        set.get(key).map(String::as_str)
     }
 
     /// Finalized feature levels, by name.

@@ -97,7 +97,7 @@ impl Balancer {
     }
 
     /// Brokers that were away for too long.
-    fn lost(&self, config: &BrokerConfig, now: MonotonicTime) -> BTreeSet<BrokerId> {
+    pub(crate) fn lost(&self, config: &BrokerConfig, now: MonotonicTime) -> BTreeSet<BrokerId> {
         let Ok(patience) = u64::try_from(config.self_heal_after_ms) else {
             return BTreeSet::new();
         };

@@ -4,12 +4,13 @@
 
 use std::rc::Rc;
 
+use model::config::{VOTE_ALWAYS, VOTE_KEY, VOTE_NEVER};
 use quorum::ReplicaKey;
 use runtime::Io;
 
 use crate::contacts::replica_key;
 use crate::metadata_replica::MetadataReplica;
-use crate::observers::{Candidate, next_change};
+use crate::observers::{Candidate, Vote, next_change};
 use crate::shard::Shard;
 
 /// Does what is due as the leader. Whether the quorum was told something.
@@ -42,7 +43,13 @@ fn change_voters<I: Io>(shard: &Shard<I>, replica: &MetadataReplica) -> bool {
     let voters = status.replicas.iter().filter(|replica| replica.is_voter);
     let voters: Vec<ReplicaKey> = voters.map(|replica| replica.key).collect();
     let me = shard.options.replica_key();
-    let change = next_change(me, &voters, &candidates(shard), &shard.options.voters);
+    let candidates = candidates(shard);
+    let shall_not_vote = |one: &Candidate| one.key == me && one.vote == Vote::Never;
+    if voters.len() > 1 && candidates.iter().any(shall_not_vote) && replica.hand_over().is_ok() {
+        tracing::info!("the metadata log is handed over: this broker shall have no vote");
+        return true;
+    }
+    let change = next_change(me, &voters, &candidates, &shard.options.voters);
     let Some(change) = change else {
         return false;
     };
@@ -58,10 +65,19 @@ fn change_voters<I: Io>(shard: &Shard<I>, replica: &MetadataReplica) -> bool {
 /// The registered brokers.
 fn candidates<I: Io>(shard: &Shard<I>) -> Vec<Candidate> {
     let image = shard.image();
+    let lost = shard.balancer.lost(&shard.config(), shard.io.now());
     let brokers = image.brokers().filter_map(|broker| {
+        let vote = match image.broker_value(broker.id, VOTE_KEY) {
+            _ if image.is_drained(broker.id) => Vote::Never,
+            Some(VOTE_NEVER) => Vote::Never,
+            Some(VOTE_ALWAYS) => Vote::Always,
+            _ if lost.contains(&broker.id) => Vote::Lost,
+            _ => Vote::Auto,
+        };
         Some(Candidate {
             key: replica_key(broker)?,
             is_alive: !broker.fenced,
+            vote,
         })
     });
     brokers.collect()

@@ -1,7 +1,8 @@
 //! Who gets the metadata log, and who has a vote on it: what its leader has to look at, and what follows.
 //!
 //! Pure. On shard 0. All registered brokers get the log. Votes are given one at a time, to brokers that have caught up and are
-//! not fenced, and a broker whose directory is another one by now loses the old one's.
+//! not fenced. A directory that was replaced loses its vote, and so does a broker that is forgotten, or shall have none; one
+//! that is lost loses it to another that is there.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -12,6 +13,9 @@ use quorum::ReplicaKey;
 
 /// Brokers that have a vote when the configuration names none: one of three may fail.
 pub const VOTERS_WANTED: usize = 3;
+
+/// Most voters, if more are asked for: two of five may fail.
+pub const VOTERS_MAX: usize = 5;
 
 /// How often votes are looked at while this replica leads.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -28,6 +32,20 @@ pub(crate) enum VoterChange {
 pub(crate) struct Candidate {
     pub(crate) key: ReplicaKey,
     pub(crate) is_alive: bool,
+    pub(crate) vote: Vote,
+}
+
+/// Whether a broker shall have a vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Vote {
+    /// If one is to be given.
+    Auto,
+    /// It was asked for.
+    Always,
+    /// Others shall have it: somebody said so, or the broker gives away what it has.
+    Never,
+    /// It was away for too long: rather somebody else.
+    Lost,
 }
 
 /// What is due.
@@ -98,16 +116,38 @@ pub(crate) fn next_change(
     if let Some(replaced) = replaced {
         return Some(VoterChange::Remove(*replaced));
     }
-    let may_vote = |broker: &Candidate| {
-        broker.is_alive && (wanted.is_empty() || wanted.contains(&broker.key.broker))
+    let may_vote = |broker: &&Candidate| match broker.vote {
+        Vote::Always => broker.is_alive,
+        Vote::Auto => broker.is_alive && (wanted.is_empty() || wanted.contains(&broker.key.broker)),
+        Vote::Never | Vote::Lost => false,
     };
     let fitting: BTreeSet<ReplicaKey> = brokers
         .iter()
-        .filter(|broker| may_vote(broker))
+        .filter(may_vote)
         .map(|broker| broker.key)
         .collect();
+    let has_successor = fitting.iter().any(|key| !is_voter(*key));
+    let is_up =
+        |voter: &ReplicaKey| *voter == me || present(voter.broker).is_some_and(|one| one.is_alive);
+    // Those that are left must be able to decide.
+    let can_go = |voter: &&ReplicaKey| {
+        let left = voters.iter().filter(|other| other != voter);
+        let up = left.clone().filter(|other| is_up(other)).count();
+        2 * up > left.count()
+    };
+    // The leader hands over before it loses its own.
+    let others = voters.iter().filter(|voter| **voter != me).filter(can_go);
+    let leaves = others.filter(|voter| match present(voter.broker).map(|one| one.vote) {
+        None | Some(Vote::Never) => true,
+        Some(Vote::Lost) => has_successor,
+        Some(Vote::Auto | Vote::Always) => false,
+    });
+    if let Some(leaves) = leaves.min() {
+        return Some(VoterChange::Remove(*leaves));
+    }
+    let named = brokers.iter().filter(|one| one.vote == Vote::Always);
     let limit = match wanted.len() {
-        0 => VOTERS_WANTED,
+        0 => VOTERS_WANTED.max(named.count().min(VOTERS_MAX)),
         named => named,
     };
     // With an even number of voters no more may fail than with one less: the step to it is made only if the next one is there.
@@ -142,6 +182,7 @@ mod tests {
         let one = |number: &i32| Candidate {
             key: key(number.abs(), 1),
             is_alive: *number > 0,
+            vote: Vote::Auto,
         };
         numbers.iter().map(one).collect()
     }
@@ -174,6 +215,52 @@ mod tests {
         assert_eq!(change, Some(VoterChange::Add(key(5, 1))));
         let change = next_change(key(1, 1), &voters, &brokers(&[1, 2, 3, -5]), &wanted);
         assert_eq!(change, None);
+    }
+
+    #[test]
+    fn votes_are_taken_from_who_shall_have_none_and_from_who_is_gone() {
+        use Vote::{Always, Auto, Lost, Never};
+        let voters = [key(1, 1), key(2, 1), key(3, 1)];
+        let (remove, add) = (VoterChange::Remove, VoterChange::Add);
+        let table: [(&[Vote], Option<VoterChange>); 8] = [
+            (&[Auto, Auto, Auto], None),
+            (&[Auto, Never, Auto], Some(remove(key(2, 1)))),
+            // It has to hand over first.
+            (&[Never, Auto, Auto], None),
+            // Nobody could have it instead.
+            (&[Auto, Lost, Auto], None),
+            (&[Auto, Lost, Auto, Auto], Some(remove(key(2, 1)))),
+            (&[Auto, Lost, Auto, Never], None),
+            // Forgotten.
+            (&[Auto, Auto], Some(remove(key(3, 1)))),
+            (
+                &[Always, Always, Always, Always, Always],
+                Some(add(key(4, 1))),
+            ),
+        ];
+        for (votes, expected) in table {
+            let mut there = brokers(&[1, 2, 3, 4, 5][..votes.len()]);
+            for (one, vote) in there.iter_mut().zip(votes) {
+                one.vote = *vote;
+                one.is_alive = *vote != Lost;
+            }
+            assert_eq!(
+                next_change(key(1, 1), &voters, &there, &[]),
+                expected,
+                "{votes:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_vote_is_taken_from_a_majority() {
+        let voters = [key(1, 1), key(2, 1), key(3, 1)];
+        let mut there = brokers(&[1, 2, -3]);
+        there[1].vote = Vote::Never;
+        assert_eq!(next_change(key(1, 1), &voters, &there, &[]), None);
+        there[2].vote = Vote::Never;
+        let change = next_change(key(1, 1), &voters, &there, &[]);
+        assert_eq!(change, Some(VoterChange::Remove(key(3, 1))));
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use environment::{Environment, UnknownVariable, parse_environment, variable_
 pub use error::ConfigError;
 pub use key::{Access, Effect, Key, Kind, Valid, Value, split_list};
 pub use listener::{Listener, Voter};
-pub use own_keys::DRAIN_KEY;
+pub use own_keys::{DRAIN_KEY, VOTE_ALWAYS, VOTE_KEY, VOTE_NEVER};
 pub use properties::{Properties, parse_properties};
 pub use reference::config_reference;
 pub use topic::{CleanupPolicy, CompressionType, Durability, TopicConfig};

@@ -5,6 +5,15 @@ use super::key::{Key, boolean, int, list, long, string};
 /// Set on a broker, it gives its replicas away.
 pub const DRAIN_KEY: &str = "ringlog.broker.drain";
 
+/// Whether a broker has a vote.
+pub const VOTE_KEY: &str = "ringlog.broker.vote";
+
+/// It is given one beyond those that the cluster needs.
+pub const VOTE_ALWAYS: &str = "always";
+
+/// It is given none, and loses the one that it has.
+pub const VOTE_NEVER: &str = "never";
+
 /// Own keys of the broker.
 pub(super) const OWN_KEYS: &[Key] = &[
     string(
@@ -117,6 +126,13 @@ pub(super) const OWN_KEYS: &[Key] = &[
         Some("false"),
         "Whether the broker gives its replicas to others and gets no new ones.",
     )
+    .per_broker(),
+    string(
+        VOTE_KEY,
+        Some("auto"),
+        "Whether the broker has a vote on the metadata log: `auto` as the cluster needs it, `always`, or `never`.",
+    )
+    .one_of(&["auto", VOTE_ALWAYS, VOTE_NEVER])
     .per_broker(),
     long(
         "ringlog.self.heal.after.ms",

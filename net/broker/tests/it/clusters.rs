@@ -4,7 +4,11 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use broker::{BrokerPlan, PeerPlan, Running};
-use metadata::controller::{CreateTopicsRequest, NewTopic, candidates};
+use metadata::ConfigResourceType;
+use metadata::controller::{
+    AlterConfigsRequest, ConfigChange, ConfigOperation, ConfigResource, CreateTopicsRequest,
+    NewTopic, candidates,
+};
 use model::config::{Listener, Voter};
 use model::record::{BatchBuilder, Batches, read_records_owned};
 use model::{BrokerId, Offset, PartitionIndex, ShardId, Timestamp, TopicId, TopicPartition};
@@ -102,6 +106,51 @@ impl World {
             topics: 0,
             kernel_runs: 0,
         }
+    }
+
+    /// Nobody is started yet.
+    fn empty(seed: u64, nodes: usize) -> World {
+        World {
+            simulation: Simulation::new(seed, nodes, usize::from(SHARDS)),
+            brokers: (0..nodes).map(|_| None).collect(),
+            topics: 0,
+            kernel_runs: 0,
+        }
+    }
+
+    /// Sets a value of one broker.
+    fn set(&self, node: usize, of: usize, key: &str, value: &str) {
+        let resource = ConfigResource {
+            kind: ConfigResourceType::Broker,
+            name: (of + 1).to_string(),
+        };
+        let change = ConfigChange {
+            name: key.to_owned(),
+            operation: Some(ConfigOperation::Set),
+            value: Some(value.to_owned()),
+        };
+        let request = AlterConfigsRequest {
+            resources: vec![(resource, vec![change])],
+            replaces: false,
+            validate_only: false,
+        };
+        let shard = self.brokers[node].as_ref().unwrap()[1].shard.clone();
+        let asked = async move { shard.ask(ShardId(0), request).await };
+        let altered = self.simulation.block_on(node, asked).unwrap();
+        assert!(
+            altered.iter().all(|(_, result)| result.is_ok()),
+            "{altered:?}"
+        );
+    }
+
+    /// The nodes that have a vote, as a broker knows it.
+    fn voting(&self, node: usize) -> Vec<usize> {
+        let shards = self.brokers[node].as_ref().unwrap();
+        let status = shards[0].shard.quorum_status();
+        let voters = status.replicas.iter().filter(|replica| replica.is_voter);
+        let mut nodes: Vec<usize> = voters.map(|one| one.key.broker.0 as usize - 1).collect();
+        nodes.sort_unstable();
+        nodes
     }
 
     fn start(&mut self, node: usize, voters: &[usize], seeds: &[usize]) {
@@ -387,13 +436,7 @@ fn another_one_decides_when_the_controller_is_killed() {
 #[test]
 fn a_new_broker_joins_by_the_address_of_one() {
     for seed in 0..5 {
-        let simulation = Simulation::new(seed, 4, usize::from(SHARDS));
-        let mut world = World {
-            simulation,
-            brokers: vec![None, None, None, None],
-            topics: 0,
-            kernel_runs: 0,
-        };
+        let mut world = World::empty(seed, 4);
         world.start(0, &[], &[]);
         let (first, answer) = world.create(0);
         assert!(answer.unwrap()[0].1.is_ok());
@@ -405,6 +448,46 @@ fn a_new_broker_joins_by_the_address_of_one() {
             assert!(world.knows(0, topic), "seed {seed}");
         }
         world.run_until("three votes", || (0..4).all(|node| world.voters(node) == 3));
+    }
+}
+
+#[test]
+fn votes_go_where_they_are_wanted() {
+    for seed in 0..5 {
+        let mut world = World::empty(seed, 5);
+        world.start(0, &[], &[]);
+        for node in 1..5 {
+            world.start(node, &[], &[0]);
+        }
+        world.run_until("three votes", || (0..5).all(|node| world.voters(node) == 3));
+        let leader = world.leader().expect("all know it");
+        let voting = world.voting(leader);
+        let other = *voting
+            .iter()
+            .find(|node| **node != leader)
+            .expect("of three");
+        // Not the leader, then the leader itself, which hands over before.
+        world.set(leader, other, "ringlog.broker.vote", "never");
+        world.run_until("another one votes", || {
+            let voting = world.voting(leader);
+            voting.len() == 3 && !voting.contains(&other)
+        });
+        world.set(other, leader, "ringlog.broker.vote", "never");
+        world.run_until("another one leads", || {
+            let voting = world.voting(other);
+            voting.len() == 3 && !voting.contains(&leader) && world.leader() != Some(leader)
+        });
+        let rest: Vec<usize> = (0..5)
+            .filter(|node| ![leader, other].contains(node))
+            .collect();
+        assert_eq!(world.voting(other), rest, "seed {seed}");
+        // Two that may vote again, and whose wish is more than three.
+        world.set(rest[0], leader, "ringlog.broker.vote", "always");
+        for node in &rest {
+            world.set(rest[0], *node, "ringlog.broker.vote", "always");
+        }
+        world.set(rest[0], other, "ringlog.broker.vote", "always");
+        world.run_until("five vote", || (0..5).all(|node| world.voters(node) == 5));
     }
 }
 

@@ -3,7 +3,8 @@
 
 use model::TopicId;
 use protocol::messages::{
-    api_versions, describe_log_dirs, list_offsets, offset_commit, offset_fetch, produce,
+    add_raft_voter, api_versions, describe_log_dirs, list_offsets, offset_commit, offset_fetch,
+    produce,
 };
 use protocol::*;
 
@@ -366,5 +367,39 @@ fn a_tagged_field_of_many_bytes_has_a_longer_size() {
             &[0; 4],
             &[0, 0],
         ]),
+    );
+}
+
+#[test]
+fn add_raft_voter_1() {
+    check_request(
+        AddRaftVoterRequest {
+            cluster_id: Some("c".into()),
+            timeout_ms: 258,
+            voter_id: 7,
+            voter_directory_id: TOPIC.0,
+            listeners: vec![add_raft_voter::AddRaftVoterListener {
+                name: "n".into(),
+                host: "h".into(),
+                port: 9093,
+            }],
+            ack_when_committed: false,
+        },
+        1,
+        &bytes(&[
+            &[2, b'c', 0, 0, 1, 2, 0, 0, 0, 7],
+            &TOPIC.0,
+            &[2, 2, b'n', 2, b'h', 0x23, 0x85, 0],
+            &[0, 0],
+        ]),
+    );
+    check_response(
+        AddRaftVoterResponse {
+            throttle_time_ms: 1,
+            error_code: 126,
+            error_message: Some("m".into()),
+        },
+        1,
+        &[0, 0, 0, 1, 0, 126, 2, b'm', 0],
     );
 }

@@ -38,6 +38,8 @@ const KAFKA: &[(i16, &str, i16, i16)] = &[
     (60, "DescribeCluster", 0, 2),
     (64, "UnregisterBroker", 0, 0),
     (75, "DescribeTopicPartitions", 0, 0),
+    (80, "AddRaftVoter", 0, 1),
+    (81, "RemoveRaftVoter", 0, 0),
 ];
 
 #[test]

@@ -84,7 +84,7 @@ macro_rules! agree {
     };
 }
 
-// The number is how many versions both know; ListOffsets, OffsetCommit, OffsetFetch and DescribeLogDirs have one more,
+// The number is how many versions both know; ListOffsets, OffsetCommit, OffsetFetch, DescribeLogDirs and AddRaftVoter have one more,
 // see `golden`.
 agree! {
     Produce produce ProduceRequest ProduceResponse, 11;
@@ -124,4 +124,6 @@ agree! {
     DescribeCluster describe_cluster DescribeClusterRequest DescribeClusterResponse, 3;
     DescribeTopicPartitions describe_topic_partitions DescribeTopicPartitionsRequest
         DescribeTopicPartitionsResponse, 1;
+    AddRaftVoter add_raft_voter AddRaftVoterRequest AddRaftVoterResponse, 1;
+    RemoveRaftVoter remove_raft_voter RemoveRaftVoterRequest RemoveRaftVoterResponse, 1;
 }
