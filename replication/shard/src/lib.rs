@@ -9,6 +9,7 @@ mod balancer;
 mod batch_check;
 pub mod boot;
 mod close;
+mod closest;
 mod commits;
 mod config_rules;
 pub mod contacts;
@@ -66,6 +67,7 @@ mod work_queue;
 
 pub use boot::{BootError, Booted, boot};
 pub use close::Closed;
+pub use closest::closest_replica;
 pub use controlled_shutdown::LEAVE_PATIENCE;
 pub use shard::{Shard, ShardOptions};
 pub use unknown_logs::MetadataLost;

@@ -138,6 +138,13 @@ impl Partition {
         self.role.borrow().leader().map(LeaderReplica::leader_epoch)
     }
 
+    /// The epoch in which this broker follows, if it does and its log is in one piece.
+    pub(crate) fn followed_epoch(&self) -> Option<LeaderEpoch> {
+        let role = self.role.borrow();
+        let follows = matches!(&*role, Role::Follower(follower) if !follower.is_cutting());
+        follows.then(|| role.leader_epoch())
+    }
+
     /// The epoch that is led or followed.
     pub fn leader_epoch(&self) -> LeaderEpoch {
         self.role.borrow().leader_epoch()

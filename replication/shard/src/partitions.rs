@@ -132,6 +132,17 @@ impl<I: Io> Partitions<I> {
         })
     }
 
+    /// A partition that this broker follows, under the leader epoch that the client believes in, if it has one.
+    pub(crate) fn followed(
+        &self,
+        id: TopicPartition,
+        believed: LeaderEpoch,
+    ) -> Option<Rc<Partition>> {
+        let partition = self.get(id)?;
+        let epoch = partition.followed_epoch()?;
+        (believed < LeaderEpoch(0) || believed == epoch).then_some(partition)
+    }
+
     pub(crate) fn table(&self) -> Ref<'_, PartitionTable> {
         self.table.borrow()
     }

@@ -54,9 +54,15 @@ impl<I: Io> Reader<I> {
         bytes_left: usize,
         at_least_one: bool,
     ) -> Result<Fetched, ReadRefusal> {
-        let partition = self.partitions.lead(part.id, part.current_leader_epoch)?;
+        let believed = part.current_leader_epoch;
+        let partition = self.partitions.lead(part.id, believed);
+        let partition = partition.or_else(|refusal| {
+            let follows = || self.partitions.followed(part.id, believed);
+            fetch.from_followers.then(follows).flatten().ok_or(refusal)
+        })?;
         let mut fetched = Fetched {
             high_watermark: partition.high_watermark(),
+            closest: None,
             last_stable_offset: partition.last_stable_offset(),
             log_start_offset: partition.log.log_start_offset(),
             diverging: self.diverging(&partition, part),
@@ -71,6 +77,11 @@ impl<I: Io> Reader<I> {
         let end = partition.readable_end(fetch.isolation);
         if part.offset < fetched.log_start_offset || part.offset > partition.log.log_end_offset() {
             return Err(ReadRefusal::OffsetOutOfRange);
+        }
+        // Only from the leader is a client sent elsewhere, and only if what it wants is there.
+        if part.closest.is_some() && partition.leads() && part.offset <= fetched.high_watermark {
+            fetched.closest = part.closest;
+            return Ok(fetched);
         }
         let bytes_max = bytes_left.min(part.bytes_max);
         if part.offset >= end || (bytes_max == 0 && !at_least_one) {

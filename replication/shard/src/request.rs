@@ -128,6 +128,8 @@ pub struct Fetch {
     pub bytes_max: usize,
     /// Whether that exception applies (no other shard has given data yet).
     pub at_least_one_batch: bool,
+    /// Whether a replica that follows will do.
+    pub from_followers: bool,
     /// The partitions, in request order. The answer keeps this order.
     pub partitions: Vec<FetchPartition>,
 }
@@ -143,6 +145,8 @@ pub struct FetchPartition {
     pub current_leader_epoch: LeaderEpoch,
     /// Epoch of the last record the client has; -1 is unknown.
     pub last_fetched_epoch: LeaderEpoch,
+    /// Another replica that the client reads from better than from the leader.
+    pub closest: Option<BrokerId>,
 }
 
 /// What was read from one partition.
@@ -156,6 +160,8 @@ pub struct Fetched {
     pub log_start_offset: Offset,
     /// Where the client's log departs from ours: (epoch, its end offset here).
     pub diverging: Option<(LeaderEpoch, Offset)>,
+    /// Where the client is to read from now on; nothing was read for it here.
+    pub closest: Option<BrokerId>,
     /// Whole record batches as stored.
     pub records: Vec<Bytes>,
     /// Aborted transactions of which the records hold something, by producer and first offset, for who reads committed

@@ -103,6 +103,7 @@ typed_settings! {
         offsets_topic_num_partitions: i32 = int("offsets.topic.num.partitions"),
         offsets_topic_replication_factor: i16 = short("offsets.topic.replication.factor"),
         offsets_topic_segment_bytes: i32 = int("offsets.topic.segment.bytes"),
+        replica_selector: Option<String> = optional_text("replica.selector.class"),
         replica_lag_time_max_ms: i64 = long("replica.lag.time.max.ms"),
         remote_log_storage_system_enable: bool = boolean("remote.log.storage.system.enable"),
     }

@@ -3,7 +3,10 @@
 //! Names, types, defaults and access are those of Apache Kafka 4.3.1.
 
 use super::key::{Key, boolean, int, list, long, string};
-use super::reason::{CLUSTER, JAVA, ONE_DIRECTORY, THREADS};
+use super::reason::{CLUSTER, ONE_DIRECTORY, THREADS};
+
+/// `replica.selector.class` that lets consumers read in their rack.
+pub const RACK_AWARE_SELECTOR: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
 
 /// These keys.
 pub(super) const CLUSTER_KEYS: &[Key] = &[
@@ -66,9 +69,12 @@ pub(super) const CLUSTER_KEYS: &[Key] = &[
     string(
         "replica.selector.class",
         None,
-        "Class that picks the replica a consumer reads from.",
+        "Who picks the replica that a consumer reads from: a class of Kafka's that does it here, too. With the rack-aware one, consumers that say where they are read from a replica in their rack.",
     )
-    .ignored(JAVA),
+    .one_of(&[
+        "org.apache.kafka.common.replica.LeaderSelector",
+        RACK_AWARE_SELECTOR,
+    ]),
     int(
         "num.replica.fetchers",
         Some("1"),

@@ -30,6 +30,7 @@ mod typed;
 mod units;
 
 pub use broker::{BrokerConfig, BrokerSettings};
+pub use cluster_keys::RACK_AWARE_SELECTOR;
 pub use describe::{
     Described, Source, Synonym, describe_broker, describe_client_metrics, describe_group,
     describe_topic,

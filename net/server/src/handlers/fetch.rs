@@ -7,8 +7,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use model::config::RACK_AWARE_SELECTOR;
 use model::{
-    ErrorCode, MonotonicTime, Offset, PartitionIndex, ProducerId, ShardId, TopicId, TopicPartition,
+    BrokerId, ErrorCode, MonotonicTime, Offset, PartitionIndex, ProducerId, ShardId, TopicId,
+    TopicPartition,
 };
 use protocol::fetch::{
     AbortedTransaction, EpochEndOffset, FetchRequest, FetchResponse, FetchableTopicResponse,
@@ -17,6 +19,7 @@ use protocol::fetch::{
 use protocol::{Records, Text};
 use runtime::budget::Reservation;
 use runtime::{Io, Signal};
+use shard::closest_replica;
 use shard::refusal::{LeaderHint, ReadRefusal};
 use shard::reply::ReplySlot;
 use shard::request::{Fetch, FetchPartition, FetchTimes, Fetched, Isolation, Watch};
@@ -229,6 +232,7 @@ fn split<I: Io>(
     ids: &[Result<TopicPartition, ErrorCode>],
 ) -> (Places<Outcome>, Vec<Part>) {
     let isolation = isolation(request);
+    let rack = rack(context, request);
     let mut scatter = Scatter::default();
     for (one, id) in plan.partitions.iter().zip(ids) {
         match id.and_then(|id| isolation.map(|_| id)) {
@@ -240,6 +244,7 @@ fn split<I: Io>(
                     bytes_max: usize::try_from(one.bytes_max).unwrap_or(0),
                     current_leader_epoch: one.current_leader_epoch,
                     last_fetched_epoch: one.last_fetched_epoch,
+                    closest: rack.and_then(|rack| closest(context, id, rack)),
                 };
                 scatter.ask(context.server.shard.owner(id), question);
             }
@@ -253,6 +258,7 @@ fn split<I: Io>(
             isolation: isolation.expect("otherwise nobody is asked"),
             bytes_max,
             at_least_one_batch: true,
+            from_followers: rack.is_some(),
             partitions,
         },
         fetched: Vec::new(),
@@ -260,6 +266,20 @@ fn split<I: Io>(
         is_stale: false,
     });
     (places, parts.collect())
+}
+
+/// Where a consumer is, if that is to matter.
+fn rack<'a, I: Io>(context: &Context<'_, I>, request: &'a FetchRequest) -> Option<&'a str> {
+    let selector = &context.server.shard.options.config.replica_selector;
+    let is_rack_aware = selector.as_deref() == Some(RACK_AWARE_SELECTOR);
+    let rack = request.rack_id.as_str();
+    (is_rack_aware && !rack.is_empty()).then_some(rack)
+}
+
+/// Another replica that a consumer in a rack is to read from.
+fn closest<I: Io>(context: &Context<'_, I>, id: TopicPartition, rack: &str) -> Option<BrokerId> {
+    let replica = closest_replica(&context.server.shard.image(), id, rack);
+    replica.filter(|id| *id != context.server.shard.options.broker)
 }
 
 /// What a request may see, or why it may see nothing of any partition that exists.
@@ -372,7 +392,7 @@ fn is_enough(parts: &[Part], bytes_min: usize) -> bool {
         .sum();
     let mut fetched = parts.iter().flat_map(|part| &part.fetched);
     let ends_wait = |one: &Result<Fetched, ReadRefusal>| match one {
-        Ok(fetched) => fetched.diverging.is_some(),
+        Ok(fetched) => fetched.diverging.is_some() || fetched.closest.is_some(),
         Err(_) => true,
     };
     bytes >= bytes_min || fetched.any(ends_wait)
@@ -473,6 +493,7 @@ fn partition_data(partition_index: i32, outcome: Outcome) -> PartitionData {
             high_watermark: fetched.high_watermark.0,
             last_stable_offset: fetched.last_stable_offset.0,
             log_start_offset: fetched.log_start_offset.0,
+            preferred_read_replica: fetched.closest.map_or(-1, |id| id.0),
             diverging_epoch: fetched.diverging.map_or_else(
                 EpochEndOffset::default,
                 |(epoch, end)| EpochEndOffset {

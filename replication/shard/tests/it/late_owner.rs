@@ -144,12 +144,14 @@ fn no_question_about_a_new_partition_is_refused_by_its_owner() {
             isolation: Isolation::ReadUncommitted,
             bytes_max: 1 << 20,
             at_least_one_batch: true,
+            from_followers: false,
             partitions: vec![FetchPartition {
                 id,
                 offset: Offset(0),
                 bytes_max: 1 << 20,
                 current_leader_epoch: LeaderEpoch(0),
                 last_fetched_epoch: LeaderEpoch::NONE,
+                closest: None,
             }],
         };
         let list = ListOffset {

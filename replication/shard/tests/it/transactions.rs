@@ -94,12 +94,14 @@ impl Bed {
             isolation,
             bytes_max: 1 << 20,
             at_least_one_batch: true,
+            from_followers: false,
             partitions: vec![FetchPartition {
                 id: ID,
                 offset: Offset(offset),
                 bytes_max: 1 << 20,
                 current_leader_epoch: LeaderEpoch::NONE,
                 last_fetched_epoch: LeaderEpoch::NONE,
+                closest: None,
             }],
         };
         let mut fetched = self.shard.fetch(&fetch).await;

@@ -104,12 +104,14 @@ fn followers_refuse_clients_and_say_who_leads() {
             isolation: Isolation::ReadUncommitted,
             bytes_max: 1 << 20,
             at_least_one_batch: true,
+            from_followers: false,
             partitions: vec![FetchPartition {
                 id: id(0),
                 offset: Offset(0),
                 bytes_max: 1 << 20,
                 current_leader_epoch: LeaderEpoch::NONE,
                 last_fetched_epoch: LeaderEpoch::NONE,
+                closest: None,
             }],
         };
         let shard = world.shard(3, id(0)).unwrap();
@@ -121,6 +123,55 @@ fn followers_refuse_clients_and_say_who_leads() {
             ),
             "{fetched:?}"
         );
+    });
+}
+
+/// A consumer that says where it is is sent to a replica there, and is served by it up to what it knows to be committed.
+#[test]
+fn followers_serve_consumers_that_ask_for_it() {
+    let world = World::new(2, 3, 1);
+    world.play(async {
+        start_three(&world, 1, &[]).await;
+        produced(&world, 1, Acks::All, 10).await;
+        let near = Some(BrokerId(3));
+        let fetch = |from_followers, offset, closest| Fetch {
+            isolation: Isolation::ReadUncommitted,
+            bytes_max: 1 << 20,
+            at_least_one_batch: true,
+            from_followers,
+            partitions: vec![FetchPartition {
+                id: id(0),
+                offset: Offset(offset),
+                bytes_max: 1 << 20,
+                current_leader_epoch: LeaderEpoch::NONE,
+                last_fetched_epoch: LeaderEpoch::NONE,
+                closest,
+            }],
+        };
+        let leader = world.shard(1, id(0)).unwrap();
+        let sent = leader.fetch(&fetch(true, 0, near)).await.remove(0).unwrap();
+        assert_eq!((sent.closest, sent.records.len()), (near, 0));
+        // What it asks for is nowhere: the leader says so itself.
+        let refused = leader.fetch(&fetch(true, 99, near)).await.remove(0);
+        assert!(
+            matches!(refused, Err(ReadRefusal::OffsetOutOfRange)),
+            "{refused:?}"
+        );
+        let follower = world.shard(3, id(0)).unwrap();
+        let caught_up = || follower.partition(id(0)).unwrap().high_watermark();
+        let what = "the follower hears how far the leader is";
+        world
+            .until(what, || caught_up() == sent.high_watermark)
+            .await;
+        let served = follower
+            .fetch(&fetch(true, 0, near))
+            .await
+            .remove(0)
+            .unwrap();
+        assert_eq!(served.high_watermark, sent.high_watermark);
+        assert!(served.bytes() > 0 && served.closest.is_none());
+        let refused = follower.fetch(&fetch(false, 0, None)).await.remove(0);
+        assert!(matches!(refused, Err(ReadRefusal::Lead(_))), "{refused:?}");
     });
 }
 
