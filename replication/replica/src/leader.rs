@@ -344,12 +344,14 @@ impl LeaderReplica {
     }
 
     /// The metadata of the partition changed while this broker leads it. Older versions are ignored, and so is the one
-    /// in force: dropping a pending expansion for it would let the high watermark pass a member. A new leader epoch
-    /// forgets what followers told; the log may have grown since, so the epoch begins at the present end.
+    /// in force: dropping a pending expansion for it would let the high watermark pass a member. It is installed all the
+    /// same if it comes with a new leader epoch: then the controller has done more than it was asked for when it accepted a
+    /// proposal, such as to end a move, and of that nothing is known here yet. A new leader epoch forgets what followers
+    /// told; the log may have grown since, so the epoch begins at the present end.
     pub fn handle_metadata(&mut self, now: MonotonicTime, assignment: Assignment<'_>) {
-        if assignment.partition_epoch <= self.partition_epoch
-            || assignment.leader_epoch < self.leader_epoch
-        {
+        let known = (self.leader_epoch, self.partition_epoch);
+        let is_news = (assignment.leader_epoch, assignment.partition_epoch) > known;
+        if !is_news || assignment.partition_epoch < self.partition_epoch {
             return;
         }
         if assignment.leader_epoch > self.leader_epoch {
