@@ -395,14 +395,18 @@ impl<I: Io> Partitions<I> {
             .collect()
     }
 
-    /// Has a partition no longer. Its log goes with its topic, and only then: a replica that is elsewhere now may come back,
-    /// and until it is known to be whole there this one may be what is left.
+    /// Has a partition no longer, because its topic is gone or because its replicas are elsewhere. Its log goes, too: the
+    /// controller takes a replica away only when every other one is in sync, or when this one was never counted on, and the
+    /// image is of what is committed. A replica that comes back begins anew; if the process ends before the deletion is
+    /// durable, the next start finds the log and comes by here again, or follows with it like one that was away.
     fn close(&self, id: TopicPartition, why: WaitFailure) -> Vec<PartitionChange> {
         self.postponed.borrow_mut().remove(&id);
         let partition = self.table.borrow_mut().remove(id);
-        if why == WaitFailure::Deleted {
-            self.storage.delete_log(id);
+        if why != WaitFailure::Deleted && self.storage.log(id).is_some() {
+            tracing::info!(partition = %id, "deleting the log of a replica that is not on this broker any more");
         }
+        self.events.log_gone(id);
+        self.storage.delete_log(id);
         partition.map_or_else(Vec::new, |partition| {
             let led = partition.leads();
             stopped(id, led, partition.stop(), why)

@@ -127,6 +127,13 @@ impl ReplicaEvents {
         self.cuts.take()
     }
 
+    /// The log goes: a cut of it that nobody has begun is void. Another log of that name may be here before it is begun.
+    pub(crate) fn log_gone(&self, id: TopicPartition) {
+        if self.cuts.borrow_mut().remove(&id).is_some() {
+            self.cut_done(id);
+        }
+    }
+
     /// A newer proposal replaces one that was not taken.
     pub(crate) fn propose(&self, id: TopicPartition, proposal: IsrProposal) {
         self.proposals.borrow_mut().insert(id, proposal);

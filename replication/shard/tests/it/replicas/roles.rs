@@ -343,7 +343,7 @@ fn moved(replicas: &[i32], isr: Option<&[i32]>, leader: Option<i32>) -> Vec<Meta
     })]
 }
 
-/// A replica that is elsewhere now closes. Its log stays: it is what there is to begin with if it comes back.
+/// A replica that is elsewhere now closes, and its log goes. One that comes back begins anew, and has everything.
 #[test]
 fn a_partition_goes_to_another_broker_and_comes_back() {
     for seed in 0..10 {
@@ -375,10 +375,11 @@ fn a_partition_goes_to_another_broker_and_comes_back() {
             assert_eq!(taken, Outcome::Acknowledged(Offset(30)));
             let first = world.shard(1, id(0)).unwrap();
             assert!(first.partition(id(0)).is_none());
-            let log = first.storage.log(id(0)).unwrap();
-            assert_eq!(log.log_end_offset(), Offset(30));
+            assert!(first.storage.log(id(0)).is_none(), "its log is gone");
             world.commit(moved(&[2, 1], None, None));
             world.check_settled(id(0), &[1, 2]).await.unwrap();
+            let log = first.storage.log(id(0)).unwrap();
+            assert_eq!(log.log_end_offset(), Offset(31));
         });
     }
 }
