@@ -14,6 +14,7 @@ pub mod election;
 mod eligible;
 pub mod isr;
 mod last_stop;
+pub mod moves;
 pub mod partitions;
 pub mod producer_ids;
 pub mod reassignments;
@@ -40,6 +41,7 @@ pub use election::{ElectionKind, elect};
 pub use eligible::min_insync_replicas;
 pub use isr::{IsrChange, alter_partition};
 pub use last_stop::{LastStop, Witness};
+pub use moves::{cancel_move, move_replicas};
 pub use partitions::{CreatePartitionsRequest, MorePartitions, create_partitions};
 pub use producer_ids::{PRODUCER_ID_BLOCK_SIZE, ProducerIdBlock, allocate_producer_ids};
 pub use reassignments::{

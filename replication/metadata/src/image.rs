@@ -20,6 +20,7 @@ use crate::record::ConfigResourceType;
 use crate::topic_name;
 
 pub use apply::ApplyError;
+pub(crate) use apply::merge;
 pub use snapshot::removal_records;
 pub use state::{BrokerRegistration, PartitionState, Reassignment, Replicas, Topic};
 

@@ -20,4 +20,6 @@ pub enum PlantedFault {
     StalePartitionEpoch,
     /// Of suspects, the best of those that have answered leads.
     FirstAnswerLeads,
+    /// A move ends when one replica of the target is in sync.
+    MoveEndsEarly,
 }

@@ -11,6 +11,7 @@ use model::{BrokerEpoch, BrokerId, LeaderEpoch, Offset, TopicPartition};
 
 use super::election::find;
 use super::eligible::{Holders, min_insync_replicas, min_isr_effective};
+use super::moves::completed;
 use super::{ControllerError, Refusal};
 use crate::image::{MetadataImage, PartitionState};
 use crate::planted::PlantedFault;
@@ -85,7 +86,7 @@ pub fn elect_best(
     let min_isr = min_isr_effective(image, min_insync_replicas(image, topic), state);
     let holders = Holders::of(state).with_isr(vec![best]).settled(min_isr);
     holders.record(state, &mut change);
-    Ok(change)
+    Ok(completed(image, partition, state, change))
 }
 
 /// The answers that count, by broker: of the processes that are registered now, from where the replicas are.

@@ -10,6 +10,7 @@ use model::{BrokerId, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 use super::eligible::{Holders, min_insync_replicas, min_isr_effective};
+use super::moves::completed;
 use super::{ControllerError, Refusal};
 use crate::image::{MetadataImage, PartitionState};
 use crate::record::{LeaderChange, LeaderRecoveryState, PartitionChangeRecord};
@@ -60,7 +61,7 @@ pub fn elect(
         (None, _) => false,
     };
     match change {
-        Some(change) if elected => Ok(change),
+        Some(change) if elected => Ok(completed(image, partition, state, change)),
         _ if kind == ElectionKind::Preferred => Err(ControllerError::new(
             Refusal::PreferredLeaderNotAvailable,
             "the preferred leader is not active or not in sync",

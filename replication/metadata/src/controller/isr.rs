@@ -4,6 +4,7 @@ use model::{BrokerEpoch, BrokerId, LeaderEpoch, PartitionEpoch, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 use super::eligible::{Holders, min_insync_replicas, min_isr_effective};
+use super::moves::completed;
 use super::{ControllerError, Decision, Refusal};
 use crate::image::{MetadataImage, PartitionState};
 use crate::planted::PlantedFault;
@@ -83,6 +84,7 @@ fn judge(
     record.isr = Some(isr.clone());
     let holders = Holders::of(state).with_isr(isr).settled(min_isr);
     holders.record(state, &mut record);
+    let record = completed(image, change.partition, state, record);
     let Some(next_epoch) = state.partition_epoch.0.checked_add(1) else {
         return refuse(Refusal::Internal, "the partition epoch overflows");
     };

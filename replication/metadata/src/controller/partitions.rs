@@ -89,7 +89,7 @@ fn add_partitions(
     }
     let factor = topic
         .partition(PartitionIndex(0))
-        .map_or(1, |first| first.replicas.len());
+        .map_or(1, |first| first.target_replicas().len());
     let replicas: Vec<Vec<BrokerId>> = match &wanted.assignments {
         Some(assignments) => {
             check_assignments(image, assignments, added, factor)?;

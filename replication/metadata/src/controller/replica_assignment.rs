@@ -3,7 +3,7 @@
 use model::{BrokerId, LeaderEpoch, PartitionEpoch, TopicPartition};
 
 use super::{ControllerError, Refusal};
-use crate::image::MetadataImage;
+use crate::image::{MetadataImage, PartitionState};
 use crate::record::{LeaderRecoveryState, MetadataRecord, PartitionRecord, Uuid};
 
 fn bad(message: String) -> ControllerError {
@@ -71,6 +71,23 @@ pub(super) fn new_partition(
         eligible_leader_replicas: None,
         last_known_elr: None,
     }))
+}
+
+/// The directories of a partition's replicas when they are these; `None` when none is known of any.
+pub(super) fn directories(
+    image: &MetadataImage,
+    state: &PartitionState,
+    replicas: &[BrokerId],
+) -> Option<Vec<Uuid>> {
+    if state.directories.is_empty() {
+        return None;
+    }
+    let of = |id: &BrokerId| {
+        state
+            .directory_of(*id)
+            .unwrap_or_else(|| directory(image, *id))
+    };
+    Some(replicas.iter().map(of).collect())
 }
 
 /// The directory of a new replica: known when the broker has only one, else the broker decides and reports it.

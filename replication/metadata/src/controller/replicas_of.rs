@@ -7,6 +7,7 @@ use model::{BrokerId, TopicPartition};
 use super::election::{Election, ElectionKind};
 use super::eligible::{Departure, Holders, durability, min_insync_replicas, min_isr_effective};
 use super::last_stop::LastStop;
+use super::moves::completed;
 use crate::image::{MetadataImage, PartitionState, Topic};
 use crate::planted::PlantedFault;
 use crate::record::{MetadataRecord, PartitionChangeRecord, Uuid};
@@ -175,7 +176,8 @@ where
                 partition,
             };
             let judge = judge.get_or_insert_with(|| of_topic(topic));
-            records.extend(judge(id, state).map(MetadataRecord::PartitionChange));
+            let change = judge(id, state).map(|change| completed(image, id, state, change));
+            records.extend(change.map(MetadataRecord::PartitionChange));
         }
     }
     records

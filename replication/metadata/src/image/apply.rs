@@ -393,7 +393,7 @@ fn is_unclean_election(record: &PartitionChangeRecord) -> bool {
 }
 
 /// Merges a change; `None` when an epoch overflows.
-fn merge(state: &mut PartitionState, record: &PartitionChangeRecord) -> Option<()> {
+pub(crate) fn merge(state: &mut PartitionState, record: &PartitionChangeRecord) -> Option<()> {
     let mut extra = state
         .reassignment
         .take()

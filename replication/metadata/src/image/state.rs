@@ -117,6 +117,26 @@ impl PartitionState {
             .map_or(&[], |extra| &extra.removing)
     }
 
+    /// Whether a reassignment is under way.
+    pub fn is_moving(&self) -> bool {
+        !self.adding_replicas().is_empty() || !self.removing_replicas().is_empty()
+    }
+
+    /// The replicas that it will have when nothing more is under way; those it has, if nothing is.
+    pub fn target_replicas(&self) -> Replicas {
+        self.replicas_without(self.removing_replicas())
+    }
+
+    /// The replicas that it has again if what is under way is given up.
+    pub fn original_replicas(&self) -> Replicas {
+        self.replicas_without(self.adding_replicas())
+    }
+
+    fn replicas_without(&self, others: &[BrokerId]) -> Replicas {
+        let stays = |broker: &BrokerId| !others.contains(broker);
+        self.replicas.iter().copied().filter(stays).collect()
+    }
+
     /// Replicas that hold everything up to the high watermark though they are not in the ISR.
     pub fn eligible_leader_replicas(&self) -> &[BrokerId] {
         self.reassignment

@@ -11,6 +11,7 @@ mod configs;
 mod elections;
 mod eligible;
 mod image;
+mod moves;
 mod placement;
 mod reassignments;
 mod records;
