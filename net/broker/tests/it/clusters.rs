@@ -81,9 +81,9 @@ fn request(id: TopicPartition, value: u64) -> Produce {
     }
 }
 
-struct World {
-    simulation: Simulation,
-    brokers: Vec<Option<Vec<Running<SimIo>>>>,
+pub(crate) struct World {
+    pub(crate) simulation: Simulation,
+    pub(crate) brokers: Vec<Option<Vec<Running<SimIo>>>>,
     topics: u8,
     /// What the kernel tells of, by which a broker knows that its machine has run on.
     kernel_runs: usize,
@@ -92,7 +92,12 @@ struct World {
 impl World {
     /// Three voters that are started together.
     fn of_voters(seed: u64) -> World {
-        let simulation = Simulation::new(seed, 3, usize::from(SHARDS));
+        World::with_room(seed, 3)
+    }
+
+    /// The same, with nodes on which nothing runs yet.
+    pub(crate) fn with_room(seed: u64, nodes: usize) -> World {
+        let simulation = Simulation::new(seed, nodes, usize::from(SHARDS));
         let all = [0, 1, 2];
         let started: Vec<Started> = all
             .iter()
@@ -100,8 +105,9 @@ impl World {
             .collect();
         let brokers = started.into_iter();
         let brokers = brokers.map(|started| Some(started.running(&simulation, SHARDS)));
+        let free = (all.len()..nodes).map(|_| None);
         World {
-            brokers: brokers.collect(),
+            brokers: brokers.chain(free).collect(),
             simulation,
             topics: 0,
             kernel_runs: 0,
@@ -153,13 +159,13 @@ impl World {
         nodes
     }
 
-    fn start(&mut self, node: usize, voters: &[usize], seeds: &[usize]) {
+    pub(crate) fn start(&mut self, node: usize, voters: &[usize], seeds: &[usize]) {
         let plan = plan(&self.simulation, node, voters, seeds, self.kernel_runs);
         let started = start_on(&self.simulation, node, plan);
         self.brokers[node] = Some(started.running(&self.simulation, SHARDS));
     }
 
-    fn kill(&mut self, node: usize) {
+    pub(crate) fn kill(&mut self, node: usize) {
         self.brokers[node] = None;
         self.simulation.kill(node);
         self.simulation.restart(node);
@@ -211,7 +217,7 @@ impl World {
         self.create_with(node, 4, 1)
     }
 
-    fn create_with(
+    pub(crate) fn create_with(
         &mut self,
         node: usize,
         partition_count: i32,
@@ -240,7 +246,7 @@ impl World {
     }
 
     /// The shard that leads a partition, as a broker that runs knows it.
-    fn leader_of(&self, id: TopicPartition) -> Option<(usize, Rc<Shard<SimIo>>)> {
+    pub(crate) fn leader_of(&self, id: TopicPartition) -> Option<(usize, Rc<Shard<SimIo>>)> {
         let mut running = self.brokers.iter().flatten();
         let leader = running.find_map(|shards| {
             let image = shards[0].shard.image();
@@ -253,7 +259,7 @@ impl World {
     }
 
     /// Produces one record with `acks=all`, wherever the partition is led, until that is acknowledged.
-    fn produce(&self, id: TopicPartition, value: u64) {
+    pub(crate) fn produce(&self, id: TopicPartition, value: u64) {
         let deadline = self.simulation.now().plus(FAILOVER_MAX);
         loop {
             if let Some((node, shard)) = self.leader_of(id) {
@@ -283,7 +289,7 @@ impl World {
     }
 
     /// The values of a partition that are committed, as its leader has them.
-    fn values(&self, id: TopicPartition) -> Vec<u64> {
+    pub(crate) fn values(&self, id: TopicPartition) -> Vec<u64> {
         let (node, shard) = self.leader_of(id).expect("it is led");
         let partition = shard.partition(id).expect("it is open");
         let end = partition.high_watermark();
@@ -332,7 +338,7 @@ impl World {
     }
 
     /// Lets time pass until a broker's shards all know the topic.
-    fn knows(&self, node: usize, topic: TopicId) -> bool {
+    pub(crate) fn knows(&self, node: usize, topic: TopicId) -> bool {
         let deadline = self.simulation.now().plus(FAILOVER_MAX);
         let shards = self.brokers[node].as_ref().unwrap();
         let knows = || {
@@ -361,7 +367,7 @@ impl World {
         }
     }
 
-    fn voters(&self, node: usize) -> usize {
+    pub(crate) fn voters(&self, node: usize) -> usize {
         let shards = self.brokers[node].as_ref().unwrap();
         let status = shards[0].shard.quorum_status();
         status
@@ -371,7 +377,7 @@ impl World {
             .count()
     }
 
-    fn run_until(&self, what: &str, mut done: impl FnMut() -> bool) {
+    pub(crate) fn run_until(&self, what: &str, mut done: impl FnMut() -> bool) {
         let deadline = self.simulation.now().plus(Duration::from_secs(20));
         while !done() {
             assert!(self.simulation.now() < deadline, "not in time: {what}");

@@ -8,4 +8,5 @@ mod clusters;
 mod committed;
 mod directories;
 mod ends;
+mod moves;
 mod starts;
