@@ -39,6 +39,8 @@ fn plan(
         ("listeners", "PLAINTEXT://:0"),
         ("broker.heartbeat.interval.ms", "250"),
         ("broker.session.timeout.ms", "2000"),
+        // Nothing moves by itself but where that is what is tested.
+        ("ringlog.moves.max", "0"),
     ];
     let address = |node: usize| simulation.address(node, PEER_PORT);
     let voter = |node: &usize| Voter {
@@ -125,10 +127,19 @@ impl World {
     }
 
     /// Sets a value of one broker.
-    fn set(&self, node: usize, of: usize, key: &str, value: &str) {
+    pub(crate) fn set(&self, node: usize, of: usize, key: &str, value: &str) {
+        self.set_of(node, &(of + 1).to_string(), key, value);
+    }
+
+    /// Sets a value of all brokers.
+    pub(crate) fn set_all(&self, node: usize, key: &str, value: &str) {
+        self.set_of(node, "", key, value);
+    }
+
+    fn set_of(&self, node: usize, of: &str, key: &str, value: &str) {
         let resource = ConfigResource {
             kind: ConfigResourceType::Broker,
-            name: (of + 1).to_string(),
+            name: of.to_owned(),
         };
         let change = ConfigChange {
             name: key.to_owned(),

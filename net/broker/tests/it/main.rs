@@ -3,6 +3,7 @@
 extern crate ringlog_broker as broker;
 
 mod administration;
+mod balance;
 mod bed;
 mod clusters;
 mod committed;

@@ -13,15 +13,15 @@ use crate::clusters::World;
 const VOTERS: [usize; 3] = [0, 1, 2];
 
 /// Partitions of a topic of its own, with three replicas on nodes 0 to 2 of four.
-struct Bed {
-    world: World,
+pub(crate) struct Bed {
+    pub(crate) world: World,
     topic: TopicId,
-    ids: Vec<TopicPartition>,
+    pub(crate) ids: Vec<TopicPartition>,
     acknowledged: u64,
 }
 
 impl Bed {
-    fn new(seed: u64, partition_count: i32) -> Bed {
+    pub(crate) fn new(seed: u64, partition_count: i32) -> Bed {
         let mut world = World::with_room(seed, 4);
         world.run_until("three votes", || {
             VOTERS.iter().all(|node| world.voters(*node) == 3)
@@ -41,12 +41,12 @@ impl Bed {
         }
     }
 
-    fn join(&mut self, node: usize) {
+    pub(crate) fn join(&mut self, node: usize) {
         self.world.start(node, &[], &[0]);
         assert!(self.world.knows(node, self.topic));
     }
 
-    fn produce(&mut self, count: u64) {
+    pub(crate) fn produce(&mut self, count: u64) {
         for _ in 0..count {
             for id in &self.ids {
                 self.world.produce(*id, self.acknowledged);
@@ -83,7 +83,7 @@ impl Bed {
         results.remove(0).1.map_err(|error| error.refusal)
     }
 
-    fn state(&self, node: usize, id: TopicPartition) -> PartitionState {
+    pub(crate) fn state(&self, node: usize, id: TopicPartition) -> PartitionState {
         let shards = self.world.brokers[node].as_ref().expect("it runs");
         let image = shards[0].shard.image();
         image.partition(id).expect("it exists").clone()
@@ -103,7 +103,7 @@ impl Bed {
     }
 
     /// Lets time pass until nothing of a partition is left on a node, in memory or on its disk.
-    fn gone(&self, node: usize, id: TopicPartition) {
+    pub(crate) fn gone(&self, node: usize, id: TopicPartition) {
         self.world.run_until("no files of it", || {
             let shards = self.world.brokers[node].as_ref().expect("it runs");
             let owner = usize::from(shards[0].shard.owner(id).0);
@@ -115,7 +115,7 @@ impl Bed {
     }
 
     /// Every acknowledged record is there once, but for those that were sent again.
-    fn check(&self) {
+    pub(crate) fn check(&self) {
         for id in &self.ids {
             let mut values = self.world.values(*id);
             values.dedup();
