@@ -14,6 +14,8 @@ use model::config::dynamic::{
 };
 use model::config::{BrokerConfig, ConfigError, TopicConfig};
 
+use crate::streams::throttle::RATE_KEY;
+
 /// Decides which values change. `config` is that of `broker`, which decides.
 pub(crate) fn decide(
     image: &MetadataImage,
@@ -97,6 +99,18 @@ fn refuse_brokers(decision: &mut Decision<AlterConfigsResults>, reason: &str) {
     }
 }
 
+/// A key that brokers have at run time only: the registry of what a file may hold does not know it, nor does Kafka's.
+fn check_rate(values: &ConfigMap) -> Result<(), ConfigError> {
+    let rate = values.get(RATE_KEY).map(|text| text.trim().parse::<i64>());
+    match rate {
+        None | Some(Ok(0..)) => Ok(()),
+        Some(_) => {
+            let message = format!("{RATE_KEY} is a number of bytes per second");
+            Err(ConfigError::Conflict(message))
+        }
+    }
+}
+
 /// Whether these may be all values of a resource.
 fn check(
     resource: &ConfigResource,
@@ -104,6 +118,9 @@ fn check(
     broker: BrokerId,
     config: &BrokerConfig,
 ) -> Result<(), ConfigError> {
+    if resource.kind == ConfigResourceType::Broker {
+        check_rate(values)?;
+    }
     match resource.kind {
         ConfigResourceType::Topic => TopicConfig::from_overrides(values, config).map(drop),
         ConfigResourceType::Broker if resource.name.is_empty() => config

@@ -151,6 +151,10 @@ impl<I: Io> Partitions<I> {
         self.topics.snapshot_into(into);
     }
 
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Nothing more will be acknowledged on this shard: returns everybody who waits.
     pub(crate) fn fail_all(&self) -> Vec<AcknowledgeTarget> {
         let table = self.table.borrow();

@@ -4,9 +4,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use metadata::PartitionState;
-use metadata::controller::{AlterReassignmentsRequest, PartitionReassignment, Refusal};
-use model::{BrokerId, PartitionIndex, ShardId, TopicId, TopicPartition};
+use metadata::controller::{
+    AlterConfigsRequest, AlterReassignmentsRequest, ConfigChange, ConfigOperation, ConfigResource,
+    PartitionReassignment, Refusal,
+};
+use metadata::{ConfigResourceType, PartitionState};
+use model::record::BatchBuilder;
+use model::{BrokerId, PartitionIndex, ShardId, Timestamp, TopicId, TopicPartition};
+use shard::request::{Acks, Checked, Produce, ProducePartition};
 
 use crate::clusters::World;
 
@@ -26,6 +31,13 @@ impl Bed {
         world.run_until("three votes", || {
             VOTERS.iter().all(|node| world.voters(*node) == 3)
         });
+        // What moves here is what the tests say.
+        configure(
+            &world,
+            ConfigResourceType::Broker,
+            "",
+            &[("ringlog.moves.max", "0")],
+        );
         let (topic, answer) = world.create_with(0, partition_count, 3);
         assert!(answer.unwrap()[0].1.is_ok(), "seed {seed}");
         assert!(VOTERS.iter().all(|node| world.knows(*node, topic)));
@@ -123,6 +135,31 @@ impl Bed {
             assert_eq!(values, expected, "{id}");
         }
     }
+}
+
+fn configure(world: &World, kind: ConfigResourceType, name: &str, values: &[(&str, &str)]) {
+    let resource = ConfigResource {
+        kind,
+        name: name.to_owned(),
+    };
+    let changes = values.iter().map(|(name, value)| ConfigChange {
+        name: (*name).to_owned(),
+        operation: Some(ConfigOperation::Set),
+        value: Some((*value).to_owned()),
+    });
+    let request = AlterConfigsRequest {
+        resources: vec![(resource, changes.collect())],
+        replaces: false,
+        validate_only: false,
+    };
+    let shards = world.brokers[0].as_ref().expect("it runs");
+    let shard = shards[1].shard.clone();
+    let asked = async move { shard.ask(ShardId(0), request).await };
+    let altered = world.simulation.block_on(0, asked).unwrap();
+    assert!(
+        altered.iter().all(|(_, result)| result.is_ok()),
+        "{altered:?}"
+    );
 }
 
 /// Broker 4 takes the place of another one, which differs by partition.
@@ -251,4 +288,57 @@ fn a_replica_that_was_taken_away_meanwhile_is_deleted_at_the_start() {
     bed.settled(0, |_| vec![3, 1, 2]);
     bed.produce(5);
     bed.check();
+}
+
+/// What is copied may be limited, and the limit lifted while it is: what was read before counts no longer then.
+#[test]
+fn a_throttle_holds_for_what_is_copied_and_for_nothing_else() {
+    const RECORD_BYTES: usize = 16 << 10;
+    const RECORDS: usize = 192;
+    let mut bed = Bed::new(5, 1);
+    let id = bed.ids[0];
+    bed.join(3);
+    let (node, shard) = bed.world.leader_of(id).expect("it is led");
+    for _ in 0..RECORDS {
+        let mut batch = BatchBuilder::new();
+        batch.push(Timestamp(1), None, Some(&[7; RECORD_BYTES]));
+        let produce = Produce {
+            acks: Acks::All,
+            timeout_ms: 5_000,
+            zstd_allowed: true,
+            partitions: vec![ProducePartition {
+                id,
+                records: batch.build().unwrap(),
+                checked: Checked::Not,
+            }],
+        };
+        let (me, shard) = (shard.id(), shard.clone());
+        let produced = bed
+            .world
+            .simulation
+            .block_on(node, async move { shard.ask(me, produce).await });
+        assert!(produced.results[0].is_ok(), "{:?}", produced.results);
+    }
+    // Each of two shards reads half of it: 3 MiB take half a minute.
+    let rate = ("leader.replication.throttled.rate", "200000");
+    configure(&bed.world, ConfigResourceType::Broker, "", &[rate]);
+    let all = ("leader.replication.throttled.replicas", "*");
+    configure(&bed.world, ConfigResourceType::Topic, "topic-1", &[all]);
+    let begun = bed.world.simulation.now();
+    assert_eq!(bed.alter(0, id, Some(&[1, 2, 4])), Ok(()));
+    let end = |node: usize| {
+        let shards = bed.world.brokers[node].as_ref().unwrap();
+        let owner = usize::from(shards[0].shard.owner(id).0);
+        let log = shards[owner].shard.storage.log(id);
+        log.map_or(0, |log| log.log_end_offset().0)
+    };
+    bed.world.simulation.run_for(Duration::from_secs(8));
+    let copied = end(3);
+    assert!((1..RECORDS as i64).contains(&copied), "{copied} in 8 s");
+    let none = ("leader.replication.throttled.rate", "1000000000");
+    configure(&bed.world, ConfigResourceType::Broker, "", &[none]);
+    bed.settled(0, |_| vec![1, 2, 4]);
+    let took = bed.world.simulation.now().since(begun);
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_eq!((end(3), end(0)), (RECORDS as i64, RECORDS as i64));
 }

@@ -15,6 +15,7 @@ mod push;
 mod read;
 mod serve;
 mod take;
+pub(crate) mod throttle;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
@@ -41,6 +42,7 @@ use followed::Followed;
 use led::{Led, ReadJob};
 use limits::REFUSED_PAUSE;
 use take::Arrived;
+use throttle::Throttle;
 
 /// Why a message is refused: the connection that brought it is of no use any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +73,9 @@ pub(crate) struct Streams<I: Io> {
     arrived: RefCell<VecDeque<Arrived>>,
     arrived_wanted: Rc<Signal>,
     reads: Rc<WorkQueue<ReadJob>>,
+    throttle: RefCell<Throttle>,
+    /// Reads that wait for it: bounded by the credits of their streams.
+    throttled: RefCell<Vec<ReadJob>>,
     /// Whose turn it was last.
     last: Cell<Option<PeerShard>>,
     /// The storage is fenced: nothing is promised any more.
@@ -87,6 +92,7 @@ impl<I: Io> Streams<I> {
     ) -> Streams<I> {
         // Half of the numbers are left to count on.
         let number = io.random() >> 1;
+        let throttle = RefCell::new(Throttle::new(io.now()));
         Streams {
             io,
             storage,
@@ -98,6 +104,8 @@ impl<I: Io> Streams<I> {
             arrived: RefCell::default(),
             arrived_wanted: Signal::new(),
             reads: WorkQueue::new(),
+            throttle,
+            throttled: RefCell::default(),
             last: Cell::new(None),
             stopped: Cell::new(false),
         }
@@ -294,6 +302,10 @@ impl<I: Io> Streams<I> {
         for peer in silent {
             tracing::warn!(%peer, "a leader does not answer: its stream is begun anew");
             self.down(peer);
+        }
+        // Those that have to wait on come back.
+        for job in self.throttled.take() {
+            self.reads.push(job);
         }
         let mut wanted = self.followed.borrow().is_due(now);
         let mut led = self.led.borrow_mut();

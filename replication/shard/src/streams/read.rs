@@ -12,6 +12,7 @@ use super::Streams;
 use super::led::ReadJob;
 use super::limits::READ_BYTES;
 use super::push::part;
+use super::throttle;
 
 /// Why a follower cannot be given what it needs.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +31,19 @@ pub(super) async fn run<I: Io>(streams: Rc<Streams<I>>) {
     let signal = Signal::new();
     loop {
         let job = streams.reads.next(&signal).await;
+        let rate = streams.rate_of(&job);
+        if let Some(rate) = rate {
+            let now = streams.io.now();
+            if !streams.throttle.borrow_mut().is_open(now, rate) {
+                streams.throttled.borrow_mut().push(job);
+                continue;
+            }
+        }
         let found = read(&streams, &job).await;
+        if let (Some(_), Ok(Some(part))) = (rate, &found) {
+            let bytes = part.records.size_bytes();
+            streams.throttle.borrow_mut().owe(bytes);
+        }
         let mut led = streams.led.borrow_mut();
         match found {
             Ok(found) => {
@@ -58,6 +71,17 @@ pub(super) async fn run<I: Io>(streams: Rc<Streams<I>>) {
         }
         drop(led);
         streams.events.stream_wanted.raise();
+    }
+}
+
+impl<I: Io> Streams<I> {
+    /// This shard's share of what limits a read; `None` when nothing does.
+    fn rate_of(&self, job: &ReadJob) -> Option<u64> {
+        let place = self.partitions.place();
+        let image = self.cache.image();
+        let rate = throttle::rate_of(&image, place.broker, job.partition, job.peer.broker)?;
+        // A rate that is smaller than the count of shards still moves something.
+        Some((rate / u64::from(place.shard_count)).max(rate.min(1)))
     }
 }
 
