@@ -31,6 +31,8 @@ pub struct WriterOptions {
     pub compression: Compression,
     /// Bytes of a batch before compression; a larger record is a batch of its own.
     pub batch_bytes: usize,
+    /// Longest wait before a batch that had no answer is sent again.
+    pub retry_wait_max: Duration,
 }
 
 impl Default for WriterOptions {
@@ -39,6 +41,7 @@ impl Default for WriterOptions {
             acks: Acks::All,
             compression: Compression::None,
             batch_bytes: BATCH_BYTES,
+            retry_wait_max: RETRY_WAIT_MAX,
         }
     }
 }
@@ -218,7 +221,8 @@ impl<I: Io> Writer<I> {
             let patience = self.cluster.options.operation_timeout;
             self.cluster.io.now().plus(patience)
         };
-        let mut wait: Duration = RETRY_WAIT_MIN;
+        let wait_max = self.options.retry_wait_max;
+        let mut wait: Duration = RETRY_WAIT_MIN.min(wait_max);
         loop {
             let topic = self.topic.clone();
             let sent = self
@@ -245,7 +249,7 @@ impl<I: Io> Writer<I> {
                 return Err(error);
             }
             self.cluster.io.sleep(wait).await;
-            wait = (wait * 2).min(RETRY_WAIT_MAX);
+            wait = (wait * 2).min(wait_max);
             match self.cluster.refresh(Some(&[&topic.name])).await {
                 Err(error) if !error.is_retriable() => return Err(error),
                 _ => {

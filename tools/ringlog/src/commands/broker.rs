@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use model::config::BrokerConfig;
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use shard::Closed;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -53,6 +54,9 @@ pub struct BrokerArgs {
     /// Sets any configuration key; wins over the file and RINGLOG_... variables
     #[arg(long = "override", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
+    /// Ends at once when this process, which has started it, does, however that ends
+    #[arg(long, hide = true, value_name = "PID")]
+    pub parent: Option<i32>,
 }
 
 impl BrokerArgs {
@@ -158,8 +162,25 @@ fn checked(layers: &Layers) -> Result<BrokerConfig, CommandError> {
     Ok(config)
 }
 
+/// Has the system kill this process when the one that has started it is gone: a demo leaves no brokers behind, not even
+/// one that is killed itself.
+fn end_with(parent: i32) -> Result<(), CommandError> {
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| CommandError::io("a signal at the end of the parent", error.into()))?;
+    // From before the signal was asked for, nobody tells that it has ended.
+    match getppid().map(Pid::as_raw_pid) {
+        Some(found) if found == parent => Ok(()),
+        _ => Err(CommandError::Failed(format!(
+            "process {parent}, which has started this one, is gone"
+        ))),
+    }
+}
+
 /// Runs a broker.
 pub fn run(args: BrokerArgs) -> Result<(), CommandError> {
+    if let Some(parent) = args.parent {
+        end_with(parent)?;
+    }
     let config = args.to_config()?;
     // Before the threads of the shards: they inherit the mask.
     let signals = signals()?;

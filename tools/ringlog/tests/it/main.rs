@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod broker;
+mod demo;
 mod documents;
 mod pipes;
 mod service;

@@ -1,5 +1,7 @@
-//! `ringlog demo`: a broker on embedded defaults, loaded for some seconds, read back and verified.
+//! `ringlog demo`: a broker on embedded defaults, loaded for some seconds, read back and verified. With `--brokers`, a
+//! cluster that loses a broker meanwhile.
 
+mod cluster;
 mod data;
 mod seconds;
 
@@ -34,14 +36,26 @@ pub struct DemoArgs {
     /// Leave the data where it is at the end; so does --data-dir
     #[arg(long)]
     keep: bool,
-    /// How long each of the two loads takes
+    /// How long each of the two loads takes; of several brokers, the time before and behind the kill
     #[arg(long, value_parser = duration, default_value = "3s", value_name = "TIME")]
     duration: Duration,
+    /// How many brokers; of several, each a process, one is killed and started again while they are loaded
+    #[arg(long, default_value_t = 1, value_parser = brokers, value_name = "N")]
+    brokers: i32,
     /// How to print; json is one document at the end, and needs --exit
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     #[command(flatten)]
     broker: BrokerArgs,
+}
+
+/// Brokers of a demo: with two, nobody could be missed, and a machine has room for so many.
+fn brokers(text: &str) -> Result<i32, String> {
+    match text.parse() {
+        Ok(count @ (1 | 3..=7)) => Ok(count),
+        Ok(2) => Err("of two brokers none can be missed: give 3".to_owned()),
+        _ => Err("expected 1, or 3 to 7".to_owned()),
+    }
 }
 
 /// The load command's arguments, parsed as if they stood on the command line.
@@ -71,6 +85,9 @@ pub fn run(args: DemoArgs) -> Result<(), CommandError> {
         return Err(CommandError::Usage(
             "--format json is printed at the end: give --exit, too".to_owned(),
         ));
+    }
+    if args.brokers > 1 {
+        return cluster::run(&args, args.brokers);
     }
     let signals = broker::signals()?;
     let interrupt = Interrupt::watch()?;
