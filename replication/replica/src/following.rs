@@ -172,6 +172,13 @@ impl FollowerReplica {
         self.high_watermark
     }
 
+    /// Committed records, as far as the leader has told, that are not here.
+    pub fn committed_lag(&self) -> u64 {
+        // Most of the time the log is ahead of what is committed.
+        let behind = self.leader_high_watermark.0 - self.log_end_offset.0;
+        u64::try_from(behind.max(0)).expect("not negative")
+    }
+
     /// Records end here, durable or not.
     pub fn log_end_offset(&self) -> Offset {
         self.log_end_offset

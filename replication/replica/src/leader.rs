@@ -239,6 +239,21 @@ impl LeaderReplica {
         self.follower(broker)?.log_end_offset
     }
 
+    /// Replicas that the partition has, this one included.
+    pub fn replica_count(&self) -> usize {
+        self.replica_count
+    }
+
+    /// Records between the log's end and that of the slowest follower that has fetched in this epoch; `None` if none has.
+    pub fn follower_lag_max(&self) -> Option<u64> {
+        let ends = self
+            .followers
+            .iter()
+            .filter_map(|follower| follower.log_end_offset);
+        let behind = self.log_end_offset.0 - ends.min()?.0;
+        Some(u64::try_from(behind).expect("no follower is beyond the leader's end"))
+    }
+
     /// The process of a follower that has been accepted in this leader epoch: it is who records are pushed to.
     pub fn session_of(&self, broker: BrokerId) -> Option<BrokerEpoch> {
         self.follower(broker)?.session()

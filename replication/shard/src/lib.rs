@@ -50,6 +50,7 @@ mod read;
 pub mod refusal;
 mod removed_topics;
 mod replica_events;
+mod replication_metrics;
 pub mod reply;
 pub mod request;
 mod role;

@@ -24,7 +24,7 @@ use crate::reply::ReplySlot;
 use crate::request::{
     AllocateProducerIds, AllocatedIds, CandidateLogs, CreatedPartitions, CreatedTopics,
     DeleteRecords, DeletionsDurable, DescribeQuorum, EpochEnd, EpochEnded, Fetch, FetchedParts,
-    FoundOffset, LedSizes, ListOffset, LogSize, MetadataEnd, Produce, ProducedParts,
+    FoundOffset, LedSizes, ListOffset, LogSize, LogSized, MetadataEnd, Produce, ProducedParts,
     QuorumDescribed, UnregisterBroker, Watch,
 };
 
@@ -184,7 +184,7 @@ questions! {
     AlterPartitions, alter_partitions: Vec<IsrChange>
         => Result<Vec<Result<PartitionEpoch, ControllerError>>, MetadataRefusal>;
     /// Bytes of logs. The answer: nothing for a log that the shard does not have.
-    LogSizes, log_sizes: Vec<LogSize> => Vec<Option<u64>>;
+    LogSizes, log_sizes: Vec<LogSize> => Vec<Option<LogSized>>;
     /// Give me producer ids (shard 0).
     AllocateProducerIds, allocate_producer_ids: AllocateProducerIds
         => Result<AllocatedIds, MetadataRefusal>;

@@ -148,8 +148,6 @@ pub(crate) struct Counts {
     pub(crate) mailbox_depth: usize,
     pub(crate) mailbox_overflow: usize,
     pub(crate) produce_waiting: usize,
-    pub(crate) partitions_flushed: usize,
-    pub(crate) partitions_written: usize,
     pub(crate) is_fenced: bool,
 }
 
@@ -169,12 +167,6 @@ impl Counts {
             (&FENCED, usize::from(self.is_fenced)),
         ] {
             into.gauge(definition, Labels::new(), value as u64);
-        }
-        for (level, count) in [
-            ("flushed", self.partitions_flushed),
-            ("written", self.partitions_written),
-        ] {
-            into.gauge(&PARTITIONS, labels([("durability", level)]), count as u64);
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::metrics::TopicCounters;
 use crate::partition_rules::PartitionRules;
 use crate::purgatory::OperationId;
 use crate::replica_events::{Cut, ReplicaEvents};
+use crate::replication_metrics::Led;
 use crate::request::{Acks, Isolation};
 use crate::role::Role;
 use crate::watch::Watcher;
@@ -143,6 +144,27 @@ impl Partition {
         let role = self.role.borrow();
         let follows = matches!(&*role, Role::Follower(follower) if !follower.is_cutting());
         follows.then(|| role.leader_epoch())
+    }
+
+    /// What its leader tells of it, if this broker leads it.
+    pub(crate) fn led(&self) -> Option<Led> {
+        let role = self.role.borrow();
+        let leader = role.leader()?;
+        Some(Led {
+            epoch: leader.leader_epoch(),
+            replicas: leader.replica_count(),
+            in_sync: leader.isr().len(),
+            has_enough_in_sync: leader.has_enough_in_sync(),
+            lag_max: leader.follower_lag_max(),
+        })
+    }
+
+    /// Committed records, as far as the leader has told, that are not in this log; none on the leader itself.
+    pub(crate) fn committed_lag(&self) -> u64 {
+        match &*self.role.borrow() {
+            Role::Follower(follower) => follower.committed_lag(),
+            Role::Leader(_) | Role::Offline => 0,
+        }
     }
 
     /// The epoch that is led or followed.

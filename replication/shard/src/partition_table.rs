@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use indexmap::IndexMap;
 use model::{ShardId, TopicId, TopicPartition};
-use storage::Durability;
 
 use crate::partition::Partition;
 
@@ -52,8 +51,6 @@ impl Hasher for IdentityHasher {
 #[derive(Default)]
 pub struct PartitionTable {
     partitions: IndexMap<TopicPartition, Rc<Partition>, BuildHasherDefault<IdentityHasher>>,
-    /// How many of them flush before they acknowledge.
-    flushed: usize,
 }
 
 impl PartitionTable {
@@ -63,28 +60,12 @@ impl PartitionTable {
 
     /// Adds a partition. There must be none of that identity.
     pub fn insert(&mut self, partition: Rc<Partition>) {
-        self.flushed += usize::from(partition.rules().durability == Durability::Flushed);
         let previous = self.partitions.insert(partition.id, partition);
         assert!(previous.is_none(), "a partition was added twice");
     }
 
     pub fn remove(&mut self, id: TopicPartition) -> Option<Rc<Partition>> {
-        let removed = self.partitions.swap_remove(&id)?;
-        self.flushed -= usize::from(removed.rules().durability == Durability::Flushed);
-        Some(removed)
-    }
-
-    /// The durability level of one of the partitions is about to change.
-    pub fn durability_changes(&mut self, before: Durability, after: Durability) {
-        self.flushed += usize::from(after == Durability::Flushed);
-        self.flushed -= usize::from(before == Durability::Flushed);
-    }
-
-    pub fn count_at(&self, durability: Durability) -> usize {
-        match durability {
-            Durability::Flushed => self.flushed,
-            Durability::Written => self.len() - self.flushed,
-        }
+        self.partitions.swap_remove(&id)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Rc<Partition>> {

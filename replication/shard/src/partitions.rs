@@ -462,10 +462,6 @@ impl<I: Io> Partitions<I> {
         let config = self.cache.topic_config(topic);
         let rules = PartitionRules::of_topic(&config, crate::is_internal(topic.name()));
         for partition in partitions {
-            let before = partition.rules().durability;
-            let mut table = self.table.borrow_mut();
-            table.durability_changes(before, rules.durability);
-            drop(table);
             let settings = self.leader_settings(&config);
             settled.extend(partition.configure(self.io.now(), rules.clone(), settings));
             self.storage

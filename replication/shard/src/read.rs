@@ -11,7 +11,7 @@ use crate::partitions::Partitions;
 use crate::refusal::{AppendRefusal, DeleteRecordsRefusal, LeadRefusal, ReadRefusal};
 use crate::request::{
     DeleteRecords, EpochEnd, EpochEnded, Fetch, FetchPartition, Fetched, FoundOffset, Isolation,
-    ListOffset, LogSize, OffsetSpec, Watch,
+    ListOffset, LogSize, LogSized, OffsetSpec, Watch,
 };
 use crate::watch::{WatchState, Watcher};
 
@@ -222,9 +222,16 @@ impl<I: Io> Reader<I> {
         })
     }
 
-    /// Bytes of the batches of logs, whoever leads them; `None` where this shard has no such log.
-    pub(crate) fn log_sizes(&self, asked: &[LogSize]) -> Vec<Option<u64>> {
-        let size = |asked: &LogSize| Some(self.storage.log(asked.id)?.size_bytes());
+    /// Logs as they are, whoever leads them; `None` where this shard has no such log.
+    pub(crate) fn log_sizes(&self, asked: &[LogSize]) -> Vec<Option<LogSized>> {
+        let size = |asked: &LogSize| {
+            let partition = self.partitions.get(asked.id);
+            Some(LogSized {
+                size_bytes: self.storage.log(asked.id)?.size_bytes(),
+                // The metadata log, and one that waits to be deleted, have no leader that tells.
+                lag: partition.map_or(0, |partition| partition.committed_lag()),
+            })
+        };
         asked.iter().map(size).collect()
     }
 

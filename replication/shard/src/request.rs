@@ -274,6 +274,15 @@ pub struct LogSize {
     pub id: TopicPartition,
 }
 
+/// A partition's log, whoever leads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSized {
+    /// Of its batches.
+    pub size_bytes: u64,
+    /// Committed records, as far as the leader has told, that are not in it.
+    pub lag: u64,
+}
+
 /// Asking for a broker's registration to end.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct UnregisterBroker {

@@ -19,7 +19,7 @@ use model::{BrokerEpoch, BrokerId, Offset, PartitionEpoch, ProducerId, ShardId, 
 use quorum::{DirectoryId, QuorumStatus, ReplicaKey};
 use replica::{IsrProposal, IsrRefusal};
 use runtime::{Io, Oneshot, Signal, Snapshot, TaskClass};
-use storage::{Durability, Storage, StorageError};
+use storage::{Storage, StorageError};
 
 use crate::append::Appender;
 use crate::balancer::Balancer;
@@ -49,6 +49,7 @@ use crate::purgatory::Ending;
 use crate::read::Reader;
 use crate::refusal::{MetadataRefusal, ReadRefusal, WaitFailure};
 use crate::replica_events::ReplicaEvents;
+use crate::replication_metrics::{self, RoleChanges};
 use crate::reply::ReplySlot;
 use crate::request::{
     AllocateProducerIds, CandidateLogs, DeleteRecords, DeletionsDurable, Fetch, Fetched, LedSizes,
@@ -144,6 +145,7 @@ pub struct Shard<I: Io> {
     /// What the roles of this shard's partitions want done.
     pub(crate) events: Rc<ReplicaEvents>,
     pub(crate) streams: Rc<Streams<I>>,
+    pub(crate) role_changes: RoleChanges,
     fenced: Cell<bool>,
     /// Set when the broker is registered and clients may come; not on shard 0, which registers it.
     pub(crate) serve: Rc<Oneshot<()>>,
@@ -216,6 +218,7 @@ impl<I: Io> Shard<I> {
             replica: OnceCell::new(),
             snapshots: MetadataSnapshots::new(&options.config, io.now()),
             producer_ids: ProducerIds::default(),
+            role_changes: RoleChanges::default(),
             fenced: Cell::new(false),
             serve: Oneshot::new(),
             io,
@@ -438,7 +441,6 @@ impl<I: Io> Shard<I> {
     pub fn snapshot_into(&self, into: &mut Snapshot) {
         self.io.snapshot_into(into);
         self.storage.snapshot_into(into);
-        let table = self.partitions.table();
         let counts = Counts {
             produced_bytes: self.appender.produced_bytes.get(),
             own_bytes: self.appender.own_bytes.get(),
@@ -446,13 +448,12 @@ impl<I: Io> Shard<I> {
             mailbox_depth: self.peers.depth(),
             mailbox_overflow: self.peers.overflow(),
             produce_waiting: self.produces.waiting(),
-            partitions_flushed: table.count_at(Durability::Flushed),
-            partitions_written: table.count_at(Durability::Written),
             is_fenced: self.fenced.get(),
         };
         counts.snapshot_into(into);
         self.snapshots.snapshot_into(into);
         self.partitions.snapshot_topics(into);
+        replication_metrics::snapshot_into(self, into);
     }
 
     /// Has the controller decide a question, whoever that is; on shard 0.
@@ -566,7 +567,8 @@ impl<I: Io> Shard<I> {
         }
         // Before that the logs are opened with the image as it is then.
         if self.is_open.get() {
-            self.changed(self.partitions.follow(&delta));
+            let follow = || self.partitions.follow(&delta);
+            self.changed(self.role_changes.count(&self.partitions, &delta, follow));
             let deleted = delta.topics_deleted.values().cloned().collect();
             self.coordinators.topics_deleted(&deleted);
         }

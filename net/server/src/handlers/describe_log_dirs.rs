@@ -1,7 +1,8 @@
 //! DescribeLogDirs (key 35): the data directory, its volume, and the sizes of the logs in it (KIP-113, KIP-827).
 //!
 //! A broker has one data directory. A log's size is that of its record batches, wherever they are: what is in the
-//! journal only counts, space that a segment has set aside does not.
+//! journal only counts, space that a segment has set aside does not. Its lag is that of a follower behind what its leader has
+//! told of as committed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +14,7 @@ use protocol::describe_log_dirs::{
     DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use runtime::Io;
-use shard::request::LogSize;
+use shard::request::{LogSize, LogSized};
 
 use crate::connection::ConnectionEnd;
 use crate::context::Context;
@@ -36,8 +37,8 @@ pub async fn handle<I: Io>(
     for id in wanted.values().flatten() {
         scatter.ask(shard.owner(*id), LogSize { id: *id });
     }
-    let sizes = scatter.gather(shard, |size: Option<u64>| size).await;
-    let topics = described(wanted, sizes);
+    let logs = scatter.gather(shard, |log: Option<LogSized>| log).await;
+    let topics = described(wanted, logs);
     let directory = &context.server.options.log_dir;
     let log_dir = Text::copy_from(&directory.to_string_lossy());
     let result = match context.server.io.file_system_space(directory).await {
@@ -95,18 +96,21 @@ fn wanted(
     wanted
 }
 
-/// Topics with the partitions that have a log here. `sizes` are those of all wanted, in their order.
+/// Topics with the partitions that have a log here. `logs` are those of all wanted, in their order.
 fn described(
     wanted: BTreeMap<String, BTreeSet<TopicPartition>>,
-    sizes: Vec<Option<u64>>,
+    logs: Vec<Option<LogSized>>,
 ) -> Vec<DescribeLogDirsTopic> {
-    let mut sizes = sizes.into_iter();
+    let mut logs = logs.into_iter();
     let topics = wanted.into_iter().map(|(name, ids)| {
         let partitions = ids.into_iter().filter_map(|id| {
-            let size = sizes.next().expect("one size per partition")?;
+            let log = logs.next().expect("one log per partition")?;
+            let number =
+                |count: u64| i64::try_from(count).expect("logs have less than 2^63 of anything");
             Some(DescribeLogDirsPartition {
                 partition_index: id.partition.0,
-                partition_size: i64::try_from(size).expect("a log has less than 2^63 bytes"),
+                partition_size: number(log.size_bytes),
+                offset_lag: number(log.lag),
                 ..DescribeLogDirsPartition::default()
             })
         });

@@ -107,7 +107,12 @@ fn what_several_brokers_cannot_share_is_refused() {
         "--brokers 3 --data-dir {}",
         Path::new(RINGLOG).parent().unwrap().display()
     );
-    for words in ["--listen 127.0.0.1:0", "--node-id 3", "--brokers 2", &full] {
+    for words in [
+        "--brokers 3 --listen 127.0.0.1:0",
+        "--brokers 3 --node-id 3",
+        "--brokers 2",
+        &full,
+    ] {
         let mut process = demo(words, &folder);
         assert_eq!(end(&mut process).code(), Some(2), "{words}");
     }

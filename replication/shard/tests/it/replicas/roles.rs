@@ -7,7 +7,7 @@ use std::time::Duration;
 use metadata::record::{LeaderChange, PartitionChangeRecord};
 use metadata::{MetadataRecord, Uuid};
 use model::{BrokerId, LeaderEpoch, Offset};
-use runtime::{Io, TaskClass};
+use runtime::{Io, Snapshot, TaskClass};
 use shard::refusal::{LeadRefusal, ProduceRefusal, ReadRefusal, WaitFailure};
 use shard::request::{Acks, DeleteRecords, Fetch, FetchPartition, Isolation};
 
@@ -399,7 +399,35 @@ fn the_in_sync_set_follows_who_follows() {
         assert_eq!(world.isr(id(0)), [1, 2]);
         let acknowledged = Some(Outcome::Acknowledged(Offset(1)));
         assert_eq!(world.outcome(id(0), value), acknowledged);
+        assert_eq!(
+            counted(&world, 1),
+            [1, 1, 0, 1, 1, 0],
+            "under-replicated, shrunk"
+        );
+        assert_eq!(counted(&world, 2), [1, 0, 0, 0, 0, 0], "a follower");
         world.network.heal();
         world.check_settled(id(0), &[1, 2, 3]).await.unwrap();
+        assert_eq!(counted(&world, 1), [1, 0, 0, 0, 1, 1], "whole again");
+        world.network.cut(BrokerId(1), BrokerId(3));
+        world.network.cut(BrokerId(1), BrokerId(2));
+        world.produce(1, id(0), Acks::Leader, 10);
+        world.io().sleep(Duration::from_secs(49)).await;
+        assert_eq!(counted(&world, 1), [1, 1, 1, 1, 2, 1], "below the minimum");
     });
+}
+
+/// Of the shard that has partition 0: replicas, under-replicated, under the minimum, lag; shrinks and expands.
+fn counted(world: &World, broker: i32) -> [u64; 6] {
+    let mut snapshot = Snapshot::new();
+    let shard = world.shard(broker, id(0)).unwrap();
+    shard.snapshot_into(&mut snapshot);
+    [
+        "replicas",
+        "under_replicated_partitions",
+        "under_min_isr_partitions",
+        "follower_lag_records_max",
+        "isr_shrinks_total",
+        "isr_expands_total",
+    ]
+    .map(|name| snapshot.total(&format!("ringlog_{name}")))
 }
