@@ -244,14 +244,16 @@ impl LeaderReplica {
         self.replica_count
     }
 
-    /// Records between the log's end and that of the slowest follower that has fetched in this epoch; `None` if none has.
-    pub fn follower_lag_max(&self) -> Option<u64> {
+    /// Records that each follower lacks, of those that have fetched in this epoch.
+    pub fn follower_lags(&self) -> impl Iterator<Item = u64> {
         let ends = self
             .followers
             .iter()
             .filter_map(|follower| follower.log_end_offset);
-        let behind = self.log_end_offset.0 - ends.min()?.0;
-        Some(u64::try_from(behind).expect("no follower is beyond the leader's end"))
+        ends.map(|end| {
+            let behind = self.log_end_offset.0 - end.0;
+            u64::try_from(behind).expect("no follower is beyond the leader's end")
+        })
     }
 
     /// The process of a follower that has been accepted in this leader epoch: it is who records are pushed to.

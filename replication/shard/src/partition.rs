@@ -155,7 +155,9 @@ impl Partition {
             replicas: leader.replica_count(),
             in_sync: leader.isr().len(),
             has_enough_in_sync: leader.has_enough_in_sync(),
-            lag_max: leader.follower_lag_max(),
+            is_replicated: leader.has_followers(),
+            lag_max: leader.follower_lags().max().unwrap_or(0),
+            lag_sum: leader.follower_lags().sum(),
         })
     }
 

@@ -38,12 +38,12 @@ static UNDER_MIN_ISR: MetricDefinition = MetricDefinition::gauge(
 static FOLLOWER_LAG: MetricDefinition = MetricDefinition::gauge(
     "ringlog_follower_lag_records_max",
     Unit::Count,
-    "Records by which the slowest follower is behind the end of a log that the shard leads, durable records alone counted.",
+    "Records that the slowest follower of a partition that the shard leads lacks, of followers heard of since it leads.",
 );
 static TOPIC_FOLLOWER_LAG: MetricDefinition = MetricDefinition::gauge(
-    "ringlog_topic_follower_lag_records_max",
+    "ringlog_topic_follower_lag_records",
     Unit::Count,
-    "The same by topic, of those that have followers.",
+    "Records that the followers of partitions that the shard leads lack, all added up, by topic.",
 );
 static ISR_SHRINKS: MetricDefinition = MetricDefinition::counter(
     "ringlog_isr_shrinks_total",
@@ -119,8 +119,11 @@ pub(crate) struct Led {
     pub(crate) replicas: usize,
     pub(crate) in_sync: usize,
     pub(crate) has_enough_in_sync: bool,
-    /// Records, of the slowest follower that was heard of; `None` without any.
-    pub(crate) lag_max: Option<u64>,
+    pub(crate) is_replicated: bool,
+    /// Records that the slowest follower lacks, of those that were heard of.
+    pub(crate) lag_max: u64,
+    /// Records that all of them lack.
+    pub(crate) lag_sum: u64,
 }
 
 /// Changes of leaders and in-sync sets that this shard has seen.
@@ -202,8 +205,9 @@ impl Gauges {
         }
         self.under_replicated += u64::from(led.in_sync < led.replicas);
         self.under_min_isr += u64::from(!led.has_enough_in_sync);
-        if let Some(lag) = led.lag_max {
-            self.lag_max = self.lag_max.max(lag);
+        self.lag_max = self.lag_max.max(led.lag_max);
+        if led.is_replicated {
+            let lag = led.lag_sum;
             let topic = image.topic_by_id(partition.id.topic);
             self.add_lag(
                 topic.map_or(OTHER_TOPICS.into(), |topic| topic.name().clone()),
@@ -219,8 +223,7 @@ impl Gauges {
             true => topic,
             false => OTHER_TOPICS.into(),
         };
-        let known = self.lag_by_topic.entry(topic).or_default();
-        *known = (*known).max(lag);
+        *self.lag_by_topic.entry(topic).or_default() += lag;
     }
 
     fn snapshot_into(self, into: &mut Snapshot) {
@@ -320,7 +323,9 @@ mod tests {
             replicas: 3,
             in_sync,
             has_enough_in_sync: true,
-            lag_max: None,
+            is_replicated: true,
+            lag_max: 0,
+            lag_sum: 0,
         }
     }
 
@@ -353,8 +358,8 @@ mod tests {
         gauges.add_lag(Arc::from("topic-0000"), 9);
         gauges.add_lag(Arc::from("topic-0000"), 8);
         assert_eq!(gauges.lag_by_topic.len(), TOPICS_TRACKED_MAX + 1);
-        assert_eq!(gauges.lag_by_topic["topic-0000"], 9);
-        assert_eq!(gauges.lag_by_topic[OTHER_TOPICS], 7);
+        assert_eq!(gauges.lag_by_topic["topic-0000"], 7 + 9 + 8);
+        assert_eq!(gauges.lag_by_topic[OTHER_TOPICS], 7 * 10);
     }
 
     #[test]
