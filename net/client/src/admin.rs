@@ -1,4 +1,4 @@
-//! Topics: create, delete, list, describe, add partitions, trim, sizes.
+//! Topics: create, delete, list, describe, add partitions, trim.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,6 @@ use protocol::messages::delete_records::{
     DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic,
 };
 use protocol::messages::delete_topics::{DeleteTopicState, DeleteTopicsRequest};
-use protocol::messages::describe_log_dirs::{DescribableLogDirTopic, DescribeLogDirsRequest};
 use runtime::Io;
 
 use crate::cluster::{Cluster, RETRY_WAIT_MAX, RETRY_WAIT_MIN, Topic};
@@ -183,45 +182,6 @@ impl<I: Io> Cluster<I> {
             return Err(missing("DeleteRecords"));
         }
         Ok(starts)
-    }
-
-    /// Bytes of the records of a topic's partitions, as their leaders hold them; a partition without a leader is left
-    /// out.
-    pub async fn log_sizes(
-        &mut self,
-        topic: &Topic,
-    ) -> Result<BTreeMap<PartitionIndex, u64>, ClientError> {
-        let mut by_leader: BTreeMap<BrokerId, Vec<i32>> = BTreeMap::new();
-        for partition in &topic.partitions {
-            if let Some(leader) = partition.leader {
-                by_leader.entry(leader).or_default().push(partition.index.0);
-            }
-        }
-        let mut sizes = BTreeMap::new();
-        for (leader, partitions) in by_leader {
-            let request = DescribeLogDirsRequest {
-                topics: Some(vec![DescribableLogDirTopic {
-                    topic: Text::copy_from(&topic.name),
-                    partitions,
-                }]),
-            };
-            let response = self.ask(leader, &request).await?;
-            let what = format!("sizes of {}", topic.name);
-            ClientError::check(&what, response.error_code, None)?;
-            for directory in response.results {
-                ClientError::check(&what, directory.error_code, None)?;
-                let partitions = directory.topics.into_iter().flat_map(|t| t.partitions);
-                for partition in partitions.filter(|partition| !partition.is_future_key) {
-                    let size = u64::try_from(partition.partition_size);
-                    let size = size.map_err(|_| ClientError::Malformed {
-                        api: "DescribeLogDirs",
-                        reason: format!("a log of {} bytes", partition.partition_size),
-                    })?;
-                    sizes.insert(PartitionIndex(partition.partition_index), size);
-                }
-            }
-        }
-        Ok(sizes)
     }
 
     pub(crate) fn timeout_ms(&self) -> i32 {

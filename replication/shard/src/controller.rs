@@ -119,10 +119,7 @@ async fn decide<I: Io>(shard: &Rc<Shard<I>>, request: ControllerRequest) -> Cont
             Answer::AlterPartitions(alter_partitions(shard, &changes).await)
         }
         Request::ReportCandidates(report) => {
-            let elected = {
-                let mut candidacies = shard.candidacies.borrow_mut();
-                candidacies.handle_report(&shard.image(), &report)
-            };
+            let elected = shard.liveness.candidates(&shard.image(), &report);
             if !elected.is_empty() {
                 tracing::info!(
                     partitions = elected.len(),

@@ -1,4 +1,4 @@
-//! Who of the brokers is alive, while this one is the controller.
+//! Who of the brokers is alive, and what suspects have said of their logs, while this one is the controller.
 //!
 //! On shard 0. Invariant: there are sessions exactly while this broker is the active controller. It never judges itself by
 //! silence: that it decides is a sign of life, and a controller whose disk fails resigns.
@@ -6,8 +6,10 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use metadata::MetadataImage;
-use metadata::controller::{ControllerError, Heartbeat, HeartbeatAnswer, Sessions, Verdict};
+use metadata::controller::{
+    Candidacies, CandidateReport, ControllerError, Heartbeat, HeartbeatAnswer, Sessions, Verdict,
+};
+use metadata::{MetadataImage, MetadataRecord};
 use model::{BrokerId, MonotonicTime};
 
 use crate::refusal::MetadataRefusal;
@@ -17,6 +19,7 @@ pub(crate) struct Liveness {
     me: BrokerId,
     timeout: Duration,
     sessions: RefCell<Option<Sessions>>,
+    candidacies: RefCell<Candidacies>,
 }
 
 impl Liveness {
@@ -26,6 +29,7 @@ impl Liveness {
             me,
             timeout,
             sessions: RefCell::new(None),
+            candidacies: RefCell::default(),
         }
     }
 
@@ -41,6 +45,7 @@ impl Liveness {
             return false;
         }
         *sessions = is_active.then(|| Sessions::new(now, self.timeout, image));
+        *self.candidacies.borrow_mut() = Candidacies::default();
         true
     }
 
@@ -92,6 +97,16 @@ impl Liveness {
         if let Some(sessions) = self.sessions.borrow_mut().as_mut() {
             sessions.handle_decided(broker);
         }
+    }
+
+    /// A broker has told what it has of partitions that wait for suspects. The elections that follow.
+    pub(crate) fn candidates(
+        &self,
+        image: &MetadataImage,
+        report: &CandidateReport,
+    ) -> Vec<MetadataRecord> {
+        let mut candidacies = self.candidacies.borrow_mut();
+        candidacies.handle_report(image, report)
     }
 
     /// A broker's connections are gone, and its port refuses new ones.

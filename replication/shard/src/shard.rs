@@ -4,7 +4,7 @@
 //! by message. It holds the parts, takes questions to them ([`Shard::serve`]), and hands on what one part's outcome
 //! means for another. Each part owns its fields.
 
-use std::cell::{Cell, OnceCell, Ref, RefCell};
+use std::cell::{Cell, OnceCell, Ref};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use coordinator::GroupAsk;
-use metadata::controller::{BrokerRegistrationRequest, Candidacies};
+use metadata::controller::BrokerRegistrationRequest;
 use metadata::{MetadataImage, MetadataRecord, Topic, Uuid};
 use model::config::{BrokerConfig, TopicConfig};
 use model::{BrokerEpoch, BrokerId, Offset, PartitionEpoch, ProducerId, ShardId, TopicPartition};
@@ -129,8 +129,6 @@ pub struct Shard<I: Io> {
     pub(crate) remote_watches: RemoteWatches,
     pub(crate) controller: ControllerQueue,
     pub(crate) liveness: Liveness,
-    /// While this broker is the controller.
-    pub(crate) candidacies: RefCell<Candidacies>,
     pub(crate) balancer: Balancer,
     pub(crate) contacts: Contacts,
     pub(crate) observers: Observers,
@@ -209,7 +207,6 @@ impl<I: Io> Shard<I> {
             remote_watches: RemoteWatches::default(),
             controller: ControllerQueue::new(shard_count),
             liveness: Liveness::new(options.broker, session_timeout(&options.config)),
-            candidacies: RefCell::default(),
             balancer: Balancer::default(),
             contacts: Contacts::default(),
             observers: Observers::default(),

@@ -13,11 +13,13 @@ pub mod health;
 pub mod overview;
 pub mod process;
 pub mod prometheus;
+pub mod replication;
 pub mod server;
 pub mod shards;
 
 pub use document::Document;
 pub use health::Phase;
 pub use overview::Overview;
+pub use replication::Replication;
 pub use server::{Console, ConsoleError};
 pub use shards::{Answer, Question, ShardQuestions};

@@ -9,6 +9,7 @@ use runtime::HistogramSnapshot;
 use serde::Serialize;
 
 use crate::document::{Document, Family, Series, Value};
+use crate::replication::Replication;
 
 /// The stages of a request in their order in time.
 pub const STAGES: [&str; 9] = [
@@ -65,6 +66,8 @@ pub struct Overview {
     pub health: Health,
     /// The process.
     pub process: Process,
+    /// The broker in its cluster.
+    pub replication: Option<Replication>,
     /// Topics that were produced to, most bytes first.
     pub topics: Vec<Topic>,
 }
@@ -273,6 +276,7 @@ impl Window<'_> {
                 resident_bytes: self.gauge("process_resident_memory_bytes"),
                 descriptors: self.gauge("process_open_fds"),
             },
+            replication: Replication::of(self.later),
             topics: topics.into_iter().take(TOPICS_MAX).collect(),
         }
     }

@@ -19,7 +19,7 @@ pub struct ClusterArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show brokers and partitions. Fails if a partition has no leader or lacks a replica.
+    /// Show brokers, the metadata log and partitions. Fails if a partition has no leader or lacks a replica.
     Status {
         #[command(flatten)]
         connect: Connect,

@@ -2,11 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use client::{ClientError, Cluster, ConfigOwner};
+use client::{ClientError, Cluster, ConfigOwner, HeldLogs};
 use metadata::balance::{BrokerShape, ClusterShape, PartitionShape, standing_of};
 use model::config::DRAIN_KEY;
 use model::{BrokerId, TopicPartition};
 use uring::UringIo;
+
+/// Whether a broker gives its replicas away, as it says itself.
+async fn says_drained(
+    cluster: &mut Cluster<UringIo>,
+    broker: BrokerId,
+) -> Result<bool, ClientError> {
+    let configs = cluster.configs(&ConfigOwner::Broker(broker)).await?;
+    let set = configs.iter().find(|config| config.name == DRAIN_KEY);
+    Ok(set.and_then(|config| config.value.as_deref()) == Some("true"))
+}
 
 /// A shape, and the names of what is in it.
 pub struct Seen {
@@ -26,13 +36,20 @@ impl Seen {
             .brokers()
             .map(|broker| (broker.id, broker.rack.clone()))
             .collect();
-        let mut brokers = BTreeMap::new();
+        let (mut brokers, mut sizes) = (BTreeMap::new(), HeldLogs::new());
         for (id, rack) in known {
-            let configs = cluster.configs(&ConfigOwner::Broker(id)).await?;
-            let set = configs.iter().find(|config| config.name == DRAIN_KEY);
-            let set = set.and_then(|config| config.value.as_deref());
-            let is_drained = set == Some("true") || drained == Some(id);
-            let standing = standing_of(true, is_drained, false);
+            let is_drained = match says_drained(cluster, id).await {
+                Err(error) if error.is_retriable() => None,
+                said => Some(said? || drained == Some(id)),
+            };
+            // One that has just gone is away: others are told of it soon.
+            let standing = standing_of(is_drained.is_some(), is_drained == Some(true), false);
+            if is_drained.is_some() {
+                for (place, log) in cluster.held_logs(id, None).await? {
+                    let known = sizes.entry(place).or_insert(log);
+                    known.size_bytes = known.size_bytes.max(log.size_bytes);
+                }
+            }
             brokers.insert(id, BrokerShape { rack, standing });
         }
         let mut moving = BTreeMap::new();
@@ -41,13 +58,13 @@ impl Seen {
         }
         let (mut partitions, mut names) = (Vec::new(), BTreeMap::new());
         for topic in &topics {
-            let sizes = cluster.log_sizes(topic).await?;
             for partition in &topic.partitions {
                 let id = TopicPartition {
                     topic: topic.id,
                     partition: partition.index,
                 };
-                let removing = moving.get(&(topic.name.clone(), partition.index));
+                let place = (topic.name.clone(), partition.index);
+                let removing = moving.get(&place);
                 let stays = |id: &&BrokerId| removing.is_none_or(|gone| !gone.contains(id));
                 let replicas = partition.replicas.iter();
                 names.insert(id, topic.name.clone());
@@ -58,7 +75,7 @@ impl Seen {
                     is_moving: removing.is_some(),
                     has_leader: partition.leader.is_some(),
                     is_whole: partition.isr.len() == partition.replicas.len(),
-                    bytes: sizes.get(&partition.index).copied().unwrap_or_default(),
+                    bytes: sizes.get(&place).map_or(0, |log| log.size_bytes),
                 });
             }
         }

@@ -1,8 +1,9 @@
-//! `ringlog top`: what a broker does, live in the terminal or once as text.
+//! `ringlog top`: what a broker does, or several do, live in the terminal or once as text.
 //!
 //! Reads `/metrics.json` of the broker and computes everything from differences of two documents; the broker keeps
 //! nothing for it.
 
+mod brokers;
 mod feed;
 mod screen;
 mod text;
@@ -17,6 +18,9 @@ use std::time::Duration;
 
 use console::{Document, Overview};
 pub use text::bar;
+pub use units::bytes as size;
+
+use brokers::Watched;
 
 use super::CommandError;
 use super::table::{Format, print_json};
@@ -30,9 +34,14 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Arguments of `ringlog top`.
 #[derive(Debug, clap::Args)]
 pub struct TopArgs {
-    /// The broker's HTTP server (`http=` in its ready line)
-    #[arg(long, default_value = "http://127.0.0.1:9191", value_name = "URL")]
-    url: String,
+    /// The broker's HTTP server (`http=` in its ready line); with several, with commas, a row for each
+    #[arg(
+        long,
+        default_value = "http://127.0.0.1:9191",
+        value_name = "URL",
+        value_delimiter = ','
+    )]
+    url: Vec<String>,
     /// Time between two looks, and what rates are computed over
     #[arg(long, value_parser = duration, default_value = "1s", value_name = "TIME")]
     interval: Duration,
@@ -54,16 +63,50 @@ pub fn run(args: TopArgs) -> Result<(), CommandError> {
             written(INTERVAL_MIN)
         )));
     }
-    let source = Source::new(&args.url)?;
+    let sources = args.url.iter().map(|url| Source::new(url));
+    let mut sources = sources.collect::<Result<Vec<Source>, CommandError>>()?;
     if args.once {
-        return once(&source, interval, args.format);
+        return match sources.as_slice() {
+            [source] => once(source, interval, args.format),
+            sources => once_each(sources, interval, args.format),
+        };
     }
     if !std::io::stdout().is_terminal() {
         return Err(CommandError::Usage(
             "the output is not a terminal: use --once".to_owned(),
         ));
     }
-    screen::run(source, interval)
+    match sources.len() {
+        1 => screen::run(sources.remove(0), interval),
+        _ => screen::run_each(sources, interval),
+    }
+}
+
+/// One look at several brokers. Some may be down; none may be looked at in vain.
+fn once_each(sources: &[Source], interval: Duration, format: Format) -> Result<(), CommandError> {
+    let mut watched: Vec<Watched> = sources
+        .iter()
+        .map(|it| Watched::new(it.address()))
+        .collect();
+    for look in 0..2 {
+        if look > 0 {
+            std::thread::sleep(interval);
+        }
+        for (broker, source) in watched.iter_mut().zip(sources) {
+            broker.update(source.fetch().map_err(|error| error.to_string()));
+        }
+    }
+    match format {
+        Format::Text => print_text(&brokers::render(&watched))?,
+        Format::Json => {
+            let overviews: Vec<Option<&Overview>> = watched.iter().map(Watched::overview).collect();
+            print_json(&overviews)?;
+        }
+    }
+    match watched.iter().any(|broker| broker.overview().is_some()) {
+        true => Ok(()),
+        false => Err(CommandError::Failed("no broker answers".to_owned())),
+    }
 }
 
 fn once(source: &Source, interval: Duration, format: Format) -> Result<(), CommandError> {

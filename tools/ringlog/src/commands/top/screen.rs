@@ -14,11 +14,12 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, Ke
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span, Text};
-use ratatui::widgets::{Cell, Paragraph, Row, Table};
+use ratatui::widgets::{Cell, Paragraph, Row, Table, Wrap};
 use ratatui::{DefaultTerminal, Frame};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::CommandError;
+use super::brokers::{self, Watched};
 use super::feed;
 use super::text;
 use super::units::{bytes, percent};
@@ -66,11 +67,7 @@ const LABEL_COLUMNS: u16 = 8;
 pub fn run(source: Source, interval: Duration) -> Result<(), CommandError> {
     // A wrong address is better told on a terminal that is still itself.
     let first = source.fetch()?;
-    let ended = Arc::new(AtomicBool::new(false));
-    for signal in [SIGHUP, SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, ended.clone())
-            .map_err(|error| CommandError::io("signals", error))?;
-    }
+    let ended = ending()?;
     let mut screen = Screen::new(source.address());
     screen.update(Ok(first));
     let documents = feed::watch(source, interval);
@@ -79,6 +76,71 @@ pub fn run(source: Source, interval: Duration) -> Result<(), CommandError> {
         .and_then(|mut terminal| show(&mut terminal, &mut screen, &documents, &ended));
     ratatui::try_restore().map_err(terminal_error)?;
     shown
+}
+
+/// Shows several brokers, a row for each, until the user has seen enough.
+pub fn run_each(sources: Vec<Source>, interval: Duration) -> Result<(), CommandError> {
+    let ended = ending()?;
+    let mut watched: Vec<Watched> = sources
+        .iter()
+        .map(|it| Watched::new(it.address()))
+        .collect();
+    let feeds = sources
+        .into_iter()
+        .map(|source| feed::watch(source, interval));
+    let feeds: Vec<flume::Receiver<Result<Document, String>>> = feeds.collect();
+    let mut terminal = ratatui::try_init().map_err(terminal_error)?;
+    let shown = show_each(&mut terminal, &mut watched, &feeds, &ended);
+    ratatui::try_restore().map_err(terminal_error)?;
+    shown
+}
+
+fn show_each(
+    terminal: &mut DefaultTerminal,
+    watched: &mut [Watched],
+    feeds: &[flume::Receiver<Result<Document, String>>],
+    ended: &AtomicBool,
+) -> Result<(), CommandError> {
+    while !ended.load(Ordering::Relaxed) {
+        for (broker, feed) in watched.iter_mut().zip(feeds) {
+            for document in feed.try_iter() {
+                broker.update(document);
+            }
+        }
+        let text = format!("{}\nq quit", brokers::render(watched));
+        let drawn = terminal.draw(|frame| {
+            let paragraph = Paragraph::new(text).wrap(Wrap { trim: false });
+            frame.render_widget(paragraph, frame.area());
+        });
+        drawn.map_err(terminal_error)?;
+        if event::poll(KEY_PATIENCE).map_err(terminal_error)?
+            && let Event::Key(key) = event::read().map_err(terminal_error)?
+            && key.kind != KeyEventKind::Release
+            && is_end(key)
+        {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Whether a key ends the show.
+fn is_end(key: KeyEvent) -> bool {
+    match key.code {
+        KeyCode::Char('c') => key.modifiers.contains(KeyModifiers::CONTROL),
+        KeyCode::Char('q') | KeyCode::Esc => true,
+        _ => false,
+    }
+}
+
+/// What signals set.
+fn ending() -> Result<Arc<AtomicBool>, CommandError> {
+    let ended = Arc::new(AtomicBool::new(false));
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, ended.clone())
+            .map_err(|error| CommandError::io("signals", error))?;
+    }
+    Ok(ended)
 }
 
 fn terminal_error(error: std::io::Error) -> CommandError {
@@ -168,9 +230,8 @@ impl Screen {
             return false;
         }
         match key.code {
+            _ if is_end(key) => return true,
             KeyCode::Char('?' | 'h') => self.explains = true,
-            KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => return true,
-            KeyCode::Char('q') | KeyCode::Esc => return true,
             KeyCode::Char('p' | ' ') => self.paused = !self.paused,
             KeyCode::Down | KeyCode::Right | KeyCode::Tab => self.choose(1),
             KeyCode::Up | KeyCode::Left | KeyCode::BackTab => self.choose(-1),

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use console::Overview;
 use console::overview::{Api, Stage, Topic};
+use console::{Overview, Replication};
 
 use super::units::{age, bytes, count, known, nanos, percent};
 
@@ -24,7 +24,7 @@ pub fn summary(overview: &Overview) -> Vec<(&'static str, String)> {
         _ => String::new(),
     };
     let per_produced = device.write_bytes_per_produced;
-    vec![
+    let mut summary = vec![
         (
             "in",
             format!(
@@ -66,7 +66,38 @@ pub fn summary(overview: &Overview) -> Vec<(&'static str, String)> {
         ),
         ("clients", clients(overview)),
         ("broker", broker(overview)),
-    ]
+    ];
+    summary.extend(
+        overview
+            .replication
+            .as_ref()
+            .map(|it| ("cluster", cluster(it))),
+    );
+    summary
+}
+
+fn cluster(replication: &Replication) -> String {
+    let mut line = format!(
+        "broker {}  leads {} of {} replicas  {} under-replicated  lag {}",
+        replication.broker_id.as_deref().unwrap_or("?"),
+        count(replication.leads),
+        count(replication.replicas),
+        count(replication.under_replicated),
+        count(replication.follower_lag),
+    );
+    if let Some(controlled) = &replication.controller {
+        push(
+            &mut line,
+            &format!(
+                "  controller of {} brokers, {} fenced  {} of {} partitions offline",
+                count(controlled.brokers),
+                count(controlled.fenced),
+                count(controlled.offline),
+                count(controlled.partitions),
+            ),
+        );
+    }
+    line
 }
 
 /// A sentence in lines of so many columns at most, broken where two blanks are; a piece that is longer stays whole.
@@ -156,6 +187,19 @@ pub fn alarms(overview: &Overview) -> Vec<String> {
         .is_some_and(|count| count > 0.0)
     {
         alarms.push("a write failed: a shard acknowledges nothing until a restart".to_owned());
+    }
+    if let Some(replication) = &overview.replication {
+        let refused = replication.under_min_isr;
+        if refused > 0.0 {
+            alarms.push(format!(
+                "{} partitions refuse acks=all: too few replicas are in sync",
+                count(refused)
+            ));
+        }
+        let offline = replication.controller.map_or(0.0, |it| it.offline);
+        if offline > 0.0 {
+            alarms.push(format!("{} partitions have no leader", count(offline)));
+        }
     }
     alarms
 }
@@ -272,7 +316,7 @@ pub fn render(overview: &Overview, address: &str) -> String {
 }
 
 /// Rows under a header, the first column to the left, the others to the right, with something more at the end of each.
-fn columns<const N: usize>(
+pub fn columns<const N: usize>(
     out: &mut String,
     header: [&str; N],
     rows: Vec<[String; N]>,

@@ -1,13 +1,12 @@
-//! `ringlog topic create | list | describe | add-partitions | trim | delete`.
+//! `ringlog topic create | list | add-partitions | trim | delete`.
 
 use std::collections::BTreeMap;
 
 use clap::Args;
-use client::{Bounds, ClientError, Cluster, NewTopic, Partition, Position, Topic, TopicConfig};
+use client::{Bounds, ClientError, NewTopic, Position, Topic};
 use model::config::topic_key;
 use model::{Offset, PartitionIndex};
 use serde::Serialize;
-use uring::UringIo;
 
 use crate::commands::CommandError;
 use crate::commands::connect::Connect;
@@ -36,15 +35,6 @@ pub struct CreateArgs {
 /// Arguments of `ringlog topic list`.
 #[derive(Debug, Args)]
 pub struct ListArgs {
-    #[command(flatten)]
-    connect: Connect,
-}
-
-/// Arguments of `ringlog topic describe`.
-#[derive(Debug, Args)]
-pub struct DescribeArgs {
-    /// Its name.
-    name: String,
     #[command(flatten)]
     connect: Connect,
 }
@@ -214,8 +204,9 @@ pub fn trim(args: TrimArgs) -> Result<(), CommandError> {
     print_table(&["partition", "begins at"], cells.collect(), &[0, 1])
 }
 
+/// A line of a listing of topics.
 #[derive(Serialize)]
-struct TopicRow {
+pub struct TopicRow {
     name: String,
     id: String,
     partitions: usize,
@@ -226,7 +217,8 @@ struct TopicRow {
 }
 
 impl TopicRow {
-    fn of(topic: &Topic) -> TopicRow {
+    /// What a listing says of a topic.
+    pub fn of(topic: &Topic) -> TopicRow {
         let partitions = &topic.partitions;
         TopicRow {
             name: topic.name.clone(),
@@ -281,147 +273,8 @@ pub fn list(args: &ListArgs) -> Result<(), CommandError> {
     print_table(&header, cells.collect(), &[1, 2, 3, 4])
 }
 
-/// A topic, its settings, and where its partitions begin and end.
-struct Description {
-    topic: Topic,
-    configs: Vec<TopicConfig>,
-    /// Nothing while a partition has no leader.
-    bounds: Option<Bounds>,
-    /// Bytes by partition; of a broker that does not tell, none.
-    sizes: BTreeMap<PartitionIndex, u64>,
-}
-
-async fn description(
-    cluster: &mut Cluster<UringIo>,
-    name: &str,
-) -> Result<Description, ClientError> {
-    let topic = cluster.describe_topic(name).await?;
-    let configs = cluster.topic_configs(name).await?;
-    let bounds = match topic.partitions.iter().all(|p| p.leader.is_some()) {
-        true => Some(Bounds::ask(cluster, name).await?),
-        false => None,
-    };
-    let sizes = match cluster.log_sizes(&topic).await {
-        Err(ClientError::Unsupported { .. }) => BTreeMap::new(),
-        sizes => sizes?,
-    };
-    Ok(Description {
-        topic,
-        configs,
-        bounds,
-        sizes,
-    })
-}
-
-#[derive(Serialize)]
-struct PartitionRow {
-    partition: i32,
-    leader: Option<i32>,
-    leader_epoch: i32,
-    replicas: Vec<i32>,
-    isr: Vec<i32>,
-    start: Option<i64>,
-    end: Option<i64>,
-    /// Of the records, as the leader holds them.
-    size_bytes: Option<u64>,
-}
-
-impl PartitionRow {
-    fn of(
-        partition: &Partition,
-        bounds: Option<&Bounds>,
-        sizes: &BTreeMap<PartitionIndex, u64>,
-    ) -> PartitionRow {
-        let known = bounds.and_then(|bounds| bounds.of(partition.index));
-        PartitionRow {
-            partition: partition.index.0,
-            leader: partition.leader.map(|id| id.0),
-            leader_epoch: partition.leader_epoch.0,
-            replicas: partition.replicas.iter().map(|id| id.0).collect(),
-            isr: partition.isr.iter().map(|id| id.0).collect(),
-            start: known.map(|(start, _)| start.0),
-            end: known.map(|(_, end)| end.0),
-            size_bytes: sizes.get(&partition.index).copied(),
-        }
-    }
-
-    /// Offsets from the first record to the end. Fewer records may be left of them in a compacted topic.
-    fn offsets(&self) -> Option<i64> {
-        Some(self.end? - self.start?)
-    }
-}
-
-/// Shows a topic.
-pub fn describe(args: &DescribeArgs) -> Result<(), CommandError> {
-    let name = args.name.clone();
-    let Description {
-        topic,
-        configs,
-        bounds,
-        sizes,
-    } = args
-        .connect
-        .server
-        .ask(async move |cluster| description(cluster, &name).await)?;
-    let partitions = topic.partitions.iter();
-    let partitions: Vec<PartitionRow> = partitions
-        .map(|partition| PartitionRow::of(partition, bounds.as_ref(), &sizes))
-        .collect();
-    let own: Vec<&TopicConfig> = configs.iter().filter(|config| config.is_own).collect();
-    if args.connect.format == Format::Json {
-        let all: serde_json::Map<String, serde_json::Value> = configs
-            .iter()
-            .map(|config| (config.name.clone(), config.value.clone().into()))
-            .collect();
-        return print_json(&serde_json::json!({
-            "topic": TopicRow::of(&topic),
-            "partitions": partitions,
-            "own_configs": own.iter().map(|config| &config.name).collect::<Vec<_>>(),
-            "configs": all,
-        }));
-    }
-    outln!(
-        "{}  id {}  {}",
-        topic.name,
-        topic.id,
-        partition_count(partitions.len())
-    )?;
-    for config in own {
-        let value = config.value.as_deref().unwrap_or("(not shown)");
-        outln!("  {}={value}", config.name)?;
-    }
-    let join = |ids: &[i32]| ids.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
-    let number = |number: Option<i64>| number.map_or("?".to_owned(), |n| n.to_string());
-    let cells = partitions.iter().map(|row| {
-        vec![
-            row.partition.to_string(),
-            row.leader.map_or("none".to_owned(), |id| id.to_string()),
-            row.leader_epoch.to_string(),
-            join(&row.replicas),
-            join(&row.isr),
-            number(row.start),
-            number(row.end),
-            number(row.offsets()),
-            row.size_bytes
-                .map_or("?".to_owned(), |bytes| bytes.to_string()),
-        ]
-    });
-    let header = [
-        "partition",
-        "leader",
-        "epoch",
-        "replicas",
-        "in sync",
-        "start",
-        "end",
-        "offsets",
-        "bytes",
-    ];
-    print_table(&header, cells.collect(), &[0, 1, 2, 5, 6, 7, 8])
-}
-
 /// `1 partition`, `8 partitions`.
-fn partition_count(count: usize) -> String {
+pub fn partition_count(count: usize) -> String {
     let ending = if count == 1 { "" } else { "s" };
     format!("{count} partition{ending}")
 }

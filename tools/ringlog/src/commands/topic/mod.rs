@@ -3,6 +3,7 @@
 mod admin;
 mod alter;
 mod consume;
+mod describe;
 mod encoding;
 mod input;
 mod produce;
@@ -30,8 +31,8 @@ enum Action {
     Create(admin::CreateArgs),
     /// List all topics.
     List(admin::ListArgs),
-    /// Show a topic's partitions, where they begin and end, their sizes, and its own settings.
-    Describe(admin::DescribeArgs),
+    /// Show a topic's partitions, who leads and has them, where they begin and end, what they lack, and its own settings.
+    Describe(describe::DescribeArgs),
     /// Change a topic's own settings.
     Alter(alter::AlterArgs),
     /// Add partitions to a topic.
@@ -49,7 +50,7 @@ pub fn run(args: TopicArgs) -> Result<(), CommandError> {
         Action::Consume(args) => consume::run(&args),
         Action::Create(args) => admin::create(args),
         Action::List(args) => admin::list(&args),
-        Action::Describe(args) => admin::describe(&args),
+        Action::Describe(args) => describe::describe(&args),
         Action::Alter(args) => alter::run(args),
         Action::AddPartitions(args) => admin::add_partitions(args),
         Action::Trim(args) => admin::trim(args),

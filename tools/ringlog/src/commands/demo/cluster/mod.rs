@@ -381,7 +381,7 @@ impl Demo {
             "\nThe cluster is running on {}. Try
     ringlog cluster status --bootstrap {address}
     ringlog topic describe {TOPIC} --bootstrap {address}
-    ringlog top --url http://{http}
+    ringlog top --url {http}
     kill -9 {}
 Ctrl-C ends it.",
             self.brokers.bootstrap(),
