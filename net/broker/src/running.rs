@@ -11,7 +11,7 @@ use std::time::Duration;
 use model::ShardId;
 use runtime::Io;
 use server::{Server, listener};
-use shard::{Closed, LEAVE_PATIENCE, Shard};
+use shard::{Closed, LEAVE_PATIENCE, Shard, leave};
 use storage::{RecoveryReport, StorageError};
 
 use crate::data_directory::DataDirectory;
@@ -66,7 +66,7 @@ impl<I: Io> Running<I> {
         } = self;
         let io = shard.io.clone();
         if shard.id() == ShardId(0) {
-            shard.leave().await;
+            leave(&shard).await;
         }
         // Whoever does not come is missed at the next barrier: clients are answered meanwhile.
         if left.pass(&io, true, LEAVE_PATIENCE + DRAIN_MARGIN).await == Err(Missing) {

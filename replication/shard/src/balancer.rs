@@ -8,7 +8,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
 use std::time::Duration;
 
 use metadata::balance::{ClusterShape, Limits, Move, plan};
@@ -18,12 +17,6 @@ use metadata::controller::{
 use metadata::{MetadataImage, MetadataRecord};
 use model::config::BrokerConfig;
 use model::{BrokerId, MonotonicTime, Offset, TopicPartition};
-use runtime::Io;
-
-use crate::shard::Shard;
-
-/// How often it is looked whether something is to move.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Leaders that are replaced by preferred ones in one decision, as in Kafka.
 const ELECTIONS_MAX: usize = 1_000;
@@ -41,32 +34,14 @@ pub(crate) struct Balancer {
     elections_due: Cell<Option<MonotonicTime>>,
 }
 
-/// Has the controller look again and again, for the life of the process.
-pub(crate) async fn run<I: Io>(shard: Rc<Shard<I>>) {
-    loop {
-        shard.io.sleep(LOOK_INTERVAL).await;
-        let is_active = shard.replica().is_some_and(|replica| replica.is_active());
-        let now = shard.io.now();
-        let is_due = shard.balancer.follow(is_active, now, &shard.image());
-        shard.controller.balance_if(is_due);
-    }
-}
-
-/// The moves and elections that are to be decided now.
-pub(crate) fn decide<I: Io>(shard: &Shard<I>) -> Vec<MetadataRecord> {
-    let (image, config, now) = (shard.image(), shard.config(), shard.io.now());
-    let balancer = &shard.balancer;
-    let mut records = balancer.moves(&image, &config, now);
-    // Each is decided on the image: not together with a move of the same partition.
-    if records.is_empty() {
-        records = balancer.elections(&image, &config, now);
-    }
-    records
-}
-
 impl Balancer {
     /// This broker is the controller, or is not; time has passed. Whether there may be something to decide.
-    fn follow(&self, is_active: bool, now: MonotonicTime, image: &MetadataImage) -> bool {
+    pub(crate) fn follow(
+        &self,
+        is_active: bool,
+        now: MonotonicTime,
+        image: &MetadataImage,
+    ) -> bool {
         let mut away_since = self.away_since.borrow_mut();
         if !is_active || image.brokers().count() < 2 {
             away_since.clear();
@@ -107,6 +82,21 @@ impl Balancer {
             .iter()
             .filter(|(_, since)| now.since(**since) >= patience);
         lost.map(|(id, _)| *id).collect()
+    }
+
+    /// The moves and elections that are to be decided now.
+    pub(crate) fn decide(
+        &self,
+        image: &MetadataImage,
+        config: &BrokerConfig,
+        now: MonotonicTime,
+    ) -> Vec<MetadataRecord> {
+        let records = self.moves(image, config, now);
+        // Each is decided on the image: not together with a move of the same partition.
+        match records.is_empty() {
+            true => self.elections(image, config, now),
+            false => records,
+        }
     }
 
     fn moves(

@@ -15,7 +15,6 @@ use runtime::mailbox::{Inbox, Sender};
 use runtime::{Io, TaskClass};
 use storage::{Log, OpenError, RecoveryReport, Storage, StorageOptions};
 
-use crate::balancer;
 use crate::controller;
 use crate::forwarding;
 use crate::isr_changes;
@@ -131,7 +130,9 @@ async fn boot_first<I: Io>(
     shard.io.spawn(class, life::beat(shard.clone()));
     shard.io.spawn(class, suspects::report(shard.clone()));
     shard.io.spawn(class, sizes::report(shard.clone()));
-    shard.io.spawn(class, balancer::run(shard.clone()));
+    shard
+        .io
+        .spawn(class, controller::look_for_moves(shard.clone()));
     life::wait_unfenced(&shard).await?;
     let snapshots = snapshot_writer::run(shard.clone());
     shard.io.spawn(TaskClass::Background, snapshots);

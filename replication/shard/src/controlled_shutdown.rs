@@ -36,8 +36,8 @@ struct Asking {
     is_over: Cell<bool>,
 }
 
-/// Leaves the cluster, for as long as it takes and [`LEAVE_PATIENCE`] at most.
-pub(crate) async fn leave<I: Io>(shard: &Rc<Shard<I>>) {
+/// Leaves the cluster in order, within [`LEAVE_PATIENCE`]; on shard 0, while every shard still serves.
+pub async fn leave<I: Io>(shard: &Rc<Shard<I>>) {
     let others = shard.image().brokers().count() > 1;
     // A broker whose storage has failed has asked to be fenced already, and promises nothing that others wait for.
     if !others || shard.is_fenced() {

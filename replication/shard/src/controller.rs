@@ -20,7 +20,6 @@ use model::record::BatchBuilder;
 use model::{BrokerEpoch, BrokerId, Offset, PartitionEpoch};
 use runtime::Io;
 
-use crate::balancer;
 use crate::config_rules;
 use crate::controller_call::{ControllerAnswer, ControllerRequest};
 use crate::controller_queue::{Decided, Next};
@@ -35,6 +34,9 @@ const DISK_FULL_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How often it is looked at meanwhile.
 const DISK_FULL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often it is looked whether something is to move.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a full device means for a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,9 +259,25 @@ async fn judge<I: Io>(shard: &Rc<Shard<I>>) {
     }
 }
 
+/// Looks again and again whether something is to move, for the life of the process.
+pub(crate) async fn look_for_moves<I: Io>(shard: Rc<Shard<I>>) {
+    loop {
+        shard.io.sleep(LOOK_INTERVAL).await;
+        let is_active = shard.replica().is_some_and(|replica| replica.is_active());
+        let now = shard.io.now();
+        let is_due = shard.balancer.follow(is_active, now, &shard.image());
+        shard.controller.balance_if(is_due);
+    }
+}
+
 /// Decides what moves by itself.
 async fn balance<I: Io>(shard: &Rc<Shard<I>>) {
-    let records = balancer::decide(shard);
+    let records = {
+        let config = shard.config();
+        shard
+            .balancer
+            .decide(&shard.image(), &config, shard.io.now())
+    };
     if let Err(error) = commit_any(shard, records, Urgency::Ordinary).await {
         tracing::info!(%error, "what is to move stays for now");
     }

@@ -16,10 +16,10 @@ use quorum::ReplicaKey;
 use serde::{Deserialize, Serialize};
 
 use crate::refusal::MetadataRefusal;
+use crate::reports::SizeReport;
 use crate::request::{
     CreatedPartitions, CreatedTopics, DescribeQuorum, QuorumDescribed, UnregisterBroker,
 };
-use crate::sizes::SizeReport;
 
 /// A question to the controller.
 pub(crate) trait ControllerCall: Sized {

@@ -52,6 +52,7 @@ mod removed_topics;
 mod replica_events;
 mod replication_metrics;
 pub mod reply;
+mod reports;
 pub mod request;
 mod role;
 pub mod shard;
@@ -69,7 +70,7 @@ mod work_queue;
 pub use boot::{BootError, Booted, boot};
 pub use close::Closed;
 pub use closest::closest_replica;
-pub use controlled_shutdown::LEAVE_PATIENCE;
+pub use controlled_shutdown::{LEAVE_PATIENCE, leave};
 pub use shard::{Shard, ShardOptions};
 pub use unknown_logs::MetadataLost;
 

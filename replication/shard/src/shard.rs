@@ -26,7 +26,6 @@ use crate::balancer::Balancer;
 use crate::batch_check::BatchChecks;
 use crate::close::{self, Closed};
 use crate::contacts::Contacts;
-use crate::controlled_shutdown;
 use crate::controller_call::{Controller, ControllerCall, ProducerIdsFor};
 use crate::controller_queue::ControllerQueue;
 use crate::coordinator_host::{CoordinatorHost, Tools};
@@ -51,13 +50,12 @@ use crate::refusal::{MetadataRefusal, ReadRefusal, WaitFailure};
 use crate::replica_events::ReplicaEvents;
 use crate::replication_metrics::{self, RoleChanges};
 use crate::reply::ReplySlot;
+use crate::reports;
 use crate::request::{
     AllocateProducerIds, CandidateLogs, DeleteRecords, DeletionsDurable, Fetch, Fetched, LedSizes,
     ListOffset, MetadataEnd, Produce, Watch,
 };
-use crate::sizes;
 use crate::streams::{PeerShard, StreamRefusal, Streams};
-use crate::suspects;
 use crate::timers::Timers;
 use crate::watch::{RemoteWatches, WatchState};
 use crate::work_queue::WorkQueue;
@@ -424,11 +422,6 @@ impl<I: Io> Shard<I> {
         }
     }
 
-    /// Leaves the cluster in order, within [`crate::LEAVE_PATIENCE`]; on shard 0, while every shard still serves.
-    pub async fn leave(self: &Rc<Self>) {
-        controlled_shutdown::leave(self).await;
-    }
-
     /// Closes the logs. Requests are refused from now on. Ends in bounded time on a full device.
     pub async fn close(&self) -> Result<Closed, StorageError> {
         close::close(&self.io, &self.storage).await
@@ -509,9 +502,19 @@ impl<I: Io> Shard<I> {
                 );
             }
             Asked::CandidateLogs(CandidateLogs, reply) => {
-                self.peers.answer(reply, suspects::logs_of(self));
+                self.peers.answer(
+                    reply,
+                    reports::candidate_logs(
+                        &self.image(),
+                        &self.partitions.table(),
+                        self.options.broker,
+                    ),
+                );
             }
-            Asked::LedSizes(LedSizes, reply) => self.peers.answer(reply, sizes::led_by(self)),
+            Asked::LedSizes(LedSizes, reply) => self.peers.answer(
+                reply,
+                reports::led_sizes(&self.image(), &self.partitions.table(), self.options.broker),
+            ),
             Asked::DescribeQuorum(asked, reply) => self.ask_controller(asked, reply),
             Asked::MetadataEnd(MetadataEnd, reply) => {
                 self.peers.answer(reply, self.cache.end_offset());

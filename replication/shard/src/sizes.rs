@@ -5,11 +5,10 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use model::{BrokerEpoch, BrokerId, TopicPartition};
 use runtime::Io;
-use serde::{Deserialize, Serialize};
 
 use crate::forwarding;
+use crate::reports::SizeReport;
 use crate::request::LedSizes;
 use crate::shard::Shard;
 
@@ -18,14 +17,6 @@ const INTERVAL: Duration = Duration::from_secs(30);
 
 /// Partitions of one report: its text stays below what may be forwarded.
 const SIZES_MAX: usize = 5_000;
-
-/// Partitions and the bytes of their logs, of a broker that leads them.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct SizeReport {
-    pub broker: BrokerId,
-    pub broker_epoch: BrokerEpoch,
-    pub sizes: Vec<(TopicPartition, u64)>,
-}
 
 /// Tells the controller, for the life of the process.
 pub(crate) async fn report<I: Io>(shard: Rc<Shard<I>>) {
@@ -47,16 +38,4 @@ pub(crate) async fn report<I: Io>(shard: Rc<Shard<I>>) {
             }
         }
     }
-}
-
-/// The partitions that a shard leads, and their bytes.
-pub(crate) fn led_by<I: Io>(shard: &Shard<I>) -> Vec<(TopicPartition, u64)> {
-    let (me, image) = (shard.options.broker, shard.image());
-    let table = shard.partitions.table();
-    let led = table.iter().filter(|partition| {
-        let state = image.partition(partition.id);
-        state.is_some_and(|state| state.leader == Some(me))
-    });
-    led.map(|partition| (partition.id, partition.log.size_bytes()))
-        .collect()
 }

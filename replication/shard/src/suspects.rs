@@ -11,7 +11,6 @@ use metadata::controller::{CandidateReport, ReportedLog, is_candidate};
 use runtime::Io;
 
 use crate::forwarding;
-use crate::partition::Partition;
 use crate::request::CandidateLogs;
 use crate::shard::Shard;
 
@@ -58,20 +57,4 @@ async fn tell<I: Io>(shard: &Rc<Shard<I>>) {
             tracing::debug!(%error, "nobody hears what this broker has of partitions without a leader");
         }
     }
-}
-
-/// What a shard has of the partitions that wait for it.
-pub(crate) fn logs_of<I: Io>(shard: &Shard<I>) -> Vec<ReportedLog> {
-    let (me, image) = (shard.options.broker, shard.image());
-    let table = shard.partitions.table();
-    let waiting = table.iter().filter_map(|partition: &Rc<Partition>| {
-        let state = image.partition(partition.id)?;
-        is_candidate(state, me).then(|| ReportedLog {
-            partition: partition.id,
-            partition_epoch: state.partition_epoch,
-            last_epoch: partition.last_epoch(),
-            log_end_offset: partition.log.durable_end_offset(),
-        })
-    });
-    waiting.collect()
 }
