@@ -9,8 +9,9 @@ use ringlog_metadata::controller::Refusal::{
     self, InvalidReplicaAssignment, NoReassignmentInProgress,
 };
 use ringlog_metadata::controller::{
-    ControllerError, CreateTopicsRequest, ElectionKind, IsrChange, ManualAssignment, NewTopic,
-    alter_partition, cancel_move, create_topics, elect, move_replicas,
+    ControllerError, CreatePartitionsRequest, CreateTopicsRequest, DeletableTopic, ElectionKind,
+    IsrChange, ManualAssignment, MorePartitions, NewTopic, alter_partition, cancel_move,
+    create_partitions, create_topics, delete_topics, elect, move_replicas,
 };
 use ringlog_metadata::{
     LeaderRecoveryState, MetadataImage, MetadataRecord, PartitionState, PlantedFault, Uuid,
@@ -320,6 +321,38 @@ fn after_an_unclean_election_the_leader_confirms_before_the_others_go() {
             ("isr 3", Ok("3@4 3 3//")),
         ],
     );
+}
+
+/// New partitions are like those that there are going to be; a topic that is deleted takes its moves along.
+#[test]
+fn a_topic_that_moves_grows_and_goes_like_any_other() {
+    let mut bed = Bed::new("123", "1");
+    bed.step("move 45").unwrap();
+    let more = |assignments: Option<Vec<Vec<BrokerId>>>| CreatePartitionsRequest {
+        topics: vec![MorePartitions {
+            name: "t".to_owned(),
+            count: 2,
+            assignments,
+        }],
+        ..CreatePartitionsRequest::default()
+    };
+    let refused = create_partitions(bed.image(), &more(Some(vec![ids("123")])));
+    let refusal = refused.results[0].1.as_ref().unwrap_err().refusal;
+    assert_eq!(refusal, InvalidReplicaAssignment);
+    let grown = create_partitions(bed.image(), &more(None));
+    assert_eq!(grown.results[0].1, Ok(()));
+    bed.commit(grown.records);
+    let topic = bed.image().topic_by_name("t").unwrap();
+    let new = topic.partition(PartitionIndex(1)).unwrap();
+    assert_eq!((new.replicas.len(), new.is_moving()), (2, false));
+    let gone = [DeletableTopic {
+        name: Some("t".to_owned()),
+        ..DeletableTopic::default()
+    }];
+    let deleted = delete_topics(bed.image(), &gone, true);
+    assert_eq!(deleted.results[0].result, Ok(()));
+    bed.cluster.commit(&deleted.records);
+    assert!(bed.image().partition(bed.id).is_none());
 }
 
 /// Numbers from a seed.
