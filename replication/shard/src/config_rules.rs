@@ -14,7 +14,7 @@ use model::config::dynamic::{
 };
 use model::config::{BrokerConfig, ConfigError, TopicConfig};
 
-use crate::streams::throttle::RATE_KEY;
+use crate::throttle::RATE_KEY;
 
 /// Decides which values change. `config` is that of `broker`, which decides.
 pub(crate) fn decide(

@@ -62,6 +62,7 @@ mod snapshot_writer;
 pub mod streams;
 mod suspects;
 mod tasks;
+mod throttle;
 pub mod timers;
 mod unknown_logs;
 pub mod watch;

@@ -3,6 +3,7 @@
 pub(super) const LATER: &str = "the feature is not there yet";
 pub(super) const SECURITY: &str = "TLS, SASL and authorization are not there yet";
 pub(super) const CLUSTER: &str = "what it changes among several brokers is not there yet";
+pub(super) const LEADERS_READ: &str = "what leaders read for followers is throttled";
 pub(super) const QUOTA: &str = "quotas are not there yet";
 pub(super) const TIERED: &str = "tiered storage is not there yet";
 pub(super) const KERBEROS: &str = "Kerberos is not supported";

@@ -3,7 +3,7 @@
 //! Names, types, defaults and access are those of Apache Kafka 4.3.1.
 
 use super::key::{Key, Valid, boolean, double, int, list, long, string};
-use super::reason::{JOURNAL, LZ4, QUOTA, TIERED};
+use super::reason::{JOURNAL, LEADERS_READ, LZ4, TIERED};
 
 /// Keys of a topic, without those of Ringlog.
 pub(super) const TOPIC_KEYS: &[Key] = &[
@@ -16,8 +16,8 @@ pub(super) const TOPIC_KEYS: &[Key] = &[
     long("file.delete.delay.ms", Some("60000"), "Time between a file's removal from the log and its deletion.").at_least(0).cluster().synonyms(&["log.segment.delete.delay.ms"]),
     long("flush.messages", Some("9223372036854775807"), "Messages between two flushes.").at_least(1).cluster().synonyms(&["log.flush.interval.messages"]).ignored(JOURNAL),
     long("flush.ms", Some("9223372036854775807"), "Time between two flushes.").at_least(0).cluster().synonyms(&["log.flush.interval.ms", "log.flush.scheduler.interval.ms"]).ignored(JOURNAL),
-    list("follower.replication.throttled.replicas", Some(""), "Replicas whose followers are throttled, as `partition:broker`, separated by commas, or `*`.").valid(Valid::ThrottledReplicas).cluster().ignored(QUOTA),
-    list("leader.replication.throttled.replicas", Some(""), "Replicas whose leaders are throttled, as `partition:broker`, separated by commas, or `*`.").valid(Valid::ThrottledReplicas).cluster().ignored(QUOTA),
+    list("follower.replication.throttled.replicas", Some(""), "Replicas whose followers are throttled, as `partition:broker`, separated by commas, or `*`.").valid(Valid::ThrottledReplicas).cluster().ignored(LEADERS_READ),
+    list("leader.replication.throttled.replicas", Some(""), "Replicas whose leaders are throttled, as `partition:broker`, separated by commas, or `*`.").valid(Valid::ThrottledReplicas).cluster(),
     int("index.interval.bytes", Some("4096"), "Bytes of log between two index entries.").at_least(0).cluster().synonyms(&["log.index.interval.bytes"]),
     long("local.retention.bytes", Some("-2"), "Size at which local copies of tiered segments are deleted; -2 is `retention.bytes`.").at_least(-2).cluster().synonyms(&["log.local.retention.bytes"]).ignored(TIERED),
     long("local.retention.ms", Some("-2"), "Age at which local copies of tiered segments are deleted; -2 is `retention.ms`.").at_least(-2).cluster().synonyms(&["log.local.retention.ms"]).ignored(TIERED),

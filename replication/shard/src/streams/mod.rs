@@ -15,7 +15,6 @@ mod push;
 mod read;
 mod serve;
 mod take;
-pub(crate) mod throttle;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
@@ -37,12 +36,12 @@ use crate::partition::AcknowledgeTarget;
 use crate::partition_table::owner;
 use crate::partitions::Partitions;
 use crate::replica_events::ReplicaEvents;
+use crate::throttle::Throttle;
 use crate::work_queue::WorkQueue;
 use followed::Followed;
 use led::{Led, ReadJob};
 use limits::REFUSED_PAUSE;
 use take::Arrived;
-use throttle::Throttle;
 
 /// Why a message is refused: the connection that brought it is of no use any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

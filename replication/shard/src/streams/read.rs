@@ -12,7 +12,7 @@ use super::Streams;
 use super::led::ReadJob;
 use super::limits::READ_BYTES;
 use super::push::part;
-use super::throttle;
+use crate::throttle;
 
 /// Why a follower cannot be given what it needs.
 #[derive(Debug, thiserror::Error)]
