@@ -1,5 +1,7 @@
 //! Administration over the wire: what is configured while the broker runs, the sizes of logs, the quorum, moves.
 
+use std::collections::BTreeMap;
+
 use client::{Acks, ClientError, Cluster, ClusterOptions, ConfigChange, ConfigOwner, NewTopic};
 use model::record::BatchBuilder;
 use model::{BrokerId, ErrorCode, PartitionIndex, Timestamp};
@@ -263,8 +265,11 @@ fn sizes_are_those_of_the_batches() {
             let bytes = u64::try_from(partition).unwrap() * batch.len() as u64;
             (PartitionIndex(partition), bytes)
         });
-        let expected = expected.collect();
-        assert_eq!(cluster.log_sizes(&topic).await.unwrap(), expected);
+        let expected: BTreeMap<_, _> = expected.collect();
+        let held = cluster.held_logs(BrokerId(1), None).await.unwrap();
+        let sizes = held.into_iter();
+        let sizes = sizes.map(|((_, index), log)| (index, log.size_bytes));
+        assert_eq!(sizes.collect::<BTreeMap<_, _>>(), expected);
 
         let request = DescribeLogDirsRequest { topics: None };
         let all = cluster.ask_any(&request).await.unwrap();
