@@ -23,9 +23,8 @@ use crate::metrics::TopicCounters;
 use crate::partition_rules::PartitionRules;
 use crate::purgatory::OperationId;
 use crate::replica_events::{Cut, ReplicaEvents};
-use crate::replication_metrics::Led;
 use crate::request::{Acks, Isolation};
-use crate::role::Role;
+use crate::role::{Led, Role};
 use crate::watch::Watcher;
 
 /// Watchers a partition keeps before it looks for those that are over.

@@ -7,16 +7,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use metadata::{MetadataDelta, MetadataImage, PartitionDelta};
-use model::{LeaderEpoch, Offset, TopicPartition};
+use model::{BrokerId, Offset, TopicPartition};
 use quorum::QuorumStatus;
 use runtime::metrics::{Labels, labels};
 use runtime::{Counter, Io, MetricDefinition, Snapshot, Unit};
 use storage::Durability;
 
+use crate::metadata_replica::MetadataReplica;
 use crate::metrics::{OTHER_TOPICS, PARTITIONS, TOPICS_TRACKED_MAX};
 use crate::partition::Partition;
+use crate::partition_table::PartitionTable;
 use crate::partitions::Partitions;
-use crate::shard::Shard;
+use crate::role::Led;
 
 /// Replicas of this shard, led or followed.
 static REPLICAS: MetricDefinition = MetricDefinition::gauge(
@@ -111,20 +113,6 @@ static OFFLINE_PARTITIONS: MetricDefinition = MetricDefinition::gauge(
     Unit::Count,
     "On the controller: partitions without a leader.",
 );
-
-/// What a leader tells of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Led {
-    pub(crate) epoch: LeaderEpoch,
-    pub(crate) replicas: usize,
-    pub(crate) in_sync: usize,
-    pub(crate) has_enough_in_sync: bool,
-    pub(crate) is_replicated: bool,
-    /// Records that the slowest follower lacks, of those that were heard of.
-    pub(crate) lag_max: u64,
-    /// Records that all of them lack.
-    pub(crate) lag_sum: u64,
-}
 
 /// Changes of leaders and in-sync sets that this shard has seen.
 #[derive(Default)]
@@ -244,26 +232,39 @@ impl Gauges {
     }
 }
 
+/// What a shard has of replicas.
+pub(crate) struct Replicas<'a> {
+    pub(crate) broker: BrokerId,
+    pub(crate) image: &'a MetadataImage,
+    pub(crate) table: &'a PartitionTable,
+    pub(crate) changes: &'a RoleChanges,
+    /// Of the metadata log, on shard 0.
+    pub(crate) metadata: Option<&'a MetadataReplica>,
+}
+
 /// Adds what a shard knows of replicas.
-pub(crate) fn snapshot_into<I: Io>(shard: &Shard<I>, into: &mut Snapshot) {
+pub(crate) fn snapshot_into(replicas: &Replicas<'_>, into: &mut Snapshot) {
+    let Replicas {
+        broker,
+        image,
+        table,
+        changes,
+        metadata,
+    } = replicas;
     let mut gauges = Gauges::default();
-    let image = shard.image();
-    for partition in shard.partitions.table().iter() {
-        gauges.add(&image, partition);
+    for partition in table.iter() {
+        gauges.add(image, partition);
     }
     gauges.snapshot_into(into);
-    shard.role_changes.snapshot_into(into);
-    let Some(replica) = shard.replica() else {
+    changes.snapshot_into(into);
+    let Some(replica) = metadata else {
         return;
     };
-    into.counter(
-        &UNCLEAN_ELECTIONS,
-        Labels::new(),
-        shard.role_changes.unclean_elections.get(),
-    );
+    let unclean = changes.unclean_elections.get();
+    into.counter(&UNCLEAN_ELECTIONS, Labels::new(), unclean);
     let own = labels([
-        ("broker_id", shard.options.broker.to_string()),
-        ("cluster_id", shard.options.cluster_id.to_string()),
+        ("broker_id", broker.to_string()),
+        ("cluster_id", image.cluster_id().to_owned()),
     ]);
     into.gauge(&BROKER_INFO, own, 1);
     let status = replica.status();
@@ -274,7 +275,7 @@ pub(crate) fn snapshot_into<I: Io>(shard: &Shard<I>, into: &mut Snapshot) {
         u64::from(replica.is_active()),
     );
     if replica.is_active() {
-        cluster(&image, &status, into);
+        cluster(image, &status, into);
     }
 }
 
@@ -315,6 +316,8 @@ fn distance(from: Offset, to: Offset) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use model::LeaderEpoch;
+
     use super::*;
 
     fn led(epoch: i32, in_sync: usize) -> Led {

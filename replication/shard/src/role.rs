@@ -74,6 +74,20 @@ impl Role {
     }
 }
 
+/// What a leader tells of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Led {
+    pub(crate) epoch: LeaderEpoch,
+    pub(crate) replicas: usize,
+    pub(crate) in_sync: usize,
+    pub(crate) has_enough_in_sync: bool,
+    pub(crate) is_replicated: bool,
+    /// Records that the slowest follower lacks, of those that were heard of.
+    pub(crate) lag_max: u64,
+    /// Records that all of them lack.
+    pub(crate) lag_sum: u64,
+}
+
 /// What the metadata wants of a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Duty {

@@ -48,7 +48,7 @@ use crate::purgatory::Ending;
 use crate::read::Reader;
 use crate::refusal::{MetadataRefusal, ReadRefusal, WaitFailure};
 use crate::replica_events::ReplicaEvents;
-use crate::replication_metrics::{self, RoleChanges};
+use crate::replication_metrics::{self, Replicas, RoleChanges};
 use crate::reply::ReplySlot;
 use crate::reports;
 use crate::request::{
@@ -443,7 +443,14 @@ impl<I: Io> Shard<I> {
         counts.snapshot_into(into);
         self.snapshots.snapshot_into(into);
         self.partitions.snapshot_topics(into);
-        replication_metrics::snapshot_into(self, into);
+        let replicas = Replicas {
+            broker: self.options.broker,
+            image: &self.image(),
+            table: &self.partitions.table(),
+            changes: &self.role_changes,
+            metadata: self.replica().map(Rc::as_ref),
+        };
+        replication_metrics::snapshot_into(&replicas, into);
     }
 
     /// Has the controller decide a question, whoever that is; on shard 0.
