@@ -77,7 +77,8 @@ pub use layout::Layout;
 pub use leader_epoch_cache::LeaderEpochCache;
 pub use log::{Log, ReadBatches, ReadRequest, TimestampOffset};
 pub use log_snapshot::{
-    LoadSnapshotError, LogSnapshot, NewSnapshot, SNAPSHOT_BYTES_MAX, SnapshotError, SnapshotId,
+    LoadSnapshotError, LogSnapshot, NewSnapshot, NotASnapshot, SNAPSHOT_BYTES_MAX, SnapshotError,
+    SnapshotId,
 };
 #[doc(hidden)]
 pub use options::PlantedFault;

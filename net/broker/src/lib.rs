@@ -12,6 +12,7 @@ pub mod listeners;
 mod peers;
 pub mod plan;
 pub mod running;
+mod snapshots;
 pub mod start;
 mod streams;
 

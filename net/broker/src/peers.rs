@@ -23,6 +23,7 @@ use shard::{Shard, ShardOptions};
 
 use crate::forming::{NO_CLUSTER, seeds};
 use crate::plan::PeerPlan;
+use crate::snapshots::{self, Snapshots};
 use crate::streams;
 
 /// How long the controller may take to decide.
@@ -103,6 +104,7 @@ impl<I: Io> Peers<I> {
             self.set_book();
             shard.set_seeds(self.known_seeds());
             self.network.serve_requests(Controller(shard.clone()));
+            self.network.serve_snapshots(Snapshots(shard.clone()));
             self.network
                 .hand_over_by(move |passage| hand_over(&passages, passage));
             self.io
@@ -179,7 +181,6 @@ async fn meet_seeds<I: Io>(peers: Rc<Peers<I>>, shard: Rc<Shard<I>>) {
 
 /// Takes what shard 0 wants other brokers to get, for the life of the process.
 async fn send<I: Io>(peers: Rc<Peers<I>>, shard: Rc<Shard<I>>) {
-    let mut complained_of = None;
     loop {
         match shard.outgoing().next().await {
             Outgoing::Quorum(message) => {
@@ -201,11 +202,10 @@ async fn send<I: Io>(peers: Rc<Peers<I>>, shard: Rc<Shard<I>>) {
                     .spawn(TaskClass::Foreground, call(network, forward));
             }
             Outgoing::FetchSnapshot(from, mark) => {
-                // It is offered again and again.
-                if complained_of.replace(mark.end_offset) != Some(mark.end_offset) {
-                    tracing::warn!(%from, ?mark, "this broker lacks what the others' metadata log begins behind, and snapshots are not fetched yet");
-                }
-                others::snapshot_not_fetched(&shard);
+                let (network, shard) = (peers.network.clone(), shard.clone());
+                peers.io.spawn(TaskClass::Foreground, async move {
+                    snapshots::fetch(&network, &shard, from.broker, &mark).await;
+                });
             }
             Outgoing::Probe(broker) => {
                 let (network, shard) = (peers.network.clone(), shard.clone());

@@ -6,6 +6,7 @@
 //! `end_offset` never decreases; epochs of a partition never decrease.
 
 mod apply;
+mod difference;
 mod snapshot;
 mod state;
 

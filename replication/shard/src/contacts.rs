@@ -61,16 +61,36 @@ impl Contacts {
         let mut all: Vec<PeerAddress> = registered.collect();
         if let Some(learned) = &*self.learned.borrow()
             && !learned.addresses.is_empty()
-            && !all
-                .iter()
-                .any(|known| known.key.broker == learned.key.broker)
         {
-            all.push(PeerAddress {
-                key: learned.key,
-                addresses: learned.addresses.clone(),
-            });
+            let is_it = |known: &&mut PeerAddress| known.key.broker == learned.key.broker;
+            match all.iter_mut().find(is_it) {
+                // It may have moved since this image.
+                Some(known) => {
+                    let news = learned.addresses.iter();
+                    let news: Vec<_> = news
+                        .filter(|one| !known.addresses.contains(one))
+                        .cloned()
+                        .collect();
+                    known.addresses.extend(news);
+                }
+                None => all.push(PeerAddress {
+                    key: learned.key,
+                    addresses: learned.addresses.clone(),
+                }),
+            }
         }
         all
+    }
+
+    /// Whether an address of this broker is known.
+    pub(crate) fn reach(&self, image: &MetadataImage, broker: BrokerId) -> bool {
+        let learned = self.learned.borrow();
+        let learned = learned
+            .as_ref()
+            .filter(|learned| !learned.addresses.is_empty());
+        image.broker(broker).is_some()
+            || self.seeds.borrow().contains(&broker)
+            || learned.is_some_and(|learned| learned.key.broker == broker)
     }
 }
 

@@ -108,13 +108,20 @@ fn known_controller<I: Io>(shard: &Shard<I>) -> Option<Controller> {
     })
 }
 
-/// The leader of the metadata log, if it can be named; else whoever may know it.
-fn whom_to_ask<I: Io>(shard: &Shard<I>, told: Option<BrokerId>) -> Option<BrokerId> {
+/// The leader of the metadata log, if it can be named and reached; else whoever may know it. One that did not take the last
+/// question may be elsewhere by now: others are asked where.
+fn whom_to_ask<I: Io>(
+    shard: &Shard<I>,
+    told: Option<BrokerId>,
+    missed: Option<BrokerId>,
+) -> Option<BrokerId> {
     let me = shard.options.broker;
     let leader = shard.replica().and_then(|replica| replica.leader());
     let leader = leader.map(|key| key.broker);
-    let known = told.or(leader).filter(|broker| *broker != me);
-    known.or_else(|| shard.contacts.any(&shard.image(), me))
+    let known = told.or(leader.filter(|leader| missed != Some(*leader)));
+    let image = shard.image();
+    let known = known.filter(|broker| *broker != me && shard.contacts.reach(&image, *broker));
+    known.or_else(|| shard.contacts.any(&image, me))
 }
 
 async fn forward_questions<I: Io>(shard: Rc<Shard<I>>) {
@@ -145,7 +152,7 @@ async fn send<I: Io>(
 ) -> Result<ControllerAnswer, ControllerRequest> {
     let replica = shard.replica().expect("this is shard 0").clone();
     let body = encode(&request);
-    let mut told = None;
+    let (mut told, mut missed) = (None, None);
     loop {
         if replica.is_active() {
             return Err(request);
@@ -158,7 +165,7 @@ async fn send<I: Io>(
         if shard.io.now() >= deadline {
             return Ok(request.refused(MetadataRefusal::NotController));
         }
-        let Some(to) = whom_to_ask(shard, told.take()) else {
+        let Some(to) = whom_to_ask(shard, told.take(), missed.take()) else {
             // Nobody but this broker, which is about to become the controller.
             shard.io.sleep(LOOK_INTERVAL).await;
             continue;
@@ -189,7 +196,7 @@ async fn send<I: Io>(
                     return Ok(request.refused(MetadataRefusal::NotController));
                 }
             },
-            Forwarded::NotTaken => {}
+            Forwarded::NotTaken => missed = Some(to),
             Forwarded::Unknown if request.may_be_repeated() => {}
             Forwarded::Unknown => return Ok(request.refused(MetadataRefusal::NotController)),
         }

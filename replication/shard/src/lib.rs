@@ -58,6 +58,7 @@ mod role;
 pub mod shard;
 mod sizes;
 mod snapshot_schedule;
+mod snapshot_taker;
 mod snapshot_writer;
 pub mod streams;
 mod suspects;

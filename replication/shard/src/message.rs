@@ -230,6 +230,8 @@ pub enum Envelope {
     Serve,
     /// Shard 0 has committed metadata records ending before this offset.
     Metadata(Offset, Arc<[MetadataRecord]>),
+    /// Shard 0 goes on from a snapshot that it was given: this is what it stands for.
+    Image(Arc<MetadataImage>),
     /// A shard has applied the metadata records before this offset.
     MetadataApplied(ShardId, Offset),
 }

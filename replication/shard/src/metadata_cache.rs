@@ -67,11 +67,30 @@ impl MetadataCache {
         let applied = self.image.borrow_mut().apply_batch(base, records);
         // A committed record that cannot be applied means that this shard no longer knows the cluster.
         let delta = applied.expect("committed metadata records apply");
-        if has_broker_configs(&delta) {
+        self.follow(&delta);
+        delta
+    }
+
+    /// Another image takes the place of this one: a later one.
+    pub(crate) fn install(&self, image: &MetadataImage) -> MetadataDelta {
+        assert!(
+            image.end_offset() > self.end_offset(),
+            "the image goes back"
+        );
+        let delta = image.changes_since(&self.image.borrow());
+        let mut image = image.clone();
+        // Not part of the log: the quorum knows it.
+        image.set_controller_id(self.image.borrow().controller_id());
+        *self.image.borrow_mut() = image;
+        self.follow(&delta);
+        delta
+    }
+
+    fn follow(&self, delta: &MetadataDelta) {
+        if has_broker_configs(delta) {
             let config = effective(&self.image.borrow(), self.broker, &self.start_config);
             *self.config.borrow_mut() = config;
         }
-        delta
     }
 
     /// Who leads a partition that exists.

@@ -238,7 +238,8 @@ async fn newest<I: Io>(
     Err(error.into())
 }
 
-fn mark_of(snapshot: &LogSnapshot) -> Result<SnapshotMark, LoadError> {
+/// What it says of its place in the log.
+pub(crate) fn mark_of(snapshot: &LogSnapshot) -> Result<SnapshotMark, LoadError> {
     let mark = decode_mark(&snapshot.mark).map_err(|error| LoadError::Mark(snapshot.id, error))?;
     match mark.end_offset == snapshot.id.end_offset {
         true => Ok(mark),

@@ -25,6 +25,7 @@ use crate::leading;
 use crate::message::Envelope;
 use crate::metadata_log::{records_of, stored};
 use crate::metadata_replica::{MetadataReplica, UnderWay};
+use crate::metadata_snapshots::{Taken, id_of};
 use crate::outgoing::Outgoing;
 use crate::refusal::{MetadataRefusal, WaitFailure};
 use crate::shard::Shard;
@@ -134,6 +135,13 @@ pub(crate) fn hand_over<I: Io>(shard: &Rc<Shard<I>>) -> bool {
     begun.is_ok()
 }
 
+/// A snapshot that was asked for is here, and durable.
+pub(crate) fn snapshot_fetched<I: Io>(shard: &Rc<Shard<I>>, taken: Taken) {
+    let replica = shard.replica().expect("the quorum is on shard 0");
+    replica.snapshot_fetched(taken);
+    settle(shard);
+}
+
 /// A snapshot that was asked for cannot be had.
 pub(crate) fn snapshot_not_fetched<I: Io>(shard: &Rc<Shard<I>>) {
     let replica = shard.replica().expect("the quorum is on shard 0");
@@ -156,7 +164,13 @@ fn perform<I: Io>(shard: &Rc<Shard<I>>) {
     let replica = shard.replica().expect("the quorum is on shard 0");
     while let Some(output) = replica.poll_output() {
         match output {
-            Output::Write(write) => replica.want_write(write),
+            Output::Write(write) => {
+                if let Some(mark) = &write.install {
+                    let taken = replica.take_snapshot().expect("it was fetched before");
+                    install(shard, taken, mark);
+                }
+                replica.want_write(write);
+            }
             Output::Committed(committed) => {
                 if committed.end_offset > shard.image().end_offset() {
                     apply(shard, &committed);
@@ -178,9 +192,39 @@ fn perform<I: Io>(shard: &Rc<Shard<I>>) {
             }
             Output::DiscardSnapshot(mark) => {
                 tracing::debug!(?mark, "a snapshot that was fetched is not needed any more");
+                // The file stays until the next one is written: what it says is so.
+                drop(replica.take_snapshot());
             }
         }
     }
+}
+
+/// The quorum takes a snapshot: what it stands for is what there is from now on, here at once and on the other shards as the
+/// next thing that they hear.
+fn install<I: Io>(shard: &Rc<Shard<I>>, taken: Taken, mark: &SnapshotMark) {
+    let Taken {
+        mark: known,
+        contents,
+    } = taken;
+    assert_eq!(known, *mark, "the snapshot that was fetched last");
+    let end = contents.image.end_offset();
+    assert!(
+        end == mark.end_offset && end > shard.image().end_offset(),
+        "a snapshot up to {end} of what is known"
+    );
+    shard.snapshots.start_with(
+        contents.removed,
+        contents.bytes,
+        contents.last_timestamp,
+        Some(id_of(mark)),
+    );
+    let image = Arc::new(contents.image);
+    shard.install_image(&image);
+    let others = shard.peers.others();
+    for other in others.filter(|other| shard.controller.is_told(*other)) {
+        shard.peers.send(other, Envelope::Image(image.clone()));
+    }
+    shard.metadata_applied(end);
 }
 
 /// Applies an entry to this shard's image and tells the other shards.
@@ -237,7 +281,8 @@ fn defer_commit(log: &Log, write: &mut Write, deferred: &mut Option<HardState>) 
     };
     let known = log.quorum_state();
     let is_promise = (state.term, state.vote) != (known.term, known.vote);
-    let goes_along = !write.append.is_empty() || write.truncate_to.is_some();
+    let changes_log = write.truncate_to.is_some() || write.install.is_some();
+    let goes_along = !write.append.is_empty() || changes_log;
     if is_promise || goes_along {
         write.state = Some(state);
     } else {
@@ -262,10 +307,13 @@ async fn carry_out<I: Io>(
     log: &Rc<Log>,
     write: Write,
 ) -> Result<UnderWay, WriteFailure> {
-    assert!(write.install.is_none(), "snapshots come from peers");
     let mut mark = None;
     if let Some(state) = write.state {
         mark = Some(set_state(io, storage, log, state).await?);
+    }
+    if let Some(snapshot) = write.install {
+        storage.reset(log, snapshot.end_offset).await?;
+        tracing::info!(from = %snapshot.end_offset, "the metadata log goes on from a snapshot");
     }
     if let Some(to) = write.truncate_to {
         storage.truncate(&[(log.clone(), to)]).await?;

@@ -18,6 +18,7 @@ use quorum::{
 use runtime::{Oneshot, Signal};
 use storage::{Log, Mark};
 
+use crate::metadata_snapshots::Taken;
 use crate::observers::VoterChange;
 use crate::refusal::{MetadataRefusal, WaitFailure, WriteRefusal};
 
@@ -51,6 +52,8 @@ pub(crate) struct MetadataReplica {
     reads: RefCell<VecDeque<ReadEntries>>,
     read_wanted: Rc<Signal>,
     proposals: RefCell<VecDeque<Proposal>>,
+    /// A snapshot that the quorum knows to be here, and has not taken yet.
+    fetched: RefCell<Option<Taken>>,
     leadership: Cell<Leadership>,
     /// The last entry that was committed.
     committed: Cell<EntryId>,
@@ -78,6 +81,7 @@ impl MetadataReplica {
             reads: RefCell::default(),
             read_wanted: Signal::new(),
             proposals: RefCell::default(),
+            fetched: RefCell::default(),
             leadership: Cell::default(),
             committed: Cell::default(),
         }
@@ -110,6 +114,17 @@ impl MetadataReplica {
     /// Nothing that is sent there arrives at present.
     pub(crate) fn unreachable(&self, peer: ReplicaKey) {
         self.quorum.borrow_mut().handle_unreachable(peer);
+    }
+
+    /// A snapshot that was asked for is here.
+    pub(crate) fn snapshot_fetched(&self, taken: Taken) {
+        *self.fetched.borrow_mut() = Some(taken);
+        self.quorum.borrow_mut().handle_snapshot_fetched();
+    }
+
+    /// The one that is here, for the quorum that takes it or needs it no more.
+    pub(crate) fn take_snapshot(&self) -> Option<Taken> {
+        self.fetched.borrow_mut().take()
     }
 
     /// A snapshot that was asked for cannot be had.

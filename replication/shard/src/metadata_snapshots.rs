@@ -8,12 +8,14 @@ use std::rc::Rc;
 use metadata::MetadataRecord;
 use model::config::BrokerSettings;
 use model::{MonotonicTime, Offset, Timestamp, TopicId};
+use quorum::SnapshotMark;
 use runtime::metrics::Labels;
 use runtime::{Counter, Io, Signal, Snapshot, TaskClass};
 use storage::{SnapshotId, Storage};
 
 use crate::message::ReplyTo;
 use crate::metadata_cache::MetadataCache;
+use crate::metadata_log::Contents;
 use crate::metrics::{METADATA_SNAPSHOT_BYTES, METADATA_SNAPSHOTS};
 use crate::peer::Peers;
 use crate::removed_topics::RemovedTopics;
@@ -47,7 +49,7 @@ impl MetadataSnapshots {
         }
     }
 
-    /// What the metadata log has told at start: removals, bytes that no snapshot stands for, the time of its last record,
+    /// What the metadata log has told at start, or a snapshot that came since: removals, bytes that no snapshot stands for, the time of its last record,
     /// and the snapshot that it went on from.
     pub(crate) fn start_with(
         &self,
@@ -91,6 +93,11 @@ impl MetadataSnapshots {
         self.due.wait().await;
     }
 
+    /// Topics whose logs may still be there.
+    pub(crate) fn removed(&self) -> Vec<TopicId> {
+        self.removed.borrow().topics()
+    }
+
     /// All shards have deleted, durably, what was removed before `end`. Returns the topics of later removals.
     pub(crate) fn still_removed(&self, end: Offset) -> Vec<TopicId> {
         let mut removed = self.removed.borrow_mut();
@@ -125,6 +132,20 @@ impl MetadataSnapshots {
     pub(crate) fn snapshot_into(&self, into: &mut Snapshot) {
         into.counter(&METADATA_SNAPSHOTS, Labels::new(), self.written.get());
         into.gauge(&METADATA_SNAPSHOT_BYTES, Labels::new(), self.bytes.get());
+    }
+}
+
+/// A snapshot of another broker that is durable here, for when the quorum takes it.
+pub(crate) struct Taken {
+    pub(crate) mark: SnapshotMark,
+    pub(crate) contents: Contents,
+}
+
+/// The name of a snapshot with this mark.
+pub(crate) fn id_of(mark: &SnapshotMark) -> SnapshotId {
+    SnapshotId {
+        end_offset: mark.end_offset,
+        epoch: mark.term.leader_epoch(),
     }
 }
 

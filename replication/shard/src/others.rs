@@ -1,14 +1,16 @@
 //! What other brokers send to shard 0, and what becomes of what was sent to them: the calls for whoever has the connections.
 
+use std::io;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use model::BrokerId;
-use quorum::{Message, ReplicaKey};
+use quorum::{Message, ReplicaKey, SnapshotMark};
 use runtime::Io;
 
+use crate::metadata_snapshots::id_of;
 use crate::shard::Shard;
-use crate::{forwarding, metadata_quorum};
+use crate::{forwarding, metadata_quorum, snapshot_taker};
 
 /// Another replica's message: `message.from` has shown that it is that one.
 pub fn quorum_message<I: Io>(shard: &Rc<Shard<I>>, message: Message) {
@@ -23,6 +25,30 @@ pub fn unreachable<I: Io>(shard: &Rc<Shard<I>>, peer: ReplicaKey) {
 /// A snapshot that was asked for cannot be had.
 pub fn snapshot_not_fetched<I: Io>(shard: &Rc<Shard<I>>) {
     metadata_quorum::snapshot_not_fetched(shard);
+}
+
+/// A snapshot that was asked for: its bytes, all of them.
+pub async fn snapshot_fetched<I: Io>(shard: &Rc<Shard<I>>, mark: &SnapshotMark, bytes: Bytes) {
+    snapshot_taker::fetched(shard, mark, bytes).await;
+}
+
+/// The name under which another broker has a snapshot.
+pub fn snapshot_name(mark: &SnapshotMark) -> String {
+    id_of(mark).to_string()
+}
+
+/// Another broker asks for a piece of a snapshot of this one. With the length of the whole; `None` if there is none of this
+/// name.
+pub async fn read_snapshot<I: Io>(
+    shard: &Rc<Shard<I>>,
+    name: &str,
+    offset: u64,
+    length: usize,
+) -> io::Result<Option<(u64, Bytes)>> {
+    match name.parse() {
+        Ok(id) => snapshot_taker::read(shard, id, offset, length).await,
+        Err(_) => Ok(None),
+    }
 }
 
 /// Another broker asks for a decision. `answer` is given what it is to be told, in its own time.

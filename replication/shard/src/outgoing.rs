@@ -44,7 +44,8 @@ pub enum Outgoing {
     Quorum(Message),
     /// A request; it is answered in bounded time, whatever happens.
     Forward(Forward),
-    /// A snapshot of the metadata log. [`crate::others::snapshot_not_fetched`] if it cannot be had.
+    /// A snapshot of the metadata log: [`crate::others::snapshot_fetched`], or [`crate::others::snapshot_not_fetched`] if it
+    /// cannot be had.
     FetchSnapshot(ReplicaKey, SnapshotMark),
     /// Whether a broker answers. [`crate::others::probed`] says so.
     Probe(BrokerId),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use coordinator::GroupAsk;
 use metadata::controller::BrokerRegistrationRequest;
-use metadata::{MetadataImage, MetadataRecord, Topic, Uuid};
+use metadata::{MetadataDelta, MetadataImage, MetadataRecord, Topic, Uuid};
 use model::config::{BrokerConfig, TopicConfig};
 use model::{BrokerEpoch, BrokerId, Offset, PartitionEpoch, ProducerId, ShardId, TopicPartition};
 use quorum::{DirectoryId, QuorumStatus, ReplicaKey};
@@ -556,6 +556,10 @@ impl<I: Io> Shard<I> {
                 self.apply_metadata(end, &records);
                 self.metadata_applied(end);
             }
+            Envelope::Image(image) => {
+                self.install_image(&image);
+                self.metadata_applied(image.end_offset());
+            }
             Envelope::MetadataApplied(shard, end) => self.controller.applied(shard, end),
             Envelope::Serve => self.serve.set(()),
             Envelope::Started(shard) => {
@@ -569,13 +573,23 @@ impl<I: Io> Shard<I> {
     /// Applies committed records that end before `end` to this shard's image, and acts on what changed.
     pub(crate) fn apply_metadata(self: &Rc<Self>, end: Offset, records: &[MetadataRecord]) {
         let delta = self.cache.apply(end, records);
+        self.metadata_changed(&delta, end);
+    }
+
+    /// Goes on from another image, and acts on what differs.
+    pub(crate) fn install_image(self: &Rc<Self>, image: &MetadataImage) {
+        let delta = self.cache.install(image);
+        self.metadata_changed(&delta, image.end_offset());
+    }
+
+    fn metadata_changed(self: &Rc<Self>, delta: &MetadataDelta, end: Offset) {
         if !delta.topics_deleted.is_empty() || !delta.configs.is_empty() {
             self.checks.forget_rules();
         }
         // Before that the logs are opened with the image as it is then.
         if self.is_open.get() {
-            let follow = || self.partitions.follow(&delta);
-            self.changed(self.role_changes.count(&self.partitions, &delta, follow));
+            let follow = || self.partitions.follow(delta);
+            self.changed(self.role_changes.count(&self.partitions, delta, follow));
             let deleted = delta.topics_deleted.values().cloned().collect();
             self.coordinators.topics_deleted(&deleted);
         }

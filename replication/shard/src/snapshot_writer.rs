@@ -14,6 +14,7 @@ use runtime::Io;
 use storage::{AppendError, NewSnapshot, SnapshotError, SnapshotId};
 
 use crate::metadata_quorum;
+use crate::metadata_snapshots::id_of;
 use crate::partitions::METADATA_PARTITION;
 use crate::request::DeletionsDurable;
 use crate::shard::Shard;
@@ -30,6 +31,8 @@ enum Failure {
     Removals(usize),
     #[error("nothing was decided yet")]
     Nothing,
+    #[error("this broker goes on from a later one meanwhile")]
+    Overtaken,
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
 }
@@ -86,10 +89,7 @@ async fn write<I: Io>(shard: &Rc<Shard<I>>) -> Result<(SnapshotId, u64), Failure
     );
     let last_contained_log_timestamp = shard.snapshots.taken(shard.io.now());
     let snapshot = NewSnapshot {
-        id: SnapshotId {
-            end_offset: mark.end_offset,
-            epoch: mark.term.leader_epoch(),
-        },
+        id: id_of(&mark),
         last_contained_log_timestamp,
         mark: encode_mark(&mark),
         previous: shard.snapshots.newest(),
@@ -101,6 +101,10 @@ async fn write<I: Io>(shard: &Rc<Shard<I>>) -> Result<(SnapshotId, u64), Failure
     let log = log.expect("shard 0 has opened it");
     let id = snapshot.id;
     let bytes = shard.storage.snapshot(&log, snapshot, records).await?;
+    // One that came from another broker has taken its place.
+    if shard.snapshots.newest().is_some_and(|newest| newest > id) {
+        return Err(Failure::Overtaken);
+    }
     metadata_quorum::snapshot_written(shard, &mark);
     Ok((id, bytes))
 }

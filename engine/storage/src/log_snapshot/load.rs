@@ -12,7 +12,7 @@ use model::record::{BatchError, BatchHeader, Batches};
 use model::{Offset, Timestamp};
 use runtime::{File, Io, OpenMode};
 
-use super::content::{self, Content, Damage};
+use super::content::{self, Damage};
 use super::snapshot_id::{SNAPSHOT_BYTES_MAX, SnapshotId};
 use crate::descriptors::with_descriptor;
 use crate::layout::Layout;
@@ -102,7 +102,7 @@ pub struct LogSnapshot {
     pub size_bytes: u64,
     /// What its owner keeps with it; empty: nothing.
     pub mark: Bytes,
-    batches: Bytes,
+    pub(super) batches: Bytes,
 }
 
 impl LogSnapshot {
@@ -225,13 +225,7 @@ async fn read<I: Io>(
     file.close().await.map_err(failed("close", path))?;
     let bytes = Bytes::from(bytes);
     let checked = content::check(&bytes, id.epoch);
-    Ok(checked.map(|content: Content| LogSnapshot {
-        id,
-        last_contained_log_timestamp: content.last_contained_log_timestamp,
-        size_bytes,
-        mark: content.mark,
-        batches: bytes.slice(content.records),
-    }))
+    Ok(checked.map(|content| LogSnapshot::of(id, &bytes, content)))
 }
 
 fn failed(

@@ -11,8 +11,10 @@
 pub(crate) mod content;
 mod load;
 pub(crate) mod snapshot_id;
+mod transfer;
 mod write;
 
 pub use load::{LoadSnapshotError, LogSnapshot};
 pub use snapshot_id::{SNAPSHOT_BYTES_MAX, SnapshotId};
+pub use transfer::NotASnapshot;
 pub use write::{NewSnapshot, SnapshotError};

@@ -147,7 +147,7 @@ impl<I: Io> Storage<I> {
 
 impl<I: Io> Inner<I> {
     /// Writes the file, durable under its name. After an error there is none of this name, or an older one.
-    async fn write_snapshot(
+    pub(super) async fn write_snapshot(
         &self,
         partition: TopicPartition,
         snapshot: NewSnapshot,

@@ -39,6 +39,7 @@ fn plan(
         ("listeners", "PLAINTEXT://:0"),
         ("broker.heartbeat.interval.ms", "250"),
         ("broker.session.timeout.ms", "2000"),
+        ("metadata.log.max.record.bytes.between.snapshots", "3000"),
         // Nothing moves by itself but where that is what is tested.
         ("ringlog.moves.max", "0"),
     ];
@@ -176,6 +177,26 @@ impl World {
         self.brokers[node] = Some(started.running(&self.simulation, SHARDS));
     }
 
+    /// Starts a broker without waiting until it serves.
+    pub(crate) fn begin_to_start(&mut self, node: usize, voters: &[usize], seeds: &[usize]) {
+        let plan = plan(&self.simulation, node, voters, seeds, self.kernel_runs);
+        drop(start_on(&self.simulation, node, plan));
+    }
+
+    pub(crate) fn power_cut(&mut self, node: usize) {
+        self.brokers[node] = None;
+        self.simulation.power_cut(node);
+        self.simulation.restart(node);
+        self.kernel_runs += 1;
+    }
+
+    /// The controller, as a broker knows it.
+    pub(crate) fn controller_of(&self, node: usize) -> Option<usize> {
+        let shards = self.brokers[node].as_ref().expect("it runs");
+        let id = shards[0].shard.controller_id()?;
+        Some(id.0 as usize - 1)
+    }
+
     pub(crate) fn kill(&mut self, node: usize) {
         self.brokers[node] = None;
         self.simulation.kill(node);
@@ -258,7 +279,16 @@ impl World {
 
     /// The shard that leads a partition, as a broker that runs knows it.
     pub(crate) fn leader_of(&self, id: TopicPartition) -> Option<(usize, Rc<Shard<SimIo>>)> {
-        let mut running = self.brokers.iter().flatten();
+        self.leader_seen_by(&Vec::from_iter(0..self.brokers.len()), id)
+    }
+
+    /// The same, as one of these brokers has it.
+    fn leader_seen_by(
+        &self,
+        nodes: &[usize],
+        id: TopicPartition,
+    ) -> Option<(usize, Rc<Shard<SimIo>>)> {
+        let mut running = nodes.iter().filter_map(|node| self.brokers[*node].as_ref());
         let leader = running.find_map(|shards| {
             let image = shards[0].shard.image();
             image.partition(id)?.leader
@@ -271,9 +301,14 @@ impl World {
 
     /// Produces one record with `acks=all`, wherever the partition is led, until that is acknowledged.
     pub(crate) fn produce(&self, id: TopicPartition, value: u64) {
+        self.produce_at(&Vec::from_iter(0..self.brokers.len()), id, value);
+    }
+
+    /// The same, where one of these brokers believes that it is led.
+    pub(crate) fn produce_at(&self, nodes: &[usize], id: TopicPartition, value: u64) {
         let deadline = self.simulation.now().plus(FAILOVER_MAX);
         loop {
-            if let Some((node, shard)) = self.leader_of(id) {
+            if let Some((node, shard)) = self.leader_seen_by(nodes, id) {
                 let produce = request(id, value);
                 let me = shard.id();
                 let asked = async move { shard.ask(me, produce).await };
@@ -342,7 +377,7 @@ impl World {
     }
 
     /// Who is in sync, as a broker has it.
-    fn isr(&self, node: usize, id: TopicPartition) -> usize {
+    pub(crate) fn isr(&self, node: usize, id: TopicPartition) -> usize {
         let shards = self.brokers[node].as_ref().unwrap();
         let image = shards[0].shard.image();
         image.partition(id).map_or(0, |state| state.isr.len())

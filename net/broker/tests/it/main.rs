@@ -10,4 +10,5 @@ mod committed;
 mod directories;
 mod ends;
 mod moves;
+mod snapshots;
 mod starts;

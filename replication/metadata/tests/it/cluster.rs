@@ -49,8 +49,10 @@ impl Cluster {
             .map(|record| MetadataRecord::decode(&record.encode()).unwrap())
             .collect();
         assert_eq!(stored, records);
-        let base = self.image.end_offset();
-        self.image.apply_batch(base, &stored).unwrap()
+        let (base, before) = (self.image.end_offset(), self.image.clone());
+        let delta = self.image.apply_batch(base, &stored).unwrap();
+        check_difference(&before, &self.image, &delta);
+        delta
     }
 
     pub(crate) fn fence(&mut self, id: i32, fenced: bool) -> MetadataDelta {
@@ -110,4 +112,16 @@ pub(crate) fn topic_id(name: &str) -> TopicId {
         id[at % 16] = id[at % 16].wrapping_mul(31).wrapping_add(byte);
     }
     TopicId(id)
+}
+
+/// What two images tell of the records between them is what the records themselves told, but for values that were set to
+/// what they were.
+fn check_difference(before: &MetadataImage, after: &MetadataImage, told: &MetadataDelta) {
+    let found = after.changes_since(before);
+    let mut expected = told.clone();
+    expected.unclean_elections = 0;
+    expected.configs.retain(|key| found.configs.contains(key));
+    expected.brokers.retain(|id| found.brokers.contains(id));
+    expected.features_changed &= found.features_changed;
+    assert_eq!(found, expected);
 }
