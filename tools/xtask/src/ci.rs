@@ -366,6 +366,9 @@ fn clients() -> Outcome {
         let tools = "tools/compat/kafka-tools/check";
         processes::run(tools, &["--bootstrap", &address, "--smoke"])?;
         broker.stop()?;
+        let ringlog = binary("ringlog").to_string_lossy().into_owned();
+        let faults = ["--short", "--ringlog", &ringlog];
+        processes::run("tools/compat/cluster/faults", &faults)?;
         // Segments are cut to their exact size when the broker stops.
         let partitions = data.join("data").join("partitions");
         processes::run(tools, &["--segments", &partitions.to_string_lossy()])
