@@ -374,9 +374,9 @@ impl Demo {
         let address = some
             .and_then(|broker| broker.address.as_deref())
             .unwrap_or("?");
-        let http = some
-            .and_then(|broker| broker.http.as_deref())
-            .unwrap_or("?");
+        let http = self.brokers.all().iter();
+        let http = http.filter_map(|broker| broker.http.as_deref());
+        let http = http.collect::<Vec<&str>>().join(",");
         self.say(format_args!(
             "\nThe cluster is running on {}. Try
     ringlog cluster status --bootstrap {address}
