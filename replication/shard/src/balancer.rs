@@ -62,9 +62,13 @@ impl Balancer {
     }
 
     /// A leader has told how large partitions are.
-    pub(crate) fn told_sizes(&self, sizes: &[(TopicPartition, u64)]) {
+    pub(crate) fn told_sizes(&self, image: &MetadataImage, sizes: &[(TopicPartition, u64)]) {
         let mut known = self.sizes.borrow_mut();
-        for (partition, bytes) in sizes {
+        if known.len() > image.partition_count() {
+            known.retain(|id, _| image.partition(*id).is_some());
+        }
+        let exist = |(id, _): &&(TopicPartition, u64)| image.partition(*id).is_some();
+        for (partition, bytes) in sizes.iter().filter(exist) {
             if known.insert(*partition, *bytes) != Some(*bytes) {
                 self.nothing_to_do.set(None);
             }
@@ -108,9 +112,6 @@ impl Balancer {
         if config.moves_max == 0 {
             return Vec::new();
         }
-        self.sizes
-            .borrow_mut()
-            .retain(|id, _| image.partition(*id).is_some());
         let shape = {
             let sizes = self.sizes.borrow();
             let bytes = |id| sizes.get(&id).copied().unwrap_or_default();

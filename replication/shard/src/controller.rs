@@ -132,9 +132,10 @@ async fn decide<I: Io>(shard: &Rc<Shard<I>>, request: ControllerRequest) -> Cont
             Answer::ReportCandidates(committed)
         }
         Request::ReportSizes(report) => {
-            let known = shard.image().broker(report.broker).cloned();
+            let image = shard.image();
+            let known = image.broker(report.broker);
             if known.is_some_and(|known| known.epoch == report.broker_epoch) {
-                shard.balancer.told_sizes(&report.sizes);
+                shard.balancer.told_sizes(&image, &report.sizes);
             }
             Answer::ReportSizes(Ok(()))
         }

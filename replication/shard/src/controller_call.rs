@@ -98,6 +98,27 @@ controller_calls! {
 }
 
 impl ControllerRequest {
+    /// Whether clients ask for it, who are to see what follows. What brokers ask for themselves must not wait for the metadata log:
+    /// one that is not registered does not get it.
+    pub(crate) fn is_of_clients(&self) -> bool {
+        match self {
+            ControllerRequest::Register(_)
+            | ControllerRequest::Heartbeat(_)
+            | ControllerRequest::ReportCandidates(_)
+            | ControllerRequest::ReportSizes(_) => false,
+            ControllerRequest::CreateTopics(_)
+            | ControllerRequest::DeleteTopics(_)
+            | ControllerRequest::CreatePartitions(_)
+            | ControllerRequest::AlterConfigs(_)
+            | ControllerRequest::ElectLeaders(_)
+            | ControllerRequest::AlterReassignments(_)
+            | ControllerRequest::UnregisterBroker(_)
+            | ControllerRequest::AllocateProducerIds(_)
+            | ControllerRequest::AlterPartitions(_)
+            | ControllerRequest::DescribeQuorum(_) => true,
+        }
+    }
+
     /// Whether it may be asked again when nobody knows what became of it: twice is the same as once, or is refused.
     pub(crate) fn may_be_repeated(&self) -> bool {
         match self {

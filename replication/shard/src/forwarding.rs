@@ -180,7 +180,10 @@ async fn send<I: Io>(
             Forwarded::Answered(bytes) => match decode(&bytes) {
                 Ok(ForwardAnswer::Decided(end, answer)) => {
                     // Who asked this broker next is to see it.
-                    while !shard.controller.have_applied(end) && shard.io.now() < deadline {
+                    while request.is_of_clients()
+                        && !shard.controller.have_applied(end)
+                        && shard.io.now() < deadline
+                    {
                         shard.io.sleep(LOOK_INTERVAL).await;
                     }
                     return Ok(answer);

@@ -25,16 +25,30 @@ pub(crate) fn lead<I: Io>(shard: &Rc<Shard<I>>) -> bool {
     if !is_active {
         return false;
     }
-    if due.brokers_changed || is_news {
-        // What has changed about brokers may concern votes, too.
-        shard.observers.look_at_voters();
+    let brokers_changed = due.brokers_changed || is_news;
+    if brokers_changed || due.looks_at_voters && somebody_is_left_out(shard, replica) {
         let keys: Vec<ReplicaKey> = candidates(shard).iter().map(|one| one.key).collect();
-        if let Err(refusal) = replica.set_observers(&keys) {
-            tracing::warn!(%refusal, "not every broker gets the metadata log");
+        match replica.set_observers(&keys) {
+            Ok(()) => {
+                // What has changed about brokers may concern votes, too: in the next round, when what follows is done.
+                if brokers_changed {
+                    shard.observers.look_at_voters();
+                }
+                return true;
+            }
+            Err(refusal) => {
+                tracing::warn!(%refusal, "not every broker gets the metadata log");
+            }
         }
-        return true;
     }
-    due.looks_at_voters && change_voters(shard, replica)
+    (brokers_changed || due.looks_at_voters) && change_voters(shard, replica)
+}
+
+/// Whether a broker does not get the metadata log: one that has lost its vote is no observer by that.
+fn somebody_is_left_out<I: Io>(shard: &Shard<I>, replica: &MetadataReplica) -> bool {
+    let status = replica.status();
+    let gets = |key: ReplicaKey| status.replicas.iter().any(|replica| replica.key == key);
+    candidates(shard).iter().any(|one| !gets(one.key))
 }
 
 /// Makes the next change of the voters, if there is one. Whether the quorum was asked for it.

@@ -587,7 +587,11 @@ fn a_wiped_voter_begins_no_cluster_and_gets_its_vote_again() {
     world.simulation.kill(0);
     world.simulation.wipe(0);
     world.simulation.restart(0);
+    let begun = world.simulation.now();
     world.start(0, &[0, 1, 2], &[]);
+    // Once its process before is not waited for any more.
+    let took = world.simulation.now().since(begun);
+    assert!(took < FAILOVER_MAX, "{took:?}");
     assert!(world.knows(0, topic));
     let directory = world.brokers[0].as_ref().unwrap()[0]
         .shard
