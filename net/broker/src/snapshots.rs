@@ -57,7 +57,7 @@ pub(crate) async fn fetch<I: Io>(
     tracing::info!(%from, snapshot = name, "this broker lacks what the others' metadata log begins behind: it fetches a snapshot");
     let mut sink = InMemory::default();
     match peer::fetch(network, from.into(), &name, 0, &mut sink).await {
-        Ok(_) => others::snapshot_fetched(shard, mark, sink.0.into()).await,
+        Ok(_) => others::snapshot_fetched(shard, mark, &sink.0.into()),
         Err(error) => {
             tracing::warn!(%from, snapshot = name, %error, "a snapshot of the metadata log is not fetched");
             others::snapshot_not_fetched(shard);

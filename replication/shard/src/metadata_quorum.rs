@@ -10,22 +10,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use metadata::MetadataRecord;
+use metadata::{MetadataImage, MetadataRecord, removal_records};
 use model::record::{BatchHeader, Batches};
-use model::{MonotonicTime, Offset};
+use model::{MonotonicTime, Offset, TopicId};
 use quorum::{
     Committed, EntryKind, HardState, Message, Output, ReadEntries, ReplicaKey, SnapshotMark, Write,
+    encode_mark,
 };
 use runtime::{Io, TaskClass};
 use storage::{
-    AppendError, FollowError, Log, Mark, ReadRequest, ReplicatedBatch, Storage, StorageError,
+    AppendError, CutError, FollowError, Log, Mark, NewSnapshot, ReadRequest, ReplicatedBatch,
+    SnapshotError, Storage, StorageError,
 };
 
 use crate::leading;
 use crate::message::Envelope;
 use crate::metadata_log::{records_of, stored};
 use crate::metadata_replica::{MetadataReplica, UnderWay};
-use crate::metadata_snapshots::{Taken, id_of};
+use crate::metadata_snapshots::{SnapshotToWrite, Taken, id_of};
 use crate::outgoing::Outgoing;
 use crate::refusal::{MetadataRefusal, WaitFailure};
 use crate::shard::Shard;
@@ -35,6 +37,9 @@ const ROOM_PAUSE: Duration = Duration::from_millis(1);
 
 /// Pause before it is looked again whether an entry is committed that is no decision.
 const SETTLE_PAUSE: Duration = Duration::from_millis(1);
+
+/// Pause before a snapshot is tried again that finds no space, or another one being written.
+const SPACE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Bytes of the log that are read at once for a follower.
 const READ_BYTES: usize = 1 << 20;
@@ -167,7 +172,7 @@ fn perform<I: Io>(shard: &Rc<Shard<I>>) {
             Output::Write(write) => {
                 if let Some(mark) = &write.install {
                     let taken = replica.take_snapshot().expect("it was fetched before");
-                    install(shard, taken, mark);
+                    replica.want_snapshot(install(shard, taken, mark));
                 }
                 replica.want_write(write);
             }
@@ -192,7 +197,6 @@ fn perform<I: Io>(shard: &Rc<Shard<I>>) {
             }
             Output::DiscardSnapshot(mark) => {
                 tracing::debug!(?mark, "a snapshot that was fetched is not needed any more");
-                // The file stays until the next one is written: what it says is so.
                 drop(replica.take_snapshot());
             }
         }
@@ -201,10 +205,14 @@ fn perform<I: Io>(shard: &Rc<Shard<I>>) {
 
 /// The quorum takes a snapshot: what it stands for is what there is from now on, here at once and on the other shards as the
 /// next thing that they hear.
-fn install<I: Io>(shard: &Rc<Shard<I>>, taken: Taken, mark: &SnapshotMark) {
+///
+/// What is to be written of it: with what this broker alone has to keep, the removals of topics whose logs may be on its disk.
+/// Without these a start would take the logs for the trace of a loss. If it does not come so far, the next start begins with
+/// what was there before, and is given a snapshot again before it opens a log.
+fn install<I: Io>(shard: &Rc<Shard<I>>, taken: Taken, mark: &SnapshotMark) -> SnapshotToWrite {
     let Taken {
         mark: known,
-        contents,
+        mut contents,
     } = taken;
     assert_eq!(known, *mark, "the snapshot that was fetched last");
     let end = contents.image.end_offset();
@@ -212,6 +220,10 @@ fn install<I: Io>(shard: &Rc<Shard<I>>, taken: Taken, mark: &SnapshotMark) {
         end == mark.end_offset && end > shard.image().end_offset(),
         "a snapshot up to {end} of what is known"
     );
+    for topic in gone(shard, &contents.image) {
+        contents.removed.removed(topic, end);
+    }
+    let removals = contents.removed.topics();
     shard.snapshots.start_with(
         contents.removed,
         contents.bytes,
@@ -225,6 +237,24 @@ fn install<I: Io>(shard: &Rc<Shard<I>>, taken: Taken, mark: &SnapshotMark) {
         shard.peers.send(other, Envelope::Image(image.clone()));
     }
     shard.metadata_applied(end);
+    SnapshotToWrite {
+        new: NewSnapshot {
+            id: id_of(mark),
+            last_contained_log_timestamp: contents.last_timestamp,
+            mark: encode_mark(mark),
+            previous: None,
+        },
+        image,
+        removals,
+    }
+}
+
+/// Topics that this broker knows, or knows to be removed, and that an image does not have.
+fn gone<I: Io>(shard: &Shard<I>, image: &MetadataImage) -> Vec<TopicId> {
+    let known = shard.image();
+    let known = known.topics().map(|topic| topic.id());
+    let all = known.chain(shard.snapshots.removed());
+    all.filter(|id| image.topic_by_id(*id).is_none()).collect()
 }
 
 /// Applies an entry to this shard's image and tells the other shards.
@@ -261,7 +291,7 @@ async fn write_all<I: Io>(shard: Rc<Shard<I>>) {
     loop {
         let mut write = replica.next_write().await;
         defer_commit(replica.log(), &mut write, &mut deferred);
-        match carry_out(&shard.io, &shard.storage, replica.log(), write).await {
+        match carry_out(&shard, &replica, write).await {
             Ok(under_way) => replica.submitted(under_way),
             Err(reason) => {
                 tracing::info!(%reason, "the metadata log takes nothing more");
@@ -298,25 +328,39 @@ enum WriteFailure {
     #[error(transparent)]
     Follow(#[from] FollowError),
     #[error(transparent)]
-    Cut(#[from] storage::CutError),
+    Cut(#[from] CutError),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
 }
 
 async fn carry_out<I: Io>(
-    io: &I,
-    storage: &Storage<I>,
-    log: &Rc<Log>,
+    shard: &Rc<Shard<I>>,
+    replica: &MetadataReplica,
     write: Write,
 ) -> Result<UnderWay, WriteFailure> {
+    let (io, storage, log) = (&shard.io, &shard.storage, replica.log());
     let mut mark = None;
     if let Some(state) = write.state {
         mark = Some(set_state(io, storage, log, state).await?);
     }
     if let Some(snapshot) = write.install {
-        storage.reset(log, snapshot.end_offset).await?;
+        // The promise that it belongs to is durable before it has a name: a start would miss it.
+        if let Some(mark) = mark {
+            storage.wait_for_mark(mark).await?;
+        }
+        write_snapshot(shard, replica).await?;
+        while let Err(error) = storage.reset(log, snapshot.end_offset).await {
+            wait_for_room(io, error).await?;
+        }
+        log.set_high_watermark(snapshot.end_offset);
         tracing::info!(from = %snapshot.end_offset, "the metadata log goes on from a snapshot");
     }
     if let Some(to) = write.truncate_to {
-        storage.truncate(&[(log.clone(), to)]).await?;
+        while let Err(error) = storage.truncate(&[(log.clone(), to)]).await {
+            wait_for_room(io, error).await?;
+        }
     }
     if !write.append.is_empty() {
         append(io, storage, log, &write.append).await?;
@@ -326,6 +370,45 @@ async fn carry_out<I: Io>(
         mark,
         end: log.log_end_offset(),
     })
+}
+
+/// The journal has no room for the mark of a cut: it has soon.
+async fn wait_for_room<I: Io>(io: &I, error: CutError) -> Result<(), CutError> {
+    match error {
+        CutError::JournalFull => {
+            io.sleep(ROOM_PAUSE).await;
+            Ok(())
+        }
+        error => Err(error),
+    }
+}
+
+/// Writes the snapshot that the quorum takes. A full device is waited for: this replica has nothing else to go on from.
+async fn write_snapshot<I: Io>(
+    shard: &Rc<Shard<I>>,
+    replica: &MetadataReplica,
+) -> Result<(), WriteFailure> {
+    let snapshot = replica.next_snapshot().expect("it comes with the write");
+    while !shard.snapshots.begin_writing() {
+        shard.io.sleep(SPACE_PAUSE).await;
+    }
+    let written = loop {
+        let removals = snapshot.removals.iter().copied().flat_map(removal_records);
+        let records = removals.chain(snapshot.image.to_records());
+        let records = records.map(|record| record.encode());
+        let new = snapshot.new.clone();
+        match shard
+            .storage
+            .take_snapshot(replica.log(), new, records)
+            .await
+        {
+            Err(SnapshotError::DiskFull) => shard.io.sleep(SPACE_PAUSE).await,
+            written => break written,
+        }
+    };
+    shard.snapshots.end_writing();
+    written?;
+    Ok(())
 }
 
 async fn set_state<I: Io>(

@@ -18,7 +18,7 @@ use quorum::{
 use runtime::{Oneshot, Signal};
 use storage::{Log, Mark};
 
-use crate::metadata_snapshots::Taken;
+use crate::metadata_snapshots::{SnapshotToWrite, Taken};
 use crate::observers::VoterChange;
 use crate::refusal::{MetadataRefusal, WaitFailure, WriteRefusal};
 
@@ -54,6 +54,8 @@ pub(crate) struct MetadataReplica {
     proposals: RefCell<VecDeque<Proposal>>,
     /// A snapshot that the quorum knows to be here, and has not taken yet.
     fetched: RefCell<Option<Taken>>,
+    /// One for each write that installs one.
+    snapshots: RefCell<VecDeque<SnapshotToWrite>>,
     leadership: Cell<Leadership>,
     /// The last entry that was committed.
     committed: Cell<EntryId>,
@@ -82,6 +84,7 @@ impl MetadataReplica {
             read_wanted: Signal::new(),
             proposals: RefCell::default(),
             fetched: RefCell::default(),
+            snapshots: RefCell::default(),
             leadership: Cell::default(),
             committed: Cell::default(),
         }
@@ -120,6 +123,16 @@ impl MetadataReplica {
     pub(crate) fn snapshot_fetched(&self, taken: Taken) {
         *self.fetched.borrow_mut() = Some(taken);
         self.quorum.borrow_mut().handle_snapshot_fetched();
+    }
+
+    /// It is taken: this is to be written with the write that says so.
+    pub(crate) fn want_snapshot(&self, snapshot: SnapshotToWrite) {
+        self.snapshots.borrow_mut().push_back(snapshot);
+    }
+
+    /// The next that is to be written.
+    pub(crate) fn next_snapshot(&self) -> Option<SnapshotToWrite> {
+        self.snapshots.borrow_mut().pop_front()
     }
 
     /// The one that is here, for the quorum that takes it or needs it no more.

@@ -4,14 +4,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
-use metadata::MetadataRecord;
+use metadata::{MetadataImage, MetadataRecord};
 use model::config::BrokerSettings;
 use model::{MonotonicTime, Offset, Timestamp, TopicId};
 use quorum::SnapshotMark;
 use runtime::metrics::Labels;
 use runtime::{Counter, Io, Signal, Snapshot, TaskClass};
-use storage::{SnapshotId, Storage};
+use storage::{NewSnapshot, SnapshotId, Storage};
 
 use crate::message::ReplyTo;
 use crate::metadata_cache::MetadataCache;
@@ -30,6 +31,8 @@ pub(crate) struct MetadataSnapshots {
     last_timestamp: Cell<Timestamp>,
     /// The newest one that is known to be sound.
     newest: Cell<Option<SnapshotId>>,
+    /// Somebody writes one.
+    is_writing: Cell<bool>,
     due: Rc<Signal>,
     written: Counter,
     /// Size of the last one.
@@ -43,6 +46,7 @@ impl MetadataSnapshots {
             removed: RefCell::default(),
             last_timestamp: Cell::new(Timestamp::NONE),
             newest: Cell::new(None),
+            is_writing: Cell::new(false),
             due: Signal::new(),
             written: Counter::default(),
             bytes: Cell::new(0),
@@ -79,6 +83,16 @@ impl MetadataSnapshots {
         }
         self.schedule.borrow_mut().add(bytes as u64);
         self.last_timestamp.set(timestamp);
+    }
+
+    /// Begins to write one, unless somebody does: the storage takes one at a time. Ends with [`MetadataSnapshots::end_writing`].
+    pub(crate) fn begin_writing(&self) -> bool {
+        !self.is_writing.replace(true)
+    }
+
+    pub(crate) fn end_writing(&self) {
+        let was_writing = self.is_writing.replace(false);
+        assert!(was_writing, "it was begun");
     }
 
     /// Wakes the task if a snapshot is due.
@@ -135,10 +149,17 @@ impl MetadataSnapshots {
     }
 }
 
-/// A snapshot of another broker that is durable here, for when the quorum takes it.
+/// A snapshot of another broker, sound and in memory, for when the quorum takes it.
 pub(crate) struct Taken {
     pub(crate) mark: SnapshotMark,
     pub(crate) contents: Contents,
+}
+
+/// What is to be written of one that the quorum takes.
+pub(crate) struct SnapshotToWrite {
+    pub(crate) new: NewSnapshot,
+    pub(crate) image: Arc<MetadataImage>,
+    pub(crate) removals: Vec<TopicId>,
 }
 
 /// The name of a snapshot with this mark.

@@ -28,8 +28,8 @@ pub fn snapshot_not_fetched<I: Io>(shard: &Rc<Shard<I>>) {
 }
 
 /// A snapshot that was asked for: its bytes, all of them.
-pub async fn snapshot_fetched<I: Io>(shard: &Rc<Shard<I>>, mark: &SnapshotMark, bytes: Bytes) {
-    snapshot_taker::fetched(shard, mark, bytes).await;
+pub fn snapshot_fetched<I: Io>(shard: &Rc<Shard<I>>, mark: &SnapshotMark, bytes: &Bytes) {
+    snapshot_taker::fetched(shard, mark, bytes);
 }
 
 /// The name under which another broker has a snapshot.

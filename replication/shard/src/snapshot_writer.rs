@@ -43,7 +43,15 @@ pub(crate) async fn run<I: Io>(shard: Rc<Shard<I>>) {
     loop {
         snapshots.due().await;
         let begun_at = shard.io.now();
-        match write(&shard).await {
+        let written = match snapshots.begin_writing() {
+            true => {
+                let written = write(&shard).await;
+                snapshots.end_writing();
+                written
+            }
+            false => Err(Failure::Overtaken),
+        };
+        match written {
             Ok((id, bytes)) => {
                 let took = shard.io.now().since(begun_at);
                 tracing::info!(snapshot = %id, bytes, ?took, "a snapshot of the metadata log is written");
